@@ -1,0 +1,1 @@
+"""The offline builder of Salient ImageNet-1M: from ImageNet images to a dataset directory."""

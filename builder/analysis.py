@@ -1,0 +1,90 @@
+"""From a batch of pixels to what is kept of its images: one forward pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from builder.errors import BuildError
+from builder.loading import LoadedBatch
+from builder.masks import Masks, make_masks
+from builder.network import Network
+from builder.plan import Plan, SetAside
+from builder.stages import Stages
+from builder.votes import Votes
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What the network said of a batch.
+
+    Attributes
+    ----------
+    shard : int
+    members : ndarray of int64, shape (images,)
+        Positions in the listing.
+    sizes : ndarray of int32, shape (images, 2)
+        Width and height of the originals.
+    activations : ndarray of float32, shape (images, channels)
+        Of all neural features.
+    predicted : ndarray of int64, shape (images,)
+        The network's top-1 class.
+    masks : Masks
+        Of the features of each image's class.
+    set_aside : list of SetAside
+    stages : Stages
+        The time it took, with that of loading.
+    """
+
+    shard: int
+    members: npt.NDArray[np.int64]
+    sizes: npt.NDArray[np.int32]
+    activations: npt.NDArray[np.float32]
+    predicted: npt.NDArray[np.int64]
+    masks: Masks
+    set_aside: list[SetAside]
+    stages: Stages
+
+
+@dataclass(frozen=True)
+class Analyser:
+    """Runs the network on batches; may be called from several threads."""
+
+    network: Network
+    votes: Votes
+    plan: Plan
+
+    def __call__(self, batch: LoadedBatch) -> Analysis:
+        """Analyse a batch.
+
+        Raises
+        ------
+        BuildError
+            If the network gives numbers that are not finite.
+        """
+        stages = batch.stages
+        with stages.time("network"):
+            output = self.network(batch.pixels)
+            # Also waits for the device, so that the time is the network's.
+            activations = output.activations.cpu().numpy()
+            predicted = output.logits.argmax(dim=1).cpu().numpy()
+        if not np.isfinite(activations).all():
+            raise BuildError(
+                f"The network {self.network.name} gives activations that are not finite: check "
+                "the checkpoint, or use --precision float32."
+            )
+        with stages.time("masks"):
+            labels = self.plan.labels[batch.members]
+            masks = make_masks(output, self.votes.features[labels], self.votes.spurious[labels])
+        return Analysis(
+            shard=batch.shard,
+            members=batch.members,
+            sizes=batch.sizes,
+            activations=activations,
+            predicted=predicted,
+            masks=masks,
+            set_aside=batch.set_aside,
+            stages=stages,
+        )

@@ -1,0 +1,126 @@
+"""Weights from files, without ever running code that a file brings along."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from builder.errors import BuildError
+
+StateDict = dict[str, Tensor]
+
+_ROBUST_MODEL = "module.model."
+_ROBUST_NORMALIZER = "module.normalizer."
+
+
+def read_state_dict(path: Path) -> StateDict:
+    """Read the tensors of a checkpoint, with ``weights_only=True``.
+
+    Parameters
+    ----------
+    path : Path
+        A state dict, or a dict that holds one as ``model`` or ``state_dict``.
+
+    Returns
+    -------
+    dict of str to Tensor
+
+    Raises
+    ------
+    BuildError
+        If the file is missing, is no checkpoint, or needs unsafe unpickling.
+    """
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise BuildError(
+            f"The checkpoint {path} cannot be read ({error.strerror or error}): check --checkpoint."
+        ) from error
+    except pickle.UnpicklingError as error:
+        if "weights_only" not in str(error) and "Unsupported global" not in str(error):
+            raise BuildError(f"{path} is no PyTorch checkpoint: check --checkpoint.") from error
+        raise BuildError(
+            f"The checkpoint {path} can only be read by running code that it brings along, which "
+            "this program refuses: where you trust the file, load it with the library that wrote "
+            "it and save its tensors alone, torch.save({'model': checkpoint['model']}, PATH)."
+        ) from error
+    except Exception as error:
+        raise BuildError(f"{path} is no PyTorch checkpoint: check --checkpoint.") from error
+    for key in ("model", "state_dict"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not content:
+        raise BuildError(f"{path} holds no state dict: check --checkpoint.")
+    if not all(isinstance(value, Tensor) for value in content.values()):
+        raise BuildError(f"{path} holds more than tensors where a state dict is expected.")
+    return dict(content)
+
+
+def split_robust_checkpoint(
+    state_dict: StateDict, path: Path
+) -> tuple[StateDict, list[float] | None, list[float] | None]:
+    """Take apart a checkpoint of the ``robustness`` library.
+
+    Parameters
+    ----------
+    state_dict : dict of str to Tensor
+        Keys ``module.model.*`` (torchvision's names), ``module.normalizer.new_mean`` and
+        ``new_std`` of shape (3, 1, 1), and duplicates under ``module.attacker.*``.
+    path : Path
+        For the sentence, should it be another kind of checkpoint.
+
+    Returns
+    -------
+    state_dict : dict of str to Tensor
+        With torchvision's names.
+    mean, std : list of float, or None
+        The network's own normalisation, where the checkpoint has it.
+    """
+    weights = {
+        name.removeprefix(_ROBUST_MODEL): tensor
+        for name, tensor in state_dict.items()
+        if name.startswith(_ROBUST_MODEL)
+    }
+    if not weights:
+        raise BuildError(
+            f"{path} is no checkpoint of the robustness library (it has no keys "
+            f"{_ROBUST_MODEL}*): check --checkpoint, or use --network torchvision:resnet50."
+        )
+    mean, std = (
+        state_dict[key].flatten().tolist() if key in state_dict else None
+        for key in (f"{_ROBUST_NORMALIZER}new_mean", f"{_ROBUST_NORMALIZER}new_std")
+    )
+    return weights, mean, std
+
+
+def head_classes(state_dict: StateDict) -> int | None:
+    """Return the number of classes of the last linear layer in a state dict."""
+    shapes = [tensor.shape for tensor in state_dict.values() if tensor.ndim == 2]
+    return shapes[-1][0] if shapes else None
+
+
+def load_weights(model: nn.Module, state_dict: StateDict, name: str, path: Path) -> None:
+    """Load a state dict into a model, or say how the two differ.
+
+    Raises
+    ------
+    BuildError
+        If names or shapes differ.
+    """
+    own = model.state_dict()
+    missing = [key for key in own if key not in state_dict]
+    unknown = [key for key in state_dict if key not in own]
+    reshaped = [key for key in own if key in state_dict and own[key].shape != state_dict[key].shape]
+    if missing or unknown or reshaped:
+        first = (missing + unknown + reshaped)[0]
+        raise BuildError(
+            f"{path} is of another architecture than {name}: {len(missing)} of its tensors are "
+            f"missing, {len(unknown)} are unknown and {len(reshaped)} have another shape, the "
+            f"first is {first}; check --checkpoint and --network."
+        )
+    model.load_state_dict(state_dict)

@@ -1,0 +1,40 @@
+"""Names of classes."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from timm.data.imagenet_info import ImageNetInfo
+
+from builder.votes import Votes
+
+IMAGENET_CLASSES = 1000
+
+
+def class_names(votes: Votes, classes: int) -> list[str]:
+    """Return a unique name for each label.
+
+    Parameters
+    ----------
+    votes : Votes
+        Know the wnids of the classes that were voted on.
+    classes : int
+        Outputs of the network.
+
+    Returns
+    -------
+    list of str
+        WordNet's names where wnids and labels are ImageNet's; otherwise the wnids themselves.
+    """
+    imagenet = ImageNetInfo("imagenet-1k")
+    if classes == IMAGENET_CLASSES and all(
+        imagenet.index_to_label_name(label) == wnid for wnid, label in votes.labels.items()
+    ):
+        names = [imagenet.index_to_description(label) for label in range(classes)]
+        counts = Counter(names)
+        return [
+            name if counts[name] == 1 else f"{name} ({imagenet.index_to_label_name(label)})"
+            for label, name in enumerate(names)
+        ]
+    wnids = {label: wnid for wnid, label in votes.labels.items()}
+    return [wnids.get(label, f"class {label}") for label in range(classes)]

@@ -1,0 +1,144 @@
+"""The command line: ``salient-imagenet``."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from builder.errors import BuildError
+from builder.settings import Settings
+
+app = typer.Typer(
+    name="salient-imagenet",
+    help="Soft masks of core and spurious features for all of ImageNet.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    add_completion=False,
+)
+
+_EPILOG = """
+[bold]Examples[/bold]
+
+The real run, on all of ImageNet's training images:
+
+  salient-imagenet build --images /data/ILSVRC2012 --votes discover_spurious_features.csv
+  --checkpoint imagenet_l2_3_0.pt --out ./salient-imagenet-1m
+
+What would it come to? Add [bold]--dry-run[/bold]. The validation images into the same data set?
+Add [bold]--split validation[/bold]. Stopped in the middle? Run the same command again.
+"""
+
+
+@app.callback()
+def _root() -> None:
+    """Soft masks of core and spurious features for all of ImageNet."""
+
+
+@app.command(epilog=_EPILOG)
+def build(
+    images: Annotated[
+        str,
+        typer.Option(
+            help="An ImageFolder root (ROOT/<split>/<wnid>/* or ROOT/<wnid>/*), "
+            "ILSVRC2012_img_train.tar, or a dataset that `datasets` opens: a directory or Hub id."
+        ),
+    ],
+    votes: Annotated[Path, typer.Option(help="The votes, a CSV.")],
+    out: Annotated[Path, typer.Option(help="The data set's directory, made or added to.")],
+    checkpoint: Annotated[Path | None, typer.Option(help="The network's weights.")] = None,
+    network: Annotated[
+        str,
+        typer.Option(help="madry-resnet50, efficientnet-lite0, timm:NAME or torchvision:NAME."),
+    ] = Settings.network,
+    split: Annotated[str, typer.Option(help="train or validation.")] = Settings.split,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Take that many images, drawn at random.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:INDEX.")] = Settings.device,
+    precision: Annotated[
+        str, typer.Option(help="float32 or bfloat16 (faster on a GPU, less exact).")
+    ] = Settings.precision,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Images per forward pass: 16 on a CPU, 256 on CUDA.")
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Processes that load ahead of the network: one per core on CUDA; 0 on a CPU, "
+            "where each core loads and runs batches of its own.",
+        ),
+    ] = None,
+    shard_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Images per shard, the unit of resume: 16 to 1,024 by default."),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**63 - 1, help="Of the images' order.")
+    ] = Settings.seed,
+    keep_embeddings: Annotated[
+        bool, typer.Option("--keep-embeddings", help="Also write all pooled features, as float16.")
+    ] = False,
+    allow_mismatch: Annotated[
+        bool,
+        typer.Option("--allow-mismatch", help="Go on where votes and network do not agree."),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell counts, time and size; write nothing.")
+    ] = False,
+) -> None:
+    """Run the network over a split of ImageNet and write the data set.
+
+    The directory is a whole dataset repository: load_dataset streams it with none of this code.
+    Images that cannot be used are set aside, each with its reason. A run that was stopped goes on
+    when the same command is given again, and gives the same bytes.
+    """
+    settings = Settings(
+        images=images,
+        votes=votes,
+        out=out,
+        network=network,
+        checkpoint=checkpoint,
+        split=split,
+        limit=limit,
+        device=device,
+        precision=precision,
+        batch_size=batch_size,
+        workers=workers,
+        shard_size=shard_size,
+        seed=seed,
+        keep_embeddings=keep_embeddings,
+        allow_mismatch=allow_mismatch,
+    )
+    # PyTorch takes seconds to import, which --help and wrong options need not wait for.
+    from builder.build import build as run_build  # noqa: PLC0415
+    from builder.estimate import estimate  # noqa: PLC0415
+    from builder.report import ConsoleReporter, estimate_table, outcome_table  # noqa: PLC0415
+
+    console = Console(stderr=True)
+    reporter = ConsoleReporter(console)
+    if dry_run:
+        console.print(estimate_table(estimate(settings, reporter)))
+        return
+    outcome = run_build(settings, reporter)
+    console.print(outcome_table(outcome))
+    reporter.say(f"Done. Look: load_dataset({str(out)!r}, 'masks', split={split!r})")
+
+
+def main() -> None:
+    """Run the command line; bad input is one sentence and exit status 2."""
+    # Pillow warns of odd metadata, which is no news in ImageNet.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    try:
+        app()
+    except BuildError as error:
+        Console(stderr=True).print(f"Error: {error}", style="red", markup=False, highlight=False)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit("Stopped. Run the same command again to go on.")

@@ -1,0 +1,104 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from builder.errors import BuildError
+
+_TEMPORARY = ".tmp"
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[IO[bytes]]:
+    """Open `path` for writing so that readers see the old file or the whole new one.
+
+    Parameters
+    ----------
+    path : Path
+        Its directory exists.
+
+    Yields
+    ------
+    binary file
+        Becomes `path` when the block ends without an exception, and vanishes otherwise.
+    """
+    temporary = path.with_name(path.name + _TEMPORARY)
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_directory(path.parent)
+
+
+def move_into_place(source: Path, target: Path) -> None:
+    """Rename a finished file; its new name survives a power cut."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    source.replace(target)
+    _sync_directory(target.parent)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the hexadecimal SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def exclusive(directory: Path) -> Iterator[None]:
+    """Hold `directory` for this process alone; the system lets go of it however that ends.
+
+    Raises
+    ------
+    BuildError
+        If another build holds it.
+    """
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise BuildError(
+            f"Another build is writing to {directory}: wait for it, or use another --out."
+        ) from None
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def disk_errors_as_sentences(directory: Path) -> Iterator[None]:
+    """Turn a full or read-only disk under `directory` into a `BuildError`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise BuildError(
+                f"The disk of {directory} is full: free some space and run the same command "
+                "again, finished work is kept."
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise BuildError(
+                f"{error.filename or directory} may not be written: use another --out or change "
+                "its permissions."
+            ) from error
+        raise

@@ -1,0 +1,176 @@
+"""A job: all inputs of a build opened and found to fit together, before anything is written."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, Protocol
+
+import torch
+
+from builder.architectures import load_architecture
+from builder.errors import BuildError
+from builder.images import Images, open_images
+from builder.loading import Batch
+from builder.network import Network
+from builder.plan import Plan, make_plan
+from builder.settings import Settings
+from builder.votes import Votes, read_votes
+from salient_imagenet_1m import CROP_SIZE, RESIZE_SIZE
+
+PREPROCESSING = (
+    f"PIL RGB without EXIF rotation, Resize({RESIZE_SIZE}, bilinear, antialias), "
+    f"CenterCrop({CROP_SIZE}), ToTensor, Normalize"
+)
+
+_BATCH_SIZES = {"cpu": 16, "cuda": 256}
+_WORKERS = {"cpu": 0, "cuda": os.cpu_count() or 1}
+
+
+class Reporter(Protocol):
+    """Tells the user how it goes."""
+
+    def say(self, text: str) -> None:
+        """Tell a line."""
+
+    def track(
+        self, title: str, total: int | None = None, done: int = 0
+    ) -> AbstractContextManager[Callable[[int], None]]:
+        """Show progress while the block lasts; call what it gives with each number done."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """The opened inputs of a build.
+
+    Attributes
+    ----------
+    settings : Settings
+    votes : Votes
+    network : Network
+    images : Images
+    plan : Plan
+    batch_size : int
+    workers : int
+        Processes that load ahead of the network.
+    """
+
+    settings: Settings
+    votes: Votes
+    network: Network
+    images: Images
+    plan: Plan
+    batch_size: int
+    workers: int
+
+    def batches(self, shard: int) -> list[Batch]:
+        """Return the batches of a shard; no batch holds images of two shards."""
+        members = self.plan.members(shard)
+        starts = range(0, len(members), self.batch_size)
+        return [Batch(shard, members[start : start + self.batch_size]) for start in starts]
+
+    def origin(self) -> dict[str, Any]:
+        """Return what all splits of a data set have in common."""
+        network = self.network
+        return {
+            "network": network.name,
+            "weights_sha256": network.weights_sha256,
+            "precision": network.precision,
+            "mean": network.mean,
+            "std": network.std,
+            "classes": network.classes,
+            "channels": network.channels,
+            "votes_sha256": self.votes.sha256,
+            "pairs": len(self.votes.pairs),
+            "features_per_class": self.votes.features_per_class,
+            "preprocessing": PREPROCESSING,
+            "resize": RESIZE_SIZE,
+            "crop": CROP_SIZE,
+            "grid": [network.grid_height, network.grid_width],
+            "embeddings": self.settings.keep_embeddings,
+        }
+
+    def inputs(self) -> dict[str, Any]:
+        """Return all that the bytes of this split depend on, besides `origin`."""
+        return {
+            "split": self.plan.split,
+            "images_sha256": self.plan.sha256,
+            "seed": self.settings.seed,
+            "shard_size": self.plan.shard_size,
+            "batch_size": self.batch_size,
+            "device": self.network.device.type,
+            "python": platform.python_version(),
+            **{
+                name: version(name)
+                for name in ("datasets", "numpy", "pillow", "pyarrow", "torch", "torchvision")
+            },
+        }
+
+
+def open_job(settings: Settings, reporter: Reporter) -> Job:
+    """Open the inputs of a build.
+
+    Raises
+    ------
+    BuildError
+        If one cannot be used, or they do not fit together.
+    """
+    votes = read_votes(settings.votes)
+    device = find_device(settings.device)
+    architecture = load_architecture(settings.network, settings.checkpoint)
+    network = Network(architecture, device, settings.precision)
+    _check_fit(votes, network, settings)
+    with reporter.track("listing images") as advance:
+        images = open_images(settings.images, settings.split, advance)
+    plan = make_plan(
+        images, votes, settings.split, settings.seed, settings.limit, settings.shard_size
+    )
+    if not len(plan.order):
+        first = plan.set_aside[0]
+        raise BuildError(
+            f"None of the {plan.images} images of {settings.images} can be used; the first, "
+            f"{first.path}, has {first.detail}, the votes are on classes such as "
+            f"{votes.pairs[0].wnid}: check --images and --votes."
+        )
+    batch_size = settings.batch_size or _BATCH_SIZES[device.type]
+    workers = settings.workers
+    if workers is None:
+        workers = _WORKERS[device.type]
+    return Job(settings, votes, network, images, plan, batch_size, workers)
+
+
+def find_device(name: str) -> torch.device:
+    """Return the device of a name: ``auto``, ``cpu``, ``cuda`` or ``cuda:INDEX``."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in _BATCH_SIZES:
+        raise BuildError(f"There is no device {name}: use --device auto, cpu, cuda or cuda:INDEX.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise BuildError(
+            f"The device {name} is not there, PyTorch sees {torch.cuda.device_count()} CUDA "
+            "devices: use --device auto or cpu."
+        )
+    return device
+
+
+def _check_fit(votes: Votes, network: Network, settings: Settings) -> None:
+    for pair in votes.pairs:
+        if pair.feature >= network.channels:
+            raise BuildError(
+                f"{settings.votes} has votes on feature {pair.feature} of class {pair.wnid}, but "
+                f"{network.name} has features 0 to {network.channels - 1}: these votes are on "
+                "another network, check --votes and --network."
+            )
+        if pair.label >= network.classes:
+            raise BuildError(
+                f"{settings.votes} has votes on class index {pair.label}, but {network.name} has "
+                f"classes 0 to {network.classes - 1}: check --votes and --network."
+            )

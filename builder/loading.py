@@ -1,0 +1,104 @@
+"""From positions in the listing to a batch of pixels; runs in threads or worker processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from builder.decode import Decoded, UnusableImageError, decode
+from builder.images import Images
+from builder.plan import Plan, SetAside
+from builder.stages import Stages
+from salient_imagenet_1m import CROP_SIZE
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some images of one shard.
+
+    Attributes
+    ----------
+    shard : int
+    members : ndarray of int64
+        Positions in the listing.
+    """
+
+    shard: int
+    members: npt.NDArray[np.int64]
+
+
+@dataclass
+class LoadedBatch:
+    """The images of a batch that could be used, and those that could not.
+
+    Attributes
+    ----------
+    shard : int
+    members : ndarray of int64, shape (images,)
+        Positions in the listing of the usable images.
+    pixels : Tensor of uint8, shape (images, 224, 224, 3)
+    sizes : ndarray of int32, shape (images, 2)
+        Width and height of the originals.
+    set_aside : list of SetAside
+    stages : Stages
+        The time it took.
+    """
+
+    shard: int
+    members: npt.NDArray[np.int64]
+    pixels: Tensor
+    sizes: npt.NDArray[np.int32]
+    set_aside: list[SetAside]
+    stages: Stages = field(default_factory=Stages)
+
+    def pin_memory(self) -> LoadedBatch:
+        """Move the pixels to pinned memory; a DataLoader calls this."""
+        self.pixels = self.pixels.pin_memory()
+        return self
+
+
+@dataclass(frozen=True)
+class Loader:
+    """Reads and decodes batches."""
+
+    images: Images
+    plan: Plan
+
+    def __call__(self, batch: Batch) -> LoadedBatch:
+        """Load a batch; no image stops it."""
+        stages = Stages()
+        members: list[int] = []
+        decoded: list[Decoded] = []
+        set_aside: list[SetAside] = []
+        for member in batch.members.tolist():
+            try:
+                with stages.time("read"):
+                    data = self._read(member)
+                with stages.time("decode"):
+                    decoded.append(decode(data))
+                members.append(member)
+            except UnusableImageError as error:
+                path = self.images.paths[member].as_py()
+                set_aside.append(SetAside(self.plan.ids[member], path, error.reason, error.detail))
+        pixels = np.empty((len(decoded), CROP_SIZE, CROP_SIZE, 3), np.uint8)
+        for index, image in enumerate(decoded):
+            pixels[index] = image.pixels
+        sizes = np.array([image[1:] for image in decoded], np.int32).reshape(-1, 2)
+        return LoadedBatch(
+            batch.shard,
+            np.array(members, np.int64),
+            torch.from_numpy(pixels),
+            sizes,
+            set_aside,
+            stages,
+        )
+
+    def _read(self, member: int) -> bytes:
+        try:
+            return self.images.read(member)
+        except OSError as error:
+            raise UnusableImageError("unreadable", error.strerror or str(error)) from error

@@ -1,0 +1,124 @@
+"""What the user sees while a build runs, and after it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from builder.build import Outcome
+from builder.estimate import Estimate
+
+_LOG_EVERY_SECONDS = 30.0
+
+
+class ConsoleReporter:
+    """Reports on a console: with bars on a terminal, with a line now and then in a log."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        self._console.print(text, highlight=False, markup=False)
+
+    @contextmanager
+    def track(
+        self, title: str, total: int | None = None, done: int = 0
+    ) -> Iterator[Callable[[int], None]]:
+        """Show progress while the block lasts."""
+        if not self._console.is_terminal:
+            with self._log(title, total, done) as advance:
+                yield advance
+            return
+        columns = [SpinnerColumn(), TextColumn("{task.description}"), _RateColumn()]
+        if total:
+            columns += [BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(compact=True)]
+        with Progress(*columns, TimeElapsedColumn(), console=self._console) as progress:
+            task = progress.add_task(title, total=total, completed=done)
+            yield lambda count: progress.update(task, advance=count)
+
+    @contextmanager
+    def _log(self, title: str, total: int | None, done: int) -> Iterator[Callable[[int], None]]:
+        start = last = time.monotonic()
+        count = 0
+
+        def advance(more: int) -> None:
+            nonlocal count, last
+            count += more
+            now = time.monotonic()
+            if now - last >= _LOG_EVERY_SECONDS:
+                last = now
+                rate = count / (now - start)
+                left = f", {(total - done - count) / rate:,.0f} s left" if total and rate else ""
+                self.say(f"{title}: {done + count:,} of {total or '?'}, {rate:,.1f}/s{left}")
+
+        yield advance
+        if count:
+            self.say(f"{title}: {done + count:,}, {count / (time.monotonic() - start):,.1f}/s")
+
+
+class _RateColumn(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:,.1f}/s" if speed else "")
+
+
+def outcome_table(outcome: Outcome) -> Table:
+    """Return the closing table of a build."""
+    counts = outcome.split["counts"]
+    table = Table(title=str(outcome.out), show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_row("images in", f"{counts['images']:,}")
+    table.add_row("rows out", f"{counts['rows']:,}")
+    table.add_row("set aside", f"{sum(counts['set_aside'].values()):,}")
+    for reason, count in counts["set_aside"].items():
+        table.add_row(f"  {reason}", f"{count:,}")
+    table.add_section()
+    table.add_row("masks", f"{counts['masks']:,}")
+    table.add_row("bytes per mask", f"{counts['grid_bytes'] / counts['masks']:.1f}")
+    table.add_section()
+    for stage, seconds in outcome.stages.seconds.items():
+        table.add_row(f"{stage}, seconds", f"{seconds:,.1f}")
+    table.add_row("whole run, seconds", f"{outcome.seconds:,.1f}")
+    if outcome.images:
+        table.add_row("images this run", f"{outcome.images:,}")
+    return table
+
+
+def estimate_table(estimate: Estimate) -> Table:
+    """Return what a dry run tells."""
+    table = Table(title="Nothing was written", show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_row("images in", f"{estimate.images:,}")
+    table.add_row("rows out, at most", f"{estimate.rows:,}")
+    table.add_row("set aside by name", f"{estimate.set_aside_by_plan:,}")
+    table.add_row("shards, files", f"{estimate.shards:,}, {estimate.files:,}")
+    table.add_section()
+    table.add_row("images tried", f"{estimate.sampled:,}")
+    table.add_row("time, about", _duration(estimate.seconds))
+    table.add_row("size, about", f"{estimate.bytes / 1e6:,.1f} MB")
+    return table
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,128 @@
+"""A finished shard on disk: what the network said of its images, whole or not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from builder.analysis import Analysis
+from builder.errors import BuildError
+from builder.files import atomic_write
+from builder.plan import Plan, SetAside
+from salient_imagenet_1m import pack_grids
+
+_FINGERPRINT = b"fingerprint"
+_SET_ASIDE = b"set_aside"
+
+
+def shard_path(directory: Path, shard: int) -> Path:
+    """Return where a shard lies in the working directory of a build."""
+    return directory / "shards" / f"{shard:06d}.parquet"
+
+
+def write_shard(
+    path: Path, plan: Plan, analyses: list[Analysis], fingerprint: str, *, embeddings: bool
+) -> None:
+    """Write a shard.
+
+    Parameters
+    ----------
+    path : Path
+        From `shard_path`.
+    plan : Plan
+    analyses : list of Analysis
+        Of the shard's batches, in order.
+    fingerprint : str
+        Of all that the shard depends on.
+    embeddings : bool
+        Whether to keep the activations of all features, as float16.
+    """
+    set_aside = [image for analysis in analyses for image in analysis.set_aside]
+    table = shard_table(plan, analyses, embeddings=embeddings).replace_schema_metadata(
+        {
+            _FINGERPRINT: fingerprint.encode(),
+            _SET_ASIDE: json.dumps([dataclasses.astuple(image) for image in set_aside]),
+        }
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as file:
+        pq.write_table(table, file, compression="zstd")
+
+
+def shard_table(plan: Plan, analyses: list[Analysis], *, embeddings: bool) -> pa.Table:
+    """Return the rows of a shard; what finalising adds is not yet there."""
+    return pa.concat_tables(
+        [_table(plan, analysis, embeddings=embeddings) for analysis in analyses]
+    )
+
+
+def read_shard(path: Path) -> tuple[pa.Table, list[SetAside]]:
+    """Read a shard: its rows, and the images that were set aside."""
+    table = pq.read_table(path, memory_map=False)
+    return table, _set_aside(table.schema)
+
+
+def read_set_aside(path: Path) -> list[SetAside]:
+    """Read only what a shard set aside."""
+    return _set_aside(pq.read_schema(path))
+
+
+def is_finished(path: Path, images: int, fingerprint: str) -> bool:
+    """Return whether a whole shard lies at `path`.
+
+    Parameters
+    ----------
+    path : Path
+    images : int
+        How many images the plan gives it.
+    fingerprint : str
+
+    Raises
+    ------
+    BuildError
+        If it is a shard of another build.
+    """
+    try:
+        metadata = pq.read_metadata(path)
+    except (FileNotFoundError, pa.ArrowInvalid):
+        return False
+    schema = metadata.schema.to_arrow_schema()
+    if (schema.metadata or {}).get(_FINGERPRINT) != fingerprint.encode():
+        raise BuildError(
+            f"{path} is a shard of another build: remove {path.parent.parent}, or use "
+            "another --out."
+        )
+    return bool(metadata.num_rows + len(_set_aside(schema)) == images)
+
+
+def _set_aside(schema: pa.Schema) -> list[SetAside]:
+    return [SetAside(*fields) for fields in json.loads(schema.metadata[_SET_ASIDE])]
+
+
+def _table(plan: Plan, analysis: Analysis, *, embeddings: bool) -> pa.Table:
+    masks = analysis.masks
+    columns = {
+        "image_id": pa.array([plan.ids[member] for member in analysis.members], pa.string()),
+        "label": pa.array(plan.labels[analysis.members], pa.int64()),
+        "width": pa.array(analysis.sizes[:, 0]),
+        "height": pa.array(analysis.sizes[:, 1]),
+        "activations": _fixed_lists(masks.activations),
+        "peaks": _fixed_lists(masks.peaks),
+        "grids": pa.array([pack_grids(grids) for grids in masks.grids], pa.binary()),
+        "core_mask": pa.array(masks.core, pa.binary()),
+        "spurious_mask": pa.array(masks.spurious, pa.binary()),
+        "predicted": pa.array(analysis.predicted, pa.int64()),
+    }
+    if embeddings:
+        columns["embedding"] = _fixed_lists(analysis.activations.astype(np.float16))
+    return pa.table(columns)
+
+
+def _fixed_lists(values: npt.NDArray[np.generic]) -> pa.FixedSizeListArray:
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])

@@ -1,0 +1,279 @@
+"""What people voted on each class-feature pair: core or spurious."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from builder.errors import BuildError
+
+ANSWERS = ("main_object", "separate_object", "background")
+COLUMNS = (
+    "WorkerId",
+    "Input.wordnet_id",
+    "Input.class_index",
+    "Input.feature_index",
+    "Input.feature_rank",
+    "Answer.main",
+    "Answer.confidence",
+    "Answer.reasons",
+)
+MINIMUM_VOTES = 3
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One class-feature pair and its votes.
+
+    Attributes
+    ----------
+    label, wnid
+        The class.
+    feature : int
+        Channel of the last conv map.
+    rank : int
+        1 is the most important feature of the class.
+    main_object, separate_object, background : int
+        How many workers gave each answer.
+    confidence : float
+        Mean confidence of the workers, 1 to 5.
+    """
+
+    label: int
+    wnid: str
+    feature: int
+    rank: int
+    main_object: int
+    separate_object: int
+    background: int
+    confidence: float
+
+    def _is_majority(self, count: int) -> bool:
+        return 2 * count > self.main_object + self.separate_object + self.background
+
+    @property
+    def kind(self) -> str:
+        """``spurious`` where a majority (3 of 5) saw it off the main object, otherwise ``core``."""
+        return "spurious" if self._is_majority(self.separate_object + self.background) else "core"
+
+    @property
+    def sub_kind(self) -> str | None:
+        """How a pair is spurious: ``mixed`` where only the two answers' sum is a majority."""
+        if self.kind == "core":
+            return None
+        if self._is_majority(self.background):
+            return "background"
+        return "separate_object" if self._is_majority(self.separate_object) else "mixed"
+
+
+@dataclass(frozen=True)
+class Votes:
+    """The class-feature pairs of a votes file.
+
+    Attributes
+    ----------
+    pairs : tuple of Pair
+        Sorted by label, then rank; each class has as many as every other.
+    sha256 : str
+        Of the file.
+    """
+
+    pairs: tuple[Pair, ...]
+    sha256: str
+
+    @cached_property
+    def by_label(self) -> dict[int, tuple[Pair, ...]]:
+        """The pairs of each class, by rank."""
+        groups: defaultdict[int, list[Pair]] = defaultdict(list)
+        for pair in self.pairs:
+            groups[pair.label].append(pair)
+        return {label: tuple(group) for label, group in groups.items()}
+
+    @cached_property
+    def labels(self) -> dict[str, int]:
+        """The label of each wnid."""
+        return {pair.wnid: pair.label for pair in self.pairs}
+
+    @property
+    def features_per_class(self) -> int:
+        """Five, in the published votes."""
+        return len(next(iter(self.by_label.values())))
+
+    @cached_property
+    def features(self) -> npt.NDArray[np.int32]:
+        """Feature indices by label and rank, shape (largest label + 1, features per class)."""
+        table = np.full((max(self.by_label) + 1, self.features_per_class), -1, np.int32)
+        for label, group in self.by_label.items():
+            table[label] = [pair.feature for pair in group]
+        return table
+
+    @cached_property
+    def spurious(self) -> npt.NDArray[np.bool_]:
+        """Whether each of `features` is spurious, of the same shape."""
+        table = np.zeros(self.features.shape, np.bool_)
+        for label, group in self.by_label.items():
+            table[label] = [pair.kind == "spurious" for pair in group]
+        return table
+
+
+def read_votes(path: Path) -> Votes:
+    """Read a votes file: a CSV with a row per worker and class-feature pair.
+
+    Five workers answer ``main_object``, ``separate_object`` or ``background``; a majority for the
+    latter two makes the pair spurious, otherwise it is core.
+
+    Parameters
+    ----------
+    path : Path
+        A file in the format of the published ``discover_spurious_features.csv``.
+
+    Returns
+    -------
+    Votes
+
+    Raises
+    ------
+    BuildError
+        If the file is missing or breaks the format; the sentence names the place.
+    """
+    try:
+        data = path.read_bytes()
+        text = data.decode("utf-8-sig")
+    except OSError as error:
+        raise BuildError(f"The votes file {path} cannot be read ({error.strerror}).") from error
+    except UnicodeDecodeError as error:
+        raise BuildError(f"The votes file {path} is no CSV in UTF-8: check --votes.") from error
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        rows = _parse(path, reader)
+    except csv.Error as error:
+        raise BuildError(f"{path}:{reader.line_num} is no CSV ({error}): check --votes.") from error
+    pairs = tuple(sorted(_count(path, rows), key=lambda pair: (pair.label, pair.rank)))
+    _check_classes(path, pairs)
+    return Votes(pairs, sha256(data).hexdigest())
+
+
+@dataclass(frozen=True)
+class _Vote:
+    wnid: str
+    label: int
+    feature: int
+    rank: int
+    answer: str
+    confidence: float
+
+
+def _parse(path: Path, reader: csv.DictReader[str]) -> list[_Vote]:
+    missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
+    if missing:
+        raise BuildError(
+            f"The votes file {path} lacks the column {missing[0]}: it needs {', '.join(COLUMNS)}."
+        )
+    rows = []
+    for row in reader:
+        place = f"{path}:{reader.line_num}"
+        answer = row["Answer.main"]
+        if answer not in ANSWERS:
+            raise BuildError(
+                f"{place} has the unknown answer {answer!r}: use one of {', '.join(ANSWERS)}."
+            )
+        rows.append(
+            _Vote(
+                wnid=row["Input.wordnet_id"],
+                label=_whole_number(place, row, "Input.class_index", least=0),
+                feature=_whole_number(place, row, "Input.feature_index", least=0),
+                rank=_whole_number(place, row, "Input.feature_rank", least=1),
+                answer=answer,
+                confidence=_confidence(place, row["Answer.confidence"]),
+            )
+        )
+    if not rows:
+        raise BuildError(f"The votes file {path} has no votes: check --votes.")
+    return rows
+
+
+def _whole_number(place: str, row: dict[str, str], column: str, least: int) -> int:
+    value = row[column]
+    if not (value or "").isdecimal() or int(value) < least:
+        raise BuildError(f"{place} has {value!r} in {column}: use a whole number from {least} up.")
+    return int(value)
+
+
+def _confidence(place: str, value: str) -> float:
+    try:
+        confidence = float(value)
+    except (TypeError, ValueError):
+        confidence = float("nan")
+    if not 1 <= confidence <= 5:
+        raise BuildError(f"{place} has {value!r} in Answer.confidence: use a number from 1 to 5.")
+    return confidence
+
+
+def _count(path: Path, rows: list[_Vote]) -> list[Pair]:
+    groups: defaultdict[tuple[str, int], list[_Vote]] = defaultdict(list)
+    for row in rows:
+        groups[row.wnid, row.feature].append(row)
+    pairs = []
+    for (wnid, feature), group in groups.items():
+        labels, ranks = {row.label for row in group}, {row.rank for row in group}
+        name = f"class {wnid}, feature {feature}"
+        if len(labels) > 1 or len(ranks) > 1:
+            raise BuildError(
+                f"The votes on {name} in {path} contradict each other: they give it the class "
+                f"indices {sorted(labels)} and the ranks {sorted(ranks)}; keep one of each."
+            )
+        if len(group) < MINIMUM_VOTES:
+            raise BuildError(
+                f"The pair {name} in {path} has {len(group)} vote(s): collect at least "
+                f"{MINIMUM_VOTES}, or remove the pair."
+            )
+        answers = [row.answer for row in group]
+        pairs.append(
+            Pair(
+                label=group[0].label,
+                wnid=wnid,
+                feature=feature,
+                rank=group[0].rank,
+                main_object=answers.count("main_object"),
+                separate_object=answers.count("separate_object"),
+                background=answers.count("background"),
+                confidence=sum(row.confidence for row in group) / len(group),
+            )
+        )
+    return pairs
+
+
+def _check_classes(path: Path, pairs: tuple[Pair, ...]) -> None:
+    wnids, labels = defaultdict(set), defaultdict(set)
+    ranks = defaultdict(list)
+    for pair in pairs:
+        wnids[pair.label].add(pair.wnid)
+        labels[pair.wnid].add(pair.label)
+        ranks[pair.wnid].append(pair.rank)
+    for label, names in wnids.items():
+        if len(names) > 1:
+            raise BuildError(
+                f"Class index {label} has contradicting wnids in {path}: "
+                f"{', '.join(sorted(names))}; give each wnid one class index of its own."
+            )
+    for wnid, indices in labels.items():
+        if len(indices) > 1:
+            raise BuildError(
+                f"The wnid {wnid} has contradicting class indices in {path}: {sorted(indices)}; "
+                "give each wnid one class index of its own."
+            )
+    expected = list(range(1, len(next(iter(ranks.values()))) + 1))
+    for wnid, found in ranks.items():
+        if found != expected:
+            raise BuildError(
+                f"Class {wnid} in {path} has features of ranks {found}, expected {expected}: "
+                "every class needs the same number of features, ranked from 1."
+            )

@@ -1,0 +1,129 @@
+"""The output directory: what may be built into it, and how finished work becomes visible."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from builder.errors import BuildError
+from builder.files import atomic_write, move_into_place
+from builder.manifest import MANIFEST_FILE, Manifest
+
+CARD_FILE = "README.md"
+
+_WORK = ".build"
+
+_UNFINISHED_CARD = b"""---
+configs:
+- config_name: masks
+  data_files: [{split: train, path: this-build-is-unfinished-run-the-same-command-again}]
+---
+"""
+
+
+class Workspace:
+    """A data set's directory with, hidden in it, the work on one of its splits.
+
+    Attributes
+    ----------
+    out : Path
+        The data set.
+    split : str
+    directory : Path
+        ``.build/<split>``: shards and running sums of the split while it is built.
+    staged : Path
+        The split's published files before they are moved into place.
+    """
+
+    def __init__(self, out: Path, split: str) -> None:
+        self.out, self.split = out, split
+        self.directory = out / _WORK / split
+        self.staged = self.directory / "staged"
+
+    def check(self, origin: dict[str, Any], inputs: dict[str, Any]) -> Manifest:
+        """See whether this build may go into the directory; write nothing.
+
+        Parameters
+        ----------
+        origin : dict
+            What all splits of a data set have in common.
+        inputs : dict
+            All that the bytes of this split depend on.
+
+        Returns
+        -------
+        Manifest
+            Of the data set as it is; `is_finished` tells whether the split is in it.
+
+        Raises
+        ------
+        BuildError
+            If the directory holds something else, or a build from other inputs; the sentence
+            names what differs.
+        """
+        if self.out.exists() and not self.out.is_dir():
+            raise BuildError(f"{self.out} is a file: give --out a directory.")
+        manifest = Manifest.load(self.out)
+        if manifest is None:
+            names = [path.name for path in self.out.iterdir()] if self.out.exists() else []
+            if names and _WORK not in names:
+                raise BuildError(
+                    f"{self.out} is not empty and holds no build: use an empty or new --out."
+                )
+            manifest = Manifest(origin)
+        self._compare(manifest.origin, origin)
+        if self.split in manifest.splits:
+            self._compare(manifest.splits[self.split]["inputs"], inputs)
+        elif self._inputs_path.exists():
+            self._compare(json.loads(self._inputs_path.read_bytes()), {**origin, **inputs})
+        return manifest
+
+    def claim(self, origin: dict[str, Any], inputs: dict[str, Any]) -> None:
+        """Take note of what this build is made from, so that only the same is ever resumed."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with atomic_write(self._inputs_path) as file:
+            file.write(json.dumps({**origin, **inputs}, indent=2).encode())
+
+    def new_stage(self) -> Path:
+        """Return an empty directory for the split's published files."""
+        shutil.rmtree(self.staged, ignore_errors=True)
+        self.staged.mkdir(parents=True)
+        return self.staged
+
+    def install(self, manifest: Manifest) -> None:
+        """Move the staged files into place.
+
+        The card's YAML names the splits that exist, so the card is what makes a split visible: it
+        comes after all data. The manifest comes last and says that all is done.
+        """
+        if not (self.out / CARD_FILE).exists():
+            with atomic_write(self.out / CARD_FILE) as file:
+                file.write(_UNFINISHED_CARD)
+        card = self.staged / CARD_FILE
+        for path in sorted(self.staged.rglob("*")):
+            if path.is_file() and path != card:
+                move_into_place(path, self.out / path.relative_to(self.staged))
+        move_into_place(card, self.out / CARD_FILE)
+        with atomic_write(self.out / MANIFEST_FILE) as file:
+            file.write(manifest.as_bytes())
+
+    def clean(self) -> None:
+        """Remove the work; what is published stays."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+        work = self.out / _WORK
+        if work.is_dir() and not any(work.iterdir()):
+            work.rmdir()
+
+    @property
+    def _inputs_path(self) -> Path:
+        return self.directory / "inputs.json"
+
+    def _compare(self, found: dict[str, Any], expected: dict[str, Any]) -> None:
+        for name in sorted(found.keys() | expected.keys()):
+            if found.get(name) != expected.get(name):
+                raise BuildError(
+                    f"{self.out} holds another build: its {name} is {found.get(name)}, this "
+                    f"command's is {expected.get(name)}; use another --out, or the same inputs."
+                )
