@@ -1,0 +1,124 @@
+"""A built data set held against the slow reference, column by column."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from datasets import load_dataset
+from torchvision import transforms
+
+from salient_imagenet_1m import unpack_grids, upsample
+from tests import reference
+
+ONE_LEVEL = 1
+"""Folding and channels-last change the last bits of a map, so a grid may round the other way."""
+
+
+def check_build(
+    out: Path,
+    split: str,
+    folder: Path,
+    votes: Path,
+    labels: dict[str, int],
+    forward: reference.Forward,
+    mean: list[float],
+    std: list[float],
+) -> None:
+    """Hold every row and every column of a split against the reference.
+
+    `folder` holds the images, `<wnid>/*`; all of them must have become rows.
+    """
+    published = list(load_dataset(str(out), "masks", split=split, streaming=True))
+    pairs = reference.votes_of(votes)
+    normalize = transforms.Normalize(mean, std)
+    paths = {path.stem: path for path in sorted(folder.glob("*/*"))}
+    rows = {
+        image_id: reference.image_row(
+            path,
+            labels[path.parent.name],
+            pairs[labels[path.parent.name]],
+            forward,
+            normalize,
+        )
+        for image_id, path in paths.items()
+    }
+    assert sorted(row["image_id"] for row in published) == sorted(paths)
+    reference.add_scores(rows, {row["image_id"]: row["activations"] for row in published})
+    for row in published:
+        check_row(row, rows[row["image_id"]])
+    check_rankings(out, split, rows)
+    check_pairs(out, split, rows, pairs)
+
+
+def check_row(row: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Hold a row of the config masks against the reference."""
+    for name in ("label", "width", "height", "features", "kinds", "activation_ranks", "predicted"):
+        assert row[name] == expected[name], name
+    for name in ("activations", "peaks"):
+        assert row[name] == pytest.approx(expected[name], rel=1e-3, abs=1e-5), name
+    grids = unpack_grids(row["grids"], row["grid_height"], row["grid_width"])
+    assert np.abs(grids.astype(int) - np.array(expected["grids"], int)).max() <= ONE_LEVEL
+    check_union(row["core_mask"], grids, row["kinds"], "core")
+    check_union(row["spurious_mask"], grids, row["kinds"], "spurious")
+    assert row["spuriosity_rank"] == expected["spuriosity_rank"]
+    assert row["spuriosity"] == pytest.approx(expected["spuriosity"], abs=1e-9)
+    check_rendering(grids, np.array(expected["nams"]))
+
+
+def check_union(image: Any, grids: Any, kinds: list[str], kind: str) -> None:
+    """A union PNG is exactly the maximum of the grids beside it."""
+    chosen = [grid for grid, other in zip(grids, kinds, strict=True) if other == kind]
+    if not chosen:
+        assert image is None
+        return
+    assert image.mode == "L"
+    assert np.array_equal(np.asarray(image), np.max(chosen, axis=0))
+
+
+def check_rendering(grids: Any, nams: Any) -> None:
+    """Masks at 224 are within 1.5/255 of the float maps as the papers' code upsamples them."""
+    for grid, nam in zip(grids, nams, strict=True):
+        if nam.max() > 0:
+            expected = cv2.resize(np.maximum(nam, 0) / nam.max(), (224, 224))
+            assert np.abs(upsample(grid, 224, 224) / 255 - expected).max() <= 1.5 / 255
+
+
+def check_rankings(out: Path, split: str, rows: dict[str, dict[str, Any]]) -> None:
+    """The config rankings is the masks' ranks, sorted."""
+    rankings = load_dataset(str(out), "rankings", split=split, streaming=True)
+    expected = sorted(
+        (row["label"], row["spuriosity_rank"], image_id)
+        for image_id, row in rows.items()
+        if row["spuriosity_rank"] is not None
+    )
+    found = list(rankings)
+    assert [(row["label"], row["spuriosity_rank"], row["image_id"]) for row in found] == expected
+    for row in found:
+        assert row["spuriosity"] == pytest.approx(rows[row["image_id"]]["spuriosity"], abs=1e-9)
+
+
+def check_pairs(
+    out: Path, split: str, rows: dict[str, dict[str, Any]], pairs: dict[int, list[dict[str, Any]]]
+) -> None:
+    """The config features has each class's statistics."""
+    found = list(load_dataset(str(out), "features", split=split, streaming=True))
+    expected = [(label, pair) for label in sorted(pairs) for pair in pairs[label]]
+    assert len(found) == len(expected)
+    for row, (label, pair) in zip(found, expected, strict=True):
+        assert (row["label"], row["feature"]) == (label, pair["feature"])
+        assert (row["rank"], row["kind"]) == (pair["rank"], pair["kind"])
+        values = [
+            image["activations"][pair["rank"] - 1]
+            for image in rows.values()
+            if image["label"] == label
+        ]
+        if values:
+            assert row["activation_mean"] == pytest.approx(np.mean(values), rel=1e-3, abs=1e-6)
+            assert row["activation_std"] == pytest.approx(np.std(values), rel=1e-3, abs=1e-6)
+        else:
+            assert row["activation_mean"] is None
+            assert row["activation_std"] is None

@@ -1,0 +1,144 @@
+"""A tiny labelled image set, network and votes, made once."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+
+from builder.settings import Settings
+from builder.votes import ANSWERS, COLUMNS
+
+CLASSES = ("n00000001", "n00000002", "n00000003")
+NETWORK = "timm:test_resnet"
+CHANNELS = 96
+FEATURES = 5
+
+
+@dataclass(frozen=True)
+class World:
+    """Paths of a tiny image set and of all that a build of it needs."""
+
+    root: Path
+    votes: Path
+    checkpoint: Path
+
+    def settings(self, out: Path, **changes: object) -> Settings:
+        """Return settings of a build of the training images."""
+        options: dict[str, object] = {
+            "images": str(self.root),
+            "votes": self.votes,
+            "checkpoint": self.checkpoint,
+            "network": NETWORK,
+            "out": out,
+            "batch_size": 4,
+            "shard_size": 7,
+            "allow_mismatch": True,
+            "device": "cpu",
+            **changes,
+        }
+        return Settings(**options)  # type: ignore[arg-type]
+
+
+class Quiet:
+    """A reporter that remembers what was said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+    def track(self, title: str, total: int | None = None, done: int = 0) -> Tracker:
+        return Tracker()
+
+
+class Tracker:
+    """Progress that nobody sees."""
+
+    def __enter__(self) -> Callable[[int], None]:
+        return lambda count: None
+
+    def __exit__(self, *exception: object) -> None:
+        return None
+
+
+def make_image(generator: np.random.Generator, width: int, height: int) -> Image.Image:
+    """Return a picture of random blobs, smooth enough for JPEG."""
+    coarse = generator.integers(0, 256, (6, 6, 3), np.uint8)
+    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def write_votes(path: Path, spurious: dict[tuple[int, int], list[str]]) -> None:
+    """Write votes on features 1, 4, 7, ... of each class, main_object but for those given.
+
+    `spurious` maps (label, rank) to the five answers of the pair.
+    """
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for label, wnid in enumerate(CLASSES):
+            for rank in range(1, FEATURES + 1):
+                answers = spurious.get((label, rank), [ANSWERS[0]] * 5)
+                for worker, answer in enumerate(answers):
+                    feature = 20 * label + 3 * rank - 2
+                    row = (worker, wnid, label, feature, rank, answer, f"{worker % 5 + 1}.0", "why")
+                    writer.writerow(row)
+
+
+def write_checkpoint(path: Path) -> None:
+    """Write a randomly initialised network whose batch norms do something."""
+    torch.manual_seed(0)
+    model = timm.create_model("test_resnet", num_classes=len(CLASSES))
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.uniform_(-0.2, 0.2)  # type: ignore[union-attr, operator]
+            module.running_var.uniform_(0.5, 1.5)  # type: ignore[union-attr, operator]
+            module.weight.data.uniform_(0.5, 1.5)
+            module.bias.data.uniform_(-0.2, 0.2)
+    torch.save(model.state_dict(), path)
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Three classes of 12 training and 5 validation images of several sizes."""
+    base = tmp_path_factory.mktemp("world")
+    generator = np.random.default_rng(0)
+    sizes = [(60, 40), (40, 60), (64, 64), (301, 200), (33, 90)]
+    for split, count in (("train", 12), ("val", 5)):
+        for label, wnid in enumerate(CLASSES):
+            folder = base / "images" / split / wnid
+            folder.mkdir(parents=True)
+            for number in range(count):
+                name = (
+                    f"{wnid}_{number}"
+                    if split == "train"
+                    else f"ILSVRC2012_val_{10 * label + number:08d}"
+                )
+                image = make_image(generator, *sizes[number % len(sizes)])
+                image.save(folder / f"{name}.JPEG", quality=90)
+    write_votes(
+        base / "votes.csv",
+        {
+            # Class 0: one spurious feature; class 1: five; class 2: none.
+            (0, 2): ["background"] * 3 + ["main_object"] * 2,
+            **{(1, rank): ["separate_object"] * 5 for rank in (1, 2, 3, 4)},
+            (1, 5): ["background"] * 2 + ["separate_object"] * 2 + ["main_object"],
+            (2, 3): ["background", "separate_object"] + ["main_object"] * 3,
+        },
+    )
+    write_checkpoint(base / "network.pt")
+    return World(base / "images", base / "votes.csv", base / "network.pt")
+
+
+@pytest.fixture
+def reporter() -> Quiet:
+    """Return a reporter that remembers what was said."""
+    return Quiet()

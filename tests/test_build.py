@@ -1,0 +1,333 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import timm
+import torch
+from datasets import load_dataset
+from torch import Tensor
+
+from builder.build import build
+from builder.errors import BuildError
+from builder.estimate import estimate
+from tests.checks import check_build
+from tests.conftest import CLASSES, FEATURES, NETWORK, Quiet, World, write_votes
+
+
+def hashes(directory: Path) -> dict[str, str]:
+    return {
+        path.relative_to(directory).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(directory.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def built(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("built") / "out"
+    build(world.settings(out), Quiet())
+    build(world.settings(out, split="validation"), Quiet())
+    return out
+
+
+@pytest.mark.parametrize(("split", "folder"), [("train", "train"), ("validation", "val")])
+def test_every_column_is_the_reference_s(
+    built: Path, world: World, split: str, folder: str
+) -> None:
+    model = timm.create_model("test_resnet", num_classes=len(CLASSES)).eval()
+    model.load_state_dict(torch.load(world.checkpoint, weights_only=True))
+
+    def forward(image: Tensor) -> tuple[Tensor, Tensor]:
+        return model.forward_features(image), model(image)
+
+    config = model.pretrained_cfg
+    labels = {wnid: label for label, wnid in enumerate(CLASSES)}
+    check_build(
+        built,
+        split,
+        world.root / folder,
+        world.votes,
+        labels,
+        forward,
+        config["mean"],
+        config["std"],
+    )
+
+
+def test_the_directory_is_the_data_set_and_nothing_else(built: Path) -> None:
+    assert sorted(path.name for path in built.iterdir()) == [
+        "README.md",
+        "features",
+        "manifest.json",
+        "masks",
+        "rankings",
+    ]
+
+
+def test_the_manifest_knows_every_file(built: Path) -> None:
+    manifest = json.loads((built / "manifest.json").read_text())
+    found = hashes(built)
+    del found["manifest.json"]
+    assert {name: file["sha256"] for name, file in manifest["files"].items()} == found
+
+
+def test_it_loads_without_our_code(built: Path, tmp_path: Path) -> None:
+    script = (
+        "import sys; from datasets import load_dataset\n"
+        f"for split in ('train', 'validation'):\n"
+        f"    for config in ('masks', 'rankings', 'features'):\n"
+        f"        for streaming in (True, False):\n"
+        f"            rows = load_dataset({str(built)!r}, config, split=split, "
+        f"streaming=streaming, cache_dir={str(tmp_path)!r})\n"
+        f"            print(config, split, sum(1 for _ in rows))\n"
+        "assert 'salient_imagenet_1m' not in sys.modules and 'builder' not in sys.modules\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    lines = result.stdout.splitlines()
+    assert lines.count("masks train 36") == 2
+    assert lines.count("masks validation 15") == 2
+    assert lines.count("rankings train 24") == 2
+    assert lines.count("features validation 15") == 2
+
+
+def test_masks_is_the_default_config(built: Path) -> None:
+    row = next(iter(load_dataset(str(built), split="train", streaming=True)))
+    assert {"image_id", "grids"} <= row.keys()
+
+
+def test_rows_are_mixed_over_classes(built: Path) -> None:
+    rows = load_dataset(str(built), "masks", split="train", streaming=True)
+    assert len({row["label"] for row in rows.take(8)}) == len(CLASSES)
+
+
+def test_the_same_command_again_changes_nothing(built: Path, world: World, reporter: Quiet) -> None:
+    before = hashes(built)
+    outcome = build(world.settings(built), reporter)
+    assert outcome.images == 0
+    assert hashes(built) == before
+    assert "Nothing to do" in reporter.lines[-1]
+
+
+def test_worker_processes_give_the_same_bytes(
+    built: Path, world: World, tmp_path: Path, reporter: Quiet
+) -> None:
+    build(world.settings(tmp_path / "out", workers=2), reporter)
+    train = {name: digest for name, digest in hashes(tmp_path / "out").items() if "train" in name}
+    assert train
+    assert train.items() <= hashes(built).items()
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"seed": 1}, "images_sha256"),
+        ({"limit": 20}, "images_sha256"),
+        ({"batch_size": 3}, "batch_size"),
+        ({"shard_size": 5}, "shard_size"),
+        ({"precision": "bfloat16"}, "precision"),
+        ({"keep_embeddings": True}, "embeddings"),
+    ],
+)
+def test_another_build_is_refused_with_the_name_of_what_changed(
+    built: Path, world: World, reporter: Quiet, change: dict[str, Any], name: str
+) -> None:
+    before = hashes(built)
+    with pytest.raises(BuildError, match=f"holds another build: its {name}"):
+        build(world.settings(built, **change), reporter)
+    assert hashes(built) == before
+
+
+def test_other_votes_are_refused_for_another_split(
+    world: World, tmp_path: Path, reporter: Quiet
+) -> None:
+    build(world.settings(tmp_path / "out"), reporter)
+    write_votes(tmp_path / "votes.csv", {(0, 1): ["background"] * 5})
+    with pytest.raises(BuildError, match="its votes_sha256 is"):
+        build(
+            world.settings(tmp_path / "out", split="validation", votes=tmp_path / "votes.csv"),
+            reporter,
+        )
+
+
+def test_embeddings_are_the_pooled_features(world: World, tmp_path: Path, reporter: Quiet) -> None:
+    out = tmp_path / "out"
+    build(world.settings(out, keep_embeddings=True), reporter)
+    masks = {row["image_id"]: row for row in load_dataset(str(out), split="train", streaming=True)}
+    rows = list(load_dataset(str(out), "embeddings", split="train", streaming=True))
+    assert len(rows) == len(masks)
+    for row in rows:
+        mask = masks[row["image_id"]]
+        picked = [row["embedding"][feature] for feature in mask["features"]]
+        assert picked == pytest.approx(mask["activations"], rel=2e-3, abs=1e-4)
+
+
+def test_odd_images_are_used_and_broken_ones_set_aside(
+    world: World, tmp_path: Path, reporter: Quiet
+) -> None:
+    root = tmp_path / "images"
+    shutil.copytree(world.root, root)
+    folder = root / "train" / CLASSES[0]
+    good = (folder / f"{CLASSES[0]}_0.JPEG").read_bytes()
+    (folder / "empty.JPEG").write_bytes(b"")
+    (folder / "text.JPEG").write_text("no image")
+    (folder / "half.JPEG").write_bytes(good[: len(good) // 2])
+    (folder / "twice.JPEG").write_bytes(good)
+    (root / "train" / CLASSES[1] / "twice.png").write_bytes(good)
+    (root / "train" / "n99999999").mkdir()
+    (root / "train" / "n99999999" / "n99999999_1.JPEG").write_bytes(good)
+    (folder / "gone.JPEG").symlink_to(tmp_path / "nowhere")
+    (folder / "gone.JPEG").unlink()
+    outcome = build(world.settings(tmp_path / "out", images=str(root)), reporter)
+    counts = outcome.split["counts"]
+    assert counts["set_aside"] == {
+        "duplicate_id": 2,
+        "empty": 1,
+        "no_votes": 1,
+        "not_an_image": 1,
+        "truncated": 1,
+    }
+    assert counts["images"] == counts["rows"] + 6 == 42
+    table = pq.read_table(tmp_path / "out" / "set_aside.parquet").to_pylist()
+    assert {row["image_id"]: row["reason"] for row in table} == {
+        "twice": "duplicate_id",
+        "empty": "empty",
+        "n99999999_1": "no_votes",
+        "text": "not_an_image",
+        "half": "truncated",
+    }
+    assert "set_aside.parquet" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_a_shard_may_lose_all_its_images(world: World, tmp_path: Path, reporter: Quiet) -> None:
+    root = tmp_path / "images"
+    shutil.copytree(world.root / "train", root)
+    for path in sorted(root.glob("*/*"))[:-1]:
+        path.write_bytes(b"")
+    outcome = build(world.settings(tmp_path / "out", images=str(root), shard_size=2), reporter)
+    assert outcome.split["counts"]["rows"] == 1
+
+
+def test_no_usable_image_is_a_sentence(world: World, tmp_path: Path, reporter: Quiet) -> None:
+    root = tmp_path / "images"
+    shutil.copytree(world.root / "train", root)
+    for path in root.glob("*/*"):
+        path.write_bytes(b"")
+    with pytest.raises(BuildError, match="None of the 36 images can be used: 36 empty"):
+        build(world.settings(tmp_path / "out", images=str(root)), reporter)
+
+
+def test_a_dry_run_writes_nothing(world: World, tmp_path: Path, reporter: Quiet) -> None:
+    found = estimate(world.settings(tmp_path / "out"), reporter)
+    assert (found.images, found.rows, found.shards) == (36, 36, 6)
+    assert found.seconds > 0
+    assert found.bytes > FEATURES * 36
+    assert not (tmp_path / "out").exists()
+
+
+def command(world: World, out: Path) -> list[str]:
+    options = {
+        "--images": world.root,
+        "--votes": world.votes,
+        "--checkpoint": world.checkpoint,
+        "--network": NETWORK,
+        "--out": out,
+        "--batch-size": 4,
+        "--shard-size": 7,
+        "--device": "cpu",
+    }
+    return [
+        sys.executable,
+        "-m",
+        "builder",
+        "build",
+        "--allow-mismatch",
+        *(str(part) for option in options.items() for part in option),
+    ]
+
+
+def test_killed_anywhere_it_resumes_to_the_same_bytes(
+    built: Path, world: World, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    kills = 0
+    for shards in range(1, 6):
+        process = subprocess.Popen(command(world, out), stderr=subprocess.DEVNULL)
+        while process.poll() is None:
+            if len(list(out.glob(".build/train/shards/*.parquet"))) >= shards:
+                os.kill(process.pid, signal.SIGKILL)
+                kills += 1
+                break
+            time.sleep(0.002)
+        process.wait()
+    assert kills
+    subprocess.run(command(world, out), check=True, capture_output=True)
+    train = {name: digest for name, digest in hashes(out).items() if "train" in name}
+    assert train
+    assert train.items() <= hashes(built).items()
+    assert not (out / ".build").exists()
+
+
+class KilledError(BaseException):
+    pass
+
+
+def test_killed_at_any_file_it_shows_nothing_half_and_resumes_to_the_same_bytes(
+    built: Path, world: World, tmp_path: Path, reporter: Quiet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dies before each rename in turn, of shards, sums, published files, card and manifest."""
+    out = tmp_path / "out"
+    replace = Path.replace
+    renames = 0
+    survived = False
+    while not survived:
+        renames += 1
+        remaining = renames
+
+        def dying_replace(self: Path, target: Path) -> Path:
+            nonlocal remaining
+            remaining -= 1
+            if not remaining:
+                raise KilledError
+            return replace(self, target)
+
+        monkeypatch.setattr(Path, "replace", dying_replace)
+        shutil.rmtree(out, ignore_errors=True)
+        try:
+            build(world.settings(out), reporter)
+            survived = True
+        except KilledError:
+            monkeypatch.setattr(Path, "replace", replace)
+            assert_nothing_half_is_visible(out)
+            if renames % 5 == 0 or renames > 14:
+                build(world.settings(out), reporter)
+                assert_same_train(out, built)
+    assert renames > 6 * 2
+
+
+def assert_nothing_half_is_visible(out: Path) -> None:
+    if (out / "manifest.json").exists():
+        raise AssertionError("the manifest comes last")
+    try:
+        rows = list(load_dataset(str(out), "masks", split="train", streaming=True))
+    except (ValueError, FileNotFoundError):
+        return
+    assert len(rows) == 36
+
+
+def assert_same_train(out: Path, built: Path) -> None:
+    train = {name: digest for name, digest in hashes(out).items() if "train" in name}
+    assert train
+    assert train.items() <= hashes(built).items()

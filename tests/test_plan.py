@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from builder.images import NO_LABEL
+from builder.plan import Plan, make_plan
+from builder.votes import Pair, Votes
+
+VOTES = Votes(tuple(Pair(label, f"n{label}", 0, 1, 5, 0, 0, 5.0) for label in range(3)), "")
+
+
+class Listed:
+    """Images that are only names."""
+
+    def __init__(self, paths: list[str], labels: list[int] | None = None) -> None:
+        self.paths = pa.array(paths, pa.string())
+        wnids = [None if labels else path.split("/")[0] for path in paths]
+        self.wnids = pa.array(wnids, pa.string())
+        self.labels = np.array(labels or [NO_LABEL] * len(paths), np.int64)
+
+    def read(self, index: int) -> bytes:
+        raise AssertionError("a plan reads no image")
+
+
+def paths(count: int) -> list[str]:
+    return [f"n{number % 3}/image_{number}.JPEG" for number in range(count)]
+
+
+def plan_of(images: Listed, seed: int = 0, limit: int | None = None, size: int | None = 8) -> Plan:
+    return make_plan(images, VOTES, "train", seed, limit, size)
+
+
+def ids_in_order(plan: Plan) -> list[str]:
+    return [plan.ids[index] for index in plan.order]
+
+
+def test_every_image_is_in_exactly_one_shard_and_every_shard_in_one_file() -> None:
+    plan = plan_of(Listed(paths(1000)))
+    members = [index for shard in range(plan.shards) for index in plan.members(shard)]
+    assert members == plan.order.tolist()
+    assert sorted(members) == list(range(1000))
+    assert [shard for file in plan.files for shard in file] == list(range(plan.shards))
+
+
+def test_the_order_is_the_seed_s_and_not_the_listing_s() -> None:
+    names = paths(50)
+    order = ids_in_order(plan_of(Listed(names)))
+    assert ids_in_order(plan_of(Listed(names[::-1]))) == order
+    assert ids_in_order(plan_of(Listed(names), seed=1)) != order
+    assert plan_of(Listed(names)).sha256 == plan_of(Listed(names[::-1])).sha256
+
+
+def test_one_image_less_leaves_the_order_of_the_others() -> None:
+    order = ids_in_order(plan_of(Listed(paths(50))))
+    assert ids_in_order(plan_of(Listed(paths(49)))) == [
+        name for name in order if name != "image_49"
+    ]
+
+
+def test_a_limit_takes_the_first_of_the_order() -> None:
+    order = ids_in_order(plan_of(Listed(paths(50))))
+    assert ids_in_order(plan_of(Listed(paths(50)), limit=7)) == order[:7]
+
+
+def test_two_images_of_one_id_and_classes_without_votes_are_set_aside() -> None:
+    plan = plan_of(Listed(["n0/a.JPEG", "n1/a.png", "n1/b.JPEG", "n7/c.JPEG"]))
+    assert ids_in_order(plan) == ["b"]
+    assert sorted((image.path, image.reason) for image in plan.set_aside) == [
+        ("n0/a.JPEG", "duplicate_id"),
+        ("n1/a.png", "duplicate_id"),
+        ("n7/c.JPEG", "no_votes"),
+    ]
+    assert plan.images == 4
+
+
+def test_labels_of_the_source_serve_where_no_wnid_is_known() -> None:
+    plan = plan_of(Listed(["a.JPEG", "b.JPEG", "c.JPEG"], labels=[2, 0, 9]))
+    assert {plan.ids[index]: plan.labels[index] for index in plan.order} == {"a": 2, "b": 0}
+
+
+@pytest.mark.parametrize(
+    ("images", "size", "shards", "files"),
+    [(1, 16, 1, 1), (600, 16, 38, 2), (70_000, 1024, 69, 64), (30_000, 469, 64, 64)],
+)
+def test_default_shards_grow_with_the_data(images: int, size: int, shards: int, files: int) -> None:
+    plan = plan_of(Listed(paths(images)), size=None)
+    assert (plan.shard_size, plan.shards, len(plan.files)) == (size, shards, files)

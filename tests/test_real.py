@@ -1,0 +1,150 @@
+"""The main job on real images, real votes and a real network."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+import torchvision
+from torch import Tensor
+
+from builder.architectures import load_architecture
+from builder.build import build
+from builder.errors import BuildError
+from builder.settings import Settings
+from tests.checks import check_build
+from tests.conftest import Quiet
+
+pytestmark = pytest.mark.skipif(
+    "SALIENT_REAL_DATA" not in os.environ,
+    reason="SALIENT_REAL_DATA does not name a folder with real images and votes",
+)
+
+REAL = Path(os.environ.get("SALIENT_REAL_DATA", ""))
+LABELS = {
+    "n01440764": 0,
+    "n02102040": 217,
+    "n02979186": 482,
+    "n03000684": 491,
+    "n03028079": 497,
+    "n03394916": 566,
+    "n03417042": 569,
+    "n03425413": 571,
+    "n03445777": 574,
+    "n03888257": 701,
+}
+
+
+@pytest.fixture(scope="module")
+def imagenette(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("imagenette") / "out"
+    for split in ("train", "validation"):
+        build(
+            Settings(
+                images=str(REAL / "imagenette"),
+                votes=REAL / "efficientnet_lite0_votes.csv",
+                network="efficientnet-lite0",
+                split=split,
+                device="cpu",
+                out=out,
+            ),
+            Quiet(),
+        )
+    return out
+
+
+@pytest.mark.parametrize(("split", "folder"), [("train", "train"), ("validation", "val")])
+def test_imagenette_is_the_reference_s(imagenette: Path, split: str, folder: str) -> None:
+    weights = load_architecture("efficientnet-lite0", None).model.state_dict()
+    model = timm.create_model("tf_efficientnet_lite0").eval()
+    model.load_state_dict(weights)
+
+    def forward(image: Tensor) -> tuple[Tensor, Tensor]:
+        maps = model.forward_features(image)
+        return maps, model.forward_head(maps)
+
+    check_build(
+        imagenette,
+        split,
+        REAL / "imagenette" / folder,
+        REAL / "efficientnet_lite0_votes.csv",
+        LABELS,
+        forward,
+        [0.5] * 3,
+        [0.5] * 3,
+    )
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_votes_and_network_agree_on_imagenette(imagenette: Path, split: str) -> None:
+    manifest = json.loads((imagenette / "manifest.json").read_text())
+    agreement = manifest["splits"][split]["agreement"]
+    assert agreement["in_top_10"] == agreement["pairs"] > 0
+
+
+def robust_checkpoint(path: Path) -> torch.nn.Module:
+    """Save a random ResNet-50 with the keys of the robustness library, and return it."""
+    torch.manual_seed(0)
+    model = torchvision.models.resnet50()
+    normalizer = {
+        "new_mean": torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1),
+        "new_std": torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1),
+    }
+    state_dict = {
+        **{f"module.normalizer.{name}": tensor for name, tensor in normalizer.items()},
+        **{f"module.model.{name}": tensor for name, tensor in model.state_dict().items()},
+        **{f"module.attacker.normalize.{name}": tensor for name, tensor in normalizer.items()},
+        **{f"module.attacker.model.{name}": tensor for name, tensor in model.state_dict().items()},
+    }
+    torch.save({"model": state_dict, "epoch": 89, "arch": "resnet50"}, path)
+    return model.eval()
+
+
+def test_madry_resnet50_on_full_size_images_with_the_real_votes(tmp_path: Path) -> None:
+    model = robust_checkpoint(tmp_path / "robust.pt")
+    settings = Settings(
+        images=str(REAL / "fullsize"),
+        votes=REAL / "discover_spurious_features.csv",
+        checkpoint=tmp_path / "robust.pt",
+        device="cpu",
+        allow_mismatch=True,
+        out=tmp_path / "out",
+    )
+    build(settings, Quiet())
+    captured: list[Tensor] = []
+    model.layer4.register_forward_hook(lambda module, inputs, output: captured.append(output))
+
+    def forward(image: Tensor) -> tuple[Tensor, Tensor]:
+        logits = model(image)
+        return captured.pop(), logits
+
+    folders = sorted(path.name for path in (REAL / "fullsize" / "train").iterdir())
+    check_build(
+        tmp_path / "out",
+        "train",
+        REAL / "fullsize" / "train",
+        REAL / "discover_spurious_features.csv",
+        {wnid: 10 * index for index, wnid in enumerate(folders)},
+        forward,
+        [0.485, 0.456, 0.406],
+        [0.229, 0.224, 0.225],
+    )
+
+
+def test_another_checkpoint_of_the_same_name_is_refused(tmp_path: Path) -> None:
+    robust_checkpoint(tmp_path / "robust.pt")
+    settings = Settings(
+        images=str(REAL / "imagenette"),
+        votes=REAL / "discover_spurious_features.csv",
+        checkpoint=tmp_path / "robust.pt",
+        device="cpu",
+        limit=60,
+        out=tmp_path / "out",
+    )
+    with pytest.raises(BuildError, match="Votes and network do not belong together"):
+        build(settings, Quiet())
+    assert not (tmp_path / "out" / "manifest.json").exists()
