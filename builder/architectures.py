@@ -17,7 +17,7 @@ from builder.checkpoint import (
     read_state_dict,
     split_robust_checkpoint,
 )
-from builder.errors import BuildError
+from builder.errors import BuildError, first_line
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -165,7 +165,7 @@ def _with_weights(
         except Exception as error:
             raise BuildError(
                 f"The weights of {name} cannot be downloaded "
-                f"({str(error).splitlines()[0][:200]}): give --checkpoint."
+                f"({first_line(error)}): give --checkpoint."
             ) from error
     state_dict: StateDict = read_state_dict(checkpoint)
     classes = head_classes(state_dict)

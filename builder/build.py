@@ -73,6 +73,9 @@ def build(settings: Settings, reporter: Reporter) -> Outcome:
                 reporter.say(f"Nothing to do: {settings.out} already holds this very build.")
             else:
                 workspace.claim(job.origin(), job.inputs())
+                if settings.keep_embeddings:
+                    size = len(job.plan.order) * job.network.channels * 2
+                    reporter.say(f"Keeping all pooled features takes another {size / 1e6:,.0f} MB.")
                 run = ShardRunner(job, workspace.directory).run(reporter)
                 images, stages = run.images, run.stages
                 with stages.time("write"), reporter.track("finalising"):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pickle
+import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor, nn
@@ -36,21 +38,28 @@ def read_state_dict(path: Path) -> StateDict:
         If the file is missing, is no checkpoint, or needs unsafe unpickling.
     """
     try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:
+            # PyTorch's message is the same for any file that is no pickle at all.
+            is_pickled = zipfile.is_zipfile(file) or _starts_like_pickle(file)
     except OSError as error:
         raise BuildError(
             f"The checkpoint {path} cannot be read ({error.strerror or error}): check --checkpoint."
         ) from error
+    no_checkpoint = f"{path} is no PyTorch checkpoint, or only a part of one: check --checkpoint."
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "weights_only" not in str(error) and "Unsupported global" not in str(error):
-            raise BuildError(f"{path} is no PyTorch checkpoint: check --checkpoint.") from error
+        if not is_pickled:
+            raise BuildError(no_checkpoint) from error
         raise BuildError(
             f"The checkpoint {path} can only be read by running code that it brings along, which "
             "this program refuses: where you trust the file, load it with the library that wrote "
             "it and save its tensors alone, torch.save({'model': checkpoint['model']}, PATH)."
         ) from error
     except Exception as error:
-        raise BuildError(f"{path} is no PyTorch checkpoint: check --checkpoint.") from error
+        raise BuildError(no_checkpoint) from error
     for key in ("model", "state_dict"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -59,6 +68,11 @@ def read_state_dict(path: Path) -> StateDict:
     if not all(isinstance(value, Tensor) for value in content.values()):
         raise BuildError(f"{path} holds more than tensors where a state dict is expected.")
     return dict(content)
+
+
+def _starts_like_pickle(file: BinaryIO) -> bool:
+    file.seek(0)
+    return file.read(1) == pickle.PROTO
 
 
 def split_robust_checkpoint(

@@ -27,7 +27,8 @@ _EPILOG = """
 
 The real run, on all of ImageNet's training images:
 
-  salient-imagenet build --images /data/ILSVRC2012 --votes discover_spurious_features.csv
+  salient-imagenet build --images /data/ILSVRC2012 \\
+  --votes discover_spurious_features.csv \\
   --checkpoint imagenet_l2_3_0.pt --out ./salient-imagenet-1m
 
 What would it come to? Add [bold]--dry-run[/bold]. The validation images into the same data set?
@@ -126,7 +127,10 @@ def build(
     if dry_run:
         console.print(estimate_table(estimate(settings, reporter)))
         return
-    outcome = run_build(settings, reporter)
+    try:
+        outcome = run_build(settings, reporter)
+    except KeyboardInterrupt:  # Which typer would end with a bare "Aborted."
+        sys.exit("Stopped. Run the same command again to go on.")
     console.print(outcome_table(outcome))
     reporter.say(f"Done. Look: load_dataset({str(out)!r}, 'masks', split={split!r})")
 
@@ -138,7 +142,6 @@ def main() -> None:
     try:
         app()
     except BuildError as error:
-        Console(stderr=True).print(f"Error: {error}", style="red", markup=False, highlight=False)
+        # Not by rich, which would break a long path over lines.
+        typer.secho(f"Error: {error}", fg=typer.colors.RED, err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit("Stopped. Run the same command again to go on.")

@@ -15,6 +15,9 @@ from salient_imagenet_1m import CROP_SIZE, RESIZE_SIZE, resized_size
 MAX_PIXELS = 178_956_970
 """More pixels, as stored or as resized, are a decompression bomb: Pillow's own limit."""
 
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000")
+"""What files may be, whatever they are called; Pillow would run Ghostscript on others."""
+
 
 class Decoded(NamedTuple):
     """An image as the network sees it, and the size of its original."""
@@ -50,7 +53,7 @@ def decode(data: bytes) -> Decoded:
     Parameters
     ----------
     data : bytes
-        Of a file in any format that Pillow reads.
+        Of a file in one of `FORMATS`.
 
     Returns
     -------
@@ -65,10 +68,13 @@ def decode(data: bytes) -> Decoded:
     if not data:
         raise UnusableImageError("empty", "the file has 0 bytes")
     try:
-        with Image.open(io.BytesIO(data)) as file:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as file:
             width, height = file.size
             _refuse_bomb(width, height)
-            image = file.convert("RGB")
+            # A file in RGB is used as it is: converting would copy it.
+            file.load()
+            image: Image.Image = file if file.mode == "RGB" else file.convert("RGB")
+            resized = functional.resize(image, [RESIZE_SIZE], antialias=True)
     except UnusableImageError:
         raise
     except UnidentifiedImageError:
@@ -78,7 +84,6 @@ def decode(data: bytes) -> Decoded:
     except Exception as error:
         reason = "truncated" if "truncated" in str(error).lower() else "broken"
         raise UnusableImageError(reason, str(error) or type(error).__name__) from error
-    resized = functional.resize(image, [RESIZE_SIZE], antialias=True)
     return Decoded(np.array(functional.center_crop(resized, [CROP_SIZE])), width, height)
 
 

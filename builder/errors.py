@@ -3,3 +3,9 @@
 
 class BuildError(Exception):
     """Bad input: its text is one sentence for the user that says what to do."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return what an exception says, short enough to be part of a sentence."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

@@ -75,12 +75,13 @@ def exclusive(directory: Path) -> Iterator[None]:
     """
     descriptor = os.open(directory, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BuildError(
+                f"Another build is writing to {directory}: wait for it, or use another --out."
+            ) from None
         yield
-    except BlockingIOError:
-        raise BuildError(
-            f"Another build is writing to {directory}: wait for it, or use another --out."
-        ) from None
     finally:
         os.close(descriptor)
 

@@ -15,9 +15,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from builder.errors import BuildError
+from builder.errors import BuildError, first_line
 
-SPLITS = {"train": ("train",), "validation": ("validation", "val")}
+SPLIT_FOLDERS = {"train": ("train",), "validation": ("validation", "val")}
 """Published name of each split, and the folder names that it goes by."""
 
 NO_LABEL = -1
@@ -101,8 +101,8 @@ class FolderImages:
             paths += [f"{wnid}/{name}" for name in names]
             wnids += [wnid] * len(names)
             on_listed(len(names))
-        self.paths = pa.array(paths, pa.string())
-        self.wnids = pa.array(wnids, pa.string())
+        self.paths = pa.array(map(_text, paths), pa.string())
+        self.wnids = pa.array(map(_text, wnids), pa.string())
         self.labels = np.full(len(paths), NO_LABEL, np.int64)
 
     def read(self, index: int) -> bytes:
@@ -119,13 +119,15 @@ class TarImages:
     def __init__(self, path: Path, on_listed: Callable[[int], None]) -> None:
         members = []
         try:
-            with tarfile.open(path) as tar:
+            # "r:", since a compressed tar cannot be read where it lies.
+            with tarfile.open(path, "r:") as tar:
                 for member in _members(tar, wnid=None, start=0):
                     members.append(member)
                     on_listed(1)
         except tarfile.TarError as error:
             raise BuildError(
-                f"{path} is no whole tar ({error}): give --images a directory, a tar or a dataset."
+                f"{path} is no whole tar, or compressed ({error}): give --images a directory, "
+                "an uncompressed tar or a dataset."
             ) from error
         self.paths = pa.array([member.path for member in members], pa.string())
         self.wnids = pa.array([member.wnid for member in members], pa.string())
@@ -181,12 +183,17 @@ def _names(folder: Path, wanted: Callable[[os.DirEntry[str]], bool]) -> list[str
         return sorted(entry.name for entry in entries if wanted(entry))
 
 
+def _text(name: str) -> str:
+    """Return a file name as text that Arrow takes, whatever bytes it is made of."""
+    return os.fsencode(name).decode(errors="replace")
+
+
 def _split_folder(root: Path, split: str) -> Path:
     folders = _names(root, os.DirEntry.is_dir)
-    for name in SPLITS[split]:
+    for name in SPLIT_FOLDERS[split]:
         if name in folders:
             return root / name
-    known = sorted({name for names in SPLITS.values() for name in names} | {"test"})
+    known = sorted({name for names in SPLIT_FOLDERS.values() for name in names} | {"test"})
     others = [name for name in folders if name in known]
     if others:
         raise BuildError(
@@ -195,8 +202,8 @@ def _split_folder(root: Path, split: str) -> Path:
         )
     if not folders:
         raise BuildError(
-            f"{root} has no class folders: --images takes ROOT/{SPLITS[split][-1]}/<wnid>/* or "
-            "ROOT/<wnid>/*."
+            f"{root} has no class folders: --images takes ROOT/{SPLIT_FOLDERS[split][-1]}/<wnid>/* "
+            "or ROOT/<wnid>/*."
         )
     return root
 
@@ -224,30 +231,40 @@ def _members(tar: tarfile.TarFile, wnid: str | None, start: int) -> Iterator[_Me
     for info in tar:
         if not info.isfile():
             continue
-        path = PurePosixPath(info.name)
+        name = _text(info.name)
+        path = PurePosixPath(name)
         if path.suffix == ".tar":
             inner_file = tar.extractfile(info)
-            with tarfile.open(fileobj=inner_file) as inner:
+            with tarfile.open(fileobj=inner_file, mode="r:") as inner:
                 yield from _members(inner, path.stem, start + info.offset_data)
         else:
             yield _Member(
-                path=f"{wnid}/{path.name}" if wnid else info.name,
+                path=f"{wnid}/{path.name}" if wnid else name,
                 wnid=wnid or path.parent.name or None,
                 offset=start + info.offset_data,
                 size=info.size,
             )
+    # Python takes a tar that ends, or turns to garbage, where a member's header should be for
+    # a whole one; a whole one ends in zeros.
+    file: Any = tar.fileobj
+    file.seek(tar.offset)
+    if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError("unexpected end of data")
 
 
 def _load_split(source: str, split: str) -> Any:
     import datasets  # noqa: PLC0415
 
     failures = []
-    for name in SPLITS[split]:
+    for name in SPLIT_FOLDERS[split]:
         try:
             return datasets.load_dataset(source, split=name)
         except Exception as error:
-            failures.append(str(error).splitlines()[0])
-    raise BuildError(f"The split {split} of the dataset {source} cannot be opened: {failures[0]}")
+            failures.append(first_line(error))
+    raise BuildError(
+        f"The split {split} of the dataset {source} cannot be opened ({failures[0]}): check "
+        "--images and --split."
+    )
 
 
 def _only_image_column(source: str, dataset: Any) -> str:

@@ -53,12 +53,16 @@ class Importance:
     def load(cls, path: Path) -> Importance:
         """Read what `save` wrote."""
         with np.load(path, allow_pickle=False) as file:
-            return cls(file["sums"], file["counts"], set(file["shards"].tolist()))
+            counts = file["counts"]
+            sums = np.zeros((len(counts), file["sums"].shape[1]), np.int64)
+            sums[counts > 0] = file["sums"]
+            return cls(sums, counts, set(file["shards"].tolist()))
 
     def save(self, path: Path) -> None:
-        """Write the sums, whole or not at all."""
+        """Write the sums of classes that were ever predicted, whole or not at all."""
+        sums = self.sums[self.counts > 0]
         with atomic_write(path) as file:
-            np.savez(file, sums=self.sums, counts=self.counts, shards=np.array(sorted(self.shards)))
+            np.savez(file, sums=sums, counts=self.counts, shards=np.array(sorted(self.shards)))
 
     def add(self, activations: npt.NDArray[np.float32], predicted: npt.NDArray[np.int64]) -> None:
         """Add a batch.

@@ -14,8 +14,6 @@ from builder.errors import BuildError
 from builder.fold import fold_batch_norms, forward_hooks
 from salient_imagenet_1m import CROP_SIZE
 
-PRECISIONS = ("float32", "bfloat16")
-
 _TOLERANCE = 1e-4
 
 
@@ -45,7 +43,7 @@ class Network:
         With its weights loaded.
     device : torch.device
     precision : str
-        One of `PRECISIONS`; ``bfloat16`` runs the convolutions under autocast.
+        ``float32``, or ``bfloat16``, which runs the convolutions under autocast.
 
     Attributes
     ----------
@@ -76,6 +74,7 @@ class Network:
         example = torch.randn(2, 3, CROP_SIZE, CROP_SIZE, generator=generator)
         # Not inference_mode: weights made in it cannot be used by several threads at a time.
         with torch.no_grad():
+            _check_output(self.name, model, example)
             self.folded = fold_batch_norms(model, example)
             anatomy = _find_anatomy(self.name, model, example)
         self.classes, self.channels = anatomy.head.weight.shape
@@ -85,8 +84,10 @@ class Network:
         self._captured = threading.local()
         anatomy.map_module.register_forward_hook(self._capture)
         self._model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._mean = torch.tensor(self.mean, device=device).view(3, 1, 1)
-        self._std = torch.tensor(self.std, device=device).view(3, 1, 1)
+        # (pixel / 255 - mean) / std as one multiplication and addition: one pass over memory.
+        mean, std = (torch.tensor(values, device=device) for values in (self.mean, self.std))
+        self._scale = (1 / (255 * std)).view(3, 1, 1)
+        self._shift = (-mean / std).view(3, 1, 1)
         if device.type == "cuda":
             torch.backends.cudnn.deterministic = True
             torch.backends.cudnn.allow_tf32 = False
@@ -109,9 +110,10 @@ class Network:
         Output
             On the network's device.
         """
-        images = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2).float() / 255
+        images = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2).float()
+        normalised = torch.addcmul(self._shift, images, self._scale)
         with torch.autocast(self.device.type, torch.bfloat16, self.precision == "bfloat16"):
-            logits = self._model((images - self._mean) / self._std)
+            logits = self._model(normalised)
         maps = self._captured.maps.float()
         del self._captured.maps
         if self._rectified:
@@ -125,6 +127,28 @@ class _Anatomy(NamedTuple):
     rectified: bool
     """Whether a functional ReLU stands between the module and the mean."""
     grid: tuple[int, int]
+
+
+def _check_output(name: str, model: nn.Module, example: Tensor) -> None:
+    """Refuse networks that do not turn images of our size into a finite logit per class."""
+    try:
+        logits = model(example)
+    except Exception as error:  # Takes another size, several inputs, videos, ...
+        raise BuildError(_unfit(name)) from error
+    if not isinstance(logits, Tensor):
+        raise BuildError(_unfit(name))
+    if not logits.isfinite().all():
+        raise BuildError(
+            f"The network {name} gives numbers that are not finite: check --checkpoint."
+        )
+
+
+def _unfit(name: str) -> str:
+    return (
+        f"The network {name} does not end in conv map, spatial mean, linear head, so its features "
+        "have no activation maps: use one that does, such as torchvision:resnet50 or "
+        "timm:tf_efficientnet_lite0."
+    )
 
 
 def _find_anatomy(name: str, model: nn.Module, example: Tensor) -> _Anatomy:
@@ -141,18 +165,14 @@ def _find_anatomy(name: str, model: nn.Module, example: Tensor) -> _Anatomy:
     with forward_hooks(model, watch):
         logits = model(example)
     for head, pooled, output in reversed(heads):
-        if not isinstance(logits, Tensor) or not torch.equal(output, logits):
+        if not torch.equal(output, logits):
             continue
         for module, candidate in reversed(maps):
             for rectified in (False, True):
                 final = candidate.relu() if rectified else candidate
                 if _is_spatial_mean(pooled, final):
                     return _Anatomy(head, module, rectified, (final.shape[2], final.shape[3]))
-    raise BuildError(
-        f"The network {name} does not end in conv map, spatial mean, linear head, so its features "
-        "have no activation maps: use one that does, such as torchvision:resnet50 or "
-        "timm:tf_efficientnet_lite0."
-    )
+    raise BuildError(_unfit(name))
 
 
 def _is_spatial_mean(pooled: Tensor, maps: Tensor) -> bool:

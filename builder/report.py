@@ -35,7 +35,7 @@ class ConsoleReporter:
 
     def say(self, text: str) -> None:
         """Print a line."""
-        self._console.print(text, highlight=False, markup=False)
+        self._console.print(text, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
     @contextmanager
     def track(
@@ -95,7 +95,7 @@ def outcome_table(outcome: Outcome) -> Table:
     table.add_row("bytes per mask", f"{counts['grid_bytes'] / counts['masks']:.1f}")
     table.add_section()
     for stage, seconds in outcome.stages.seconds.items():
-        table.add_row(f"{stage}, seconds", f"{seconds:,.1f}")
+        table.add_row(f"{stage}, seconds of all cores", f"{seconds:,.1f}")
     table.add_row("whole run, seconds", f"{outcome.seconds:,.1f}")
     if outcome.images:
         table.add_row("images this run", f"{outcome.images:,}")

@@ -155,7 +155,8 @@ def read_votes(path: Path) -> Votes:
     try:
         rows = _parse(path, reader)
     except csv.Error as error:
-        raise BuildError(f"{path}:{reader.line_num} is no CSV ({error}): check --votes.") from error
+        line = reader.reader.line_num  # The one of `reader` is that of the last good row.
+        raise BuildError(f"{path}:{line} is no CSV ({error}): check --votes.") from error
     pairs = tuple(sorted(_count(path, rows), key=lambda pair: (pair.label, pair.rank)))
     _check_classes(path, pairs)
     return Votes(pairs, sha256(data).hexdigest())
@@ -202,7 +203,8 @@ def _parse(path: Path, reader: csv.DictReader[str]) -> list[_Vote]:
 
 def _whole_number(place: str, row: dict[str, str], column: str, least: int) -> int:
     value = row[column]
-    if not (value or "").isdecimal() or int(value) < least:
+    # More digits than an index can have would also be more than int() takes.
+    if not (value or "").isdecimal() or len(value) > 9 or int(value) < least:
         raise BuildError(f"{place} has {value!r} in {column}: use a whole number from {least} up.")
     return int(value)
 

@@ -63,8 +63,9 @@ class Workspace:
             If the directory holds something else, or a build from other inputs; the sentence
             names what differs.
         """
-        if self.out.exists() and not self.out.is_dir():
-            raise BuildError(f"{self.out} is a file: give --out a directory.")
+        for path in (self.out, *self.out.parents):
+            if path.exists() and not path.is_dir():
+                raise BuildError(f"{path} is a file: give --out a directory.")
         manifest = Manifest.load(self.out)
         if manifest is None:
             names = [path.name for path in self.out.iterdir()] if self.out.exists() else []

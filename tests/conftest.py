@@ -16,6 +16,9 @@ from PIL import Image
 from builder.settings import Settings
 from builder.votes import ANSWERS, COLUMNS
 
+# Tiny networks gain nothing from a second thread, and wait long for it on a busy machine.
+torch.set_num_threads(1)
+
 CLASSES = ("n00000001", "n00000002", "n00000003")
 NETWORK = "timm:test_resnet"
 CHANNELS = 96
@@ -99,8 +102,8 @@ def write_checkpoint(path: Path) -> None:
     model = timm.create_model("test_resnet", num_classes=len(CLASSES))
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_mean.uniform_(-0.2, 0.2)  # type: ignore[union-attr, operator]
-            module.running_var.uniform_(0.5, 1.5)  # type: ignore[union-attr, operator]
+            module.running_mean.uniform_(-0.2, 0.2)  # type: ignore[union-attr]
+            module.running_var.uniform_(0.5, 1.5)  # type: ignore[union-attr]
             module.weight.data.uniform_(0.5, 1.5)
             module.bias.data.uniform_(-0.2, 0.2)
     torch.save(model.state_dict(), path)

@@ -117,5 +117,5 @@ def top_features(
     """Return a class's features by falling importance: mean of r_j(x) * W[c, j] over the images
     predicted as the class."""
     chosen = [row for row, guess in zip(pooled, predicted, strict=True) if guess == label]
-    importance = sum(np.float64(row) for row in chosen) / len(chosen) * np.float64(weight[label])
+    importance = np.mean(np.array(chosen, np.float64), axis=0) * np.float64(weight[label])
     return sorted(range(len(importance)), key=lambda j: -importance[j])

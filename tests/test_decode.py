@@ -105,9 +105,7 @@ def _translucent() -> Image.Image:
         pytest.param(lambda: encode(picture(), "WEBP"), id="WebP"),
         pytest.param(lambda: encode(picture(), "BMP"), id="BMP"),
         pytest.param(
-            lambda: encode(
-                picture(), "GIF", save_all=True, append_images=[Image.new("RGB", (90, 60))]
-            ),
+            lambda: encode(picture(), "GIF", save_all=True, append_images=[picture().rotate(180)]),
             id="animated GIF, its first frame",
         ),
         pytest.param(lambda: encode(Image.new("L", (1, 1), 7)), id="1 x 1"),

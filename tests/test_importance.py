@@ -10,7 +10,7 @@ from builder.votes import Pair, Votes
 from tests import reference
 
 
-def sums_of(pooled: np.ndarray, predicted: np.ndarray, classes: int) -> Importance:  # type: ignore[type-arg]
+def sums_of(pooled: np.ndarray, predicted: np.ndarray, classes: int) -> Importance:
     importance = Importance.empty(classes, pooled.shape[1])
     importance.add(pooled, predicted)
     return importance

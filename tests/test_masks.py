@@ -51,6 +51,6 @@ def test_packed_grids_come_back() -> None:
     assert np.array_equal(unpack_grids(pack_grids(grids), 3, 4), grids)
 
 
-def decoded(png: bytes | None) -> np.ndarray:  # type: ignore[type-arg]
+def decoded(png: bytes | None) -> np.ndarray:
     assert png is not None
     return np.asarray(Image.open(io.BytesIO(png)))

@@ -89,7 +89,7 @@ def test_votes_and_network_agree_on_imagenette(imagenette: Path, split: str) -> 
 def robust_checkpoint(path: Path) -> torch.nn.Module:
     """Save a random ResNet-50 with the keys of the robustness library, and return it."""
     torch.manual_seed(0)
-    model = torchvision.models.resnet50()
+    model: torch.nn.Module = torchvision.models.resnet50()
     normalizer = {
         "new_mean": torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1),
         "new_std": torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1),
@@ -116,7 +116,8 @@ def test_madry_resnet50_on_full_size_images_with_the_real_votes(tmp_path: Path) 
     )
     build(settings, Quiet())
     captured: list[Tensor] = []
-    model.layer4.register_forward_hook(lambda module, inputs, output: captured.append(output))
+    layer = model.get_submodule("layer4")
+    layer.register_forward_hook(lambda module, inputs, output: captured.append(output))
 
     def forward(image: Tensor) -> tuple[Tensor, Tensor]:
         logits = model(image)

@@ -13,7 +13,7 @@ def test_scores_are_the_reference_s_with_ties_constants_and_gaps() -> None:
     generator = np.random.default_rng(0)
     labels = generator.choice([0, 2, 3], 200)
     # Few distinct values: many ties. Feature 1 is constant.
-    activations = generator.integers(0, 6, (200, 3)).astype(np.float32) / 8
+    activations = (generator.integers(0, 6, (200, 3)) / 8).astype(np.float32)
     activations[:, 1] = 0.1
     ids = [f"image_{number:03d}" for number in generator.permutation(200)]
     spurious = np.array([[1, 1, 0], [1, 1, 1], [0, 0, 0], [0, 0, 1]], np.bool_)

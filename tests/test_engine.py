@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from builder.analysis import Analysis
+from builder.engine import analyse
+from builder.errors import BuildError
+from builder.job import Job, open_job
+from builder.loading import LoadedBatch
+from tests.conftest import Quiet, World
+
+
+@pytest.fixture
+def job(world: World, tmp_path: Path) -> Job:
+    return open_job(world.settings(tmp_path / "out", batch_size=5), Quiet())
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def run(job: Job) -> list[Analysis]:
+    batches = [batch for shard in range(job.plan.shards) for batch in job.batches(shard)]
+    return list(analyse(job, batches))
+
+
+def same(first: list[Analysis], second: list[Analysis]) -> bool:
+    return len(first) == len(second) and all(
+        np.array_equal(a.members, b.members)
+        and np.array_equal(a.activations, b.activations)
+        and np.array_equal(a.masks.grids, b.masks.grids)
+        for a, b in zip(first, second, strict=True)
+    )
+
+
+def test_results_come_in_the_order_of_the_plan(job: Job) -> None:
+    members = [member for analysis in run(job) for member in analysis.members]
+    assert members == job.plan.order.tolist()
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_threads_and_worker_processes_give_the_same_bits(job: Job) -> None:
+    alone = [
+        analysis
+        for shard in range(job.plan.shards)
+        for batch in job.batches(shard)
+        for analysis in analyse(job, [batch])
+    ]
+    assert same(run(job), alone)
+    assert same(run(replace(job, workers=2)), alone)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_the_caller_s_threads_are_its_own_again(job: Job) -> None:
+    run(job)
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_an_error_in_a_thread_ends_the_run(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: object, batch: LoadedBatch) -> Analysis:
+        raise BuildError("the network is on fire")
+
+    monkeypatch.setattr("builder.analysis.Analyser.__call__", broken)
+    with pytest.raises(BuildError, match="on fire"):
+        run(job)
