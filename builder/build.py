@@ -87,7 +87,7 @@ def build(settings: Settings, reporter: Reporter) -> Outcome:
 
 def _publish(job: Job, run: Run, workspace: Workspace, manifest: Manifest) -> None:
     """Write the split's files to a hidden place, then move them to where they are seen."""
-    names = class_names(job.votes, job.network.classes)
+    names = class_names(job.votes.labels, job.network.classes)
     finaliser = Finaliser(
         directory=workspace.directory,
         plan=job.plan,

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 from timm.data.imagenet_info import ImageNetInfo
-
-from builder.votes import Votes
 
 IMAGENET_CLASSES = 1000
 
 
-def class_names(votes: Votes, classes: int) -> list[str]:
+def class_names(labels: Mapping[str, int], classes: int) -> list[str]:
     """Return a unique name for each label.
 
     Parameters
     ----------
-    votes : Votes
-        Know the wnids of the classes that were voted on.
+    labels : mapping of str to int
+        The label of each wnid that is known.
     classes : int
         Outputs of the network.
 
@@ -28,7 +27,7 @@ def class_names(votes: Votes, classes: int) -> list[str]:
     """
     imagenet = ImageNetInfo("imagenet-1k")
     if classes == IMAGENET_CLASSES and all(
-        imagenet.index_to_label_name(label) == wnid for wnid, label in votes.labels.items()
+        imagenet.index_to_label_name(label) == wnid for wnid, label in labels.items()
     ):
         names = [imagenet.index_to_description(label) for label in range(classes)]
         counts = Counter(names)
@@ -36,5 +35,5 @@ def class_names(votes: Votes, classes: int) -> list[str]:
             name if counts[name] == 1 else f"{name} ({imagenet.index_to_label_name(label)})"
             for label, name in enumerate(names)
         ]
-    wnids = {label: wnid for wnid, label in votes.labels.items()}
+    wnids = {label: wnid for wnid, label in labels.items()}
     return [wnids.get(label, f"class {label}") for label in range(classes)]

@@ -55,7 +55,9 @@ def build(
     checkpoint: Annotated[Path | None, typer.Option(help="The network's weights.")] = None,
     network: Annotated[
         str,
-        typer.Option(help="madry-resnet50, efficientnet-lite0, timm:NAME or torchvision:NAME."),
+        typer.Option(
+            help="madry-resnet50, efficientnet-lite0, small-convnet, timm:NAME or torchvision:NAME."
+        ),
     ] = Settings.network,
     split: Annotated[str, typer.Option(help="train or validation.")] = Settings.split,
     limit: Annotated[
@@ -133,6 +135,79 @@ def build(
         sys.exit("Stopped. Run the same command again to go on.")
     console.print(outcome_table(outcome))
     reporter.say(f"Done. Look: load_dataset({str(out)!r}, 'masks', split={split!r})")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="A new directory, or one of an earlier demo.")],
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Of the world, the networks and the workers.")
+    ] = 0,
+) -> None:
+    """Build a data set whose truth is known, and see what was recovered: no download, two minutes.
+
+    Draws images of objects and of the cues that accompany them, trains two small networks, finds
+    each class's features, lets simulated workers vote, builds, and compares with what was drawn.
+    """
+    from builder.demo.demo import Folder, run_demo  # noqa: PLC0415
+    from builder.demo.summary import next_steps, recovery_table  # noqa: PLC0415
+    from builder.demo.world import World  # noqa: PLC0415
+    from builder.report import ConsoleReporter  # noqa: PLC0415
+
+    report = run_demo(out, World(seed=seed), ConsoleReporter(Console(stderr=True)))
+    console = Console()
+    console.print(recovery_table(report))
+    console.print(next_steps(Folder(out), report), highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
+def discover(
+    images: Annotated[
+        str, typer.Option(help="As for build; the labels are the sorted wnids, or the source's.")
+    ],
+    network: Annotated[str, typer.Option(help="As for build.")],
+    out: Annotated[Path, typer.Option(help="The table, a new CSV.")],
+    checkpoint: Annotated[Path | None, typer.Option(help="The network's weights.")] = None,
+    split: Annotated[str, typer.Option(help="train or validation.")] = Settings.split,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Take that many images, drawn at random.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:INDEX.")] = Settings.device,
+    precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = Settings.precision,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Images per forward pass: 16 on a CPU, 256 on CUDA.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes that load ahead of the network.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of --limit.")] = Settings.seed,
+) -> None:
+    """Find each class's five most important features: the table that annotation starts from.
+
+    A row per class-feature pair: label, wnid, name, rank, feature, importance (mean of activation
+    times weight over the images predicted as the class), weight (of the classifier head), and
+    image_1 to image_5, the images of the class that activate the feature most.
+    """
+    from builder.discover import Search  # noqa: PLC0415
+    from builder.discover import discover as run_discover  # noqa: PLC0415
+    from builder.report import ConsoleReporter  # noqa: PLC0415
+
+    search = Search(
+        images=images,
+        out=out,
+        network=network,
+        checkpoint=checkpoint,
+        split=split,
+        limit=limit,
+        device=device,
+        precision=precision,
+        batch_size=batch_size,
+        workers=workers,
+        seed=seed,
+    )
+    reporter = ConsoleReporter(Console(stderr=True))
+    pairs = run_discover(search, reporter)
+    reporter.say(f"Done. {out} has {len(pairs):,} class-feature pairs to vote on.")
 
 
 def main() -> None:

@@ -90,8 +90,12 @@ class Importance:
         -------
         ndarray of int64, shape (channels,)
         """
+        return np.argsort(-self.of(label, head_weight), kind="stable")
+
+    def of(self, label: int, head_weight: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """Return the importance of each feature for a class, shape (channels,); see `ranking`."""
         mean = self.sums[label] / _SCALE / self.counts[label]
-        return np.argsort(-(mean * head_weight[label]), kind="stable")
+        return np.asarray(mean * head_weight[label])
 
 
 @dataclass(frozen=True)

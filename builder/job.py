@@ -27,8 +27,11 @@ PREPROCESSING = (
     f"CenterCrop({CROP_SIZE}), ToTensor, Normalize"
 )
 
-_BATCH_SIZES = {"cpu": 16, "cuda": 256}
-_WORKERS = {"cpu": 0, "cuda": os.cpu_count() or 1}
+BATCH_SIZES = {"cpu": 16, "cuda": 256}
+"""Images per forward pass, by device."""
+
+WORKERS = {"cpu": 0, "cuda": os.cpu_count() or 1}
+"""Processes that load ahead of the network, by device."""
 
 
 class Reporter(Protocol):
@@ -127,7 +130,7 @@ def open_job(settings: Settings, reporter: Reporter) -> Job:
     with reporter.track("listing images") as advance:
         images = open_images(settings.images, settings.split, advance)
     plan = make_plan(
-        images, votes, settings.split, settings.seed, settings.limit, settings.shard_size
+        images, votes.labels, settings.split, settings.seed, settings.limit, settings.shard_size
     )
     if not len(plan.order):
         first = plan.set_aside[0]
@@ -136,10 +139,10 @@ def open_job(settings: Settings, reporter: Reporter) -> Job:
             f"{first.path}, has {first.detail}, the votes are on classes such as "
             f"{votes.pairs[0].wnid}: check --images and --votes."
         )
-    batch_size = settings.batch_size or _BATCH_SIZES[device.type]
+    batch_size = settings.batch_size or BATCH_SIZES[device.type]
     workers = settings.workers
     if workers is None:
-        workers = _WORKERS[device.type]
+        workers = WORKERS[device.type]
     return Job(settings, votes, network, images, plan, batch_size, workers)
 
 
@@ -151,7 +154,7 @@ def find_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         device = None
-    if device is None or device.type not in _BATCH_SIZES:
+    if device is None or device.type not in BATCH_SIZES:
         raise BuildError(f"There is no device {name}: use --device auto, cpu, cuda or cuda:INDEX.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise BuildError(

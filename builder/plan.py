@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -13,7 +14,6 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from builder.images import NO_LABEL, Images
-from builder.votes import Votes
 from salient_imagenet_1m import image_id
 
 LARGEST_SHARD = 1024
@@ -97,7 +97,12 @@ class Plan:
 
 
 def make_plan(
-    images: Images, votes: Votes, split: str, seed: int, limit: int | None, shard_size: int | None
+    images: Images,
+    labels: Mapping[str, int],
+    split: str,
+    seed: int,
+    limit: int | None,
+    shard_size: int | None,
 ) -> Plan:
     """Put images in a seeded pseudo-random order and set aside those that cannot be rows.
 
@@ -107,8 +112,8 @@ def make_plan(
     Parameters
     ----------
     images : Images
-    votes : Votes
-        Give labels to wnids.
+    labels : mapping of str to int
+        The label of each wnid that is wanted; other classes are set aside.
     split : str
     seed : int
         Key of the order, 0 to 2**63.
@@ -123,7 +128,7 @@ def make_plan(
     """
     paths: list[str] = images.paths.to_pylist()
     ids = [image_id(path) for path in paths]
-    labels = _labels(images, votes)
+    found = _labels(images, labels)
     hashes = _hashes(ids, seed)
     order = np.array(
         sorted(range(len(ids)), key=lambda index: (hashes[index], ids[index], paths[index])),
@@ -136,7 +141,7 @@ def make_plan(
         if counts[ids[index]] > 1:
             detail = f"{counts[ids[index]]} images have this id"
             set_aside.append(SetAside(ids[index], paths[index], "duplicate_id", detail))
-        elif labels[index] == NO_LABEL:
+        elif found[index] == NO_LABEL:
             detail = f"no votes on the class {images.wnids[int(index)].as_py()}"
             set_aside.append(SetAside(ids[index], paths[index], "no_votes", detail))
         else:
@@ -144,23 +149,22 @@ def make_plan(
         usable[position] = False
     order = order[usable]
     default_size = min(LARGEST_SHARD, max(SMALLEST_SHARD, -(-len(order) // PUBLISHED_FILES)))
-    return Plan(split, order, ids, labels, set_aside, shard_size or default_size)
+    return Plan(split, order, ids, found, set_aside, shard_size or default_size)
 
 
-def _labels(images: Images, votes: Votes) -> npt.NDArray[np.int64]:
+def _labels(images: Images, wanted: Mapping[str, int]) -> npt.NDArray[np.int64]:
     """Return each image's label: by wnid where one is known, else as the source says."""
     dictionary = images.wnids.dictionary_encode()
     by_wnid = np.array(
-        [votes.labels.get(wnid, NO_LABEL) for wnid in dictionary.dictionary.to_pylist()]
-        + [NO_LABEL],
+        [wanted.get(wnid, NO_LABEL) for wnid in dictionary.dictionary.to_pylist()] + [NO_LABEL],
         np.int64,
     )
     indices: npt.NDArray[np.int64] = (
         dictionary.indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False)
     )
     labels = by_wnid[indices]
-    voted = np.isin(images.labels, list(votes.by_label))
-    return np.where(labels == NO_LABEL, np.where(voted, images.labels, NO_LABEL), labels)
+    known = np.isin(images.labels, list(wanted.values()))
+    return np.where(labels == NO_LABEL, np.where(known, images.labels, NO_LABEL), labels)
 
 
 def _hashes(ids: list[str], seed: int) -> list[bytes]:

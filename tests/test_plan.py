@@ -29,7 +29,7 @@ def paths(count: int) -> list[str]:
 
 
 def plan_of(images: Listed, seed: int = 0, limit: int | None = None, size: int | None = 8) -> Plan:
-    return make_plan(images, VOTES, "train", seed, limit, size)
+    return make_plan(images, VOTES.labels, "train", seed, limit, size)
 
 
 def ids_in_order(plan: Plan) -> list[str]:

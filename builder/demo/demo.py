@@ -1,0 +1,369 @@
+"""The demo: from nothing to a data set whose truth is known, by the builder's own commands."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import load_dataset
+from numpy.typing import NDArray
+
+from builder.architectures import load_architecture
+from builder.build import build
+from builder.demo.annotators import Crowd, cast_votes, hot_shares
+from builder.demo.recovery import (
+    DRAWS,
+    GOALS,
+    Evidence,
+    Recovery,
+    gather,
+    recover,
+    render,
+    true_kinds,
+)
+from builder.demo.training import Recipe, train_networks
+from builder.demo.world import (
+    CORE,
+    CUES,
+    FIRST_CUE,
+    TRUTH_FILE,
+    Truth,
+    World,
+    read_truth,
+    write_world,
+)
+from builder.discover import Candidate, Eye, Search, discover, label_classes, read_candidates
+from builder.engine import process
+from builder.errors import BuildError
+from builder.files import atomic_write, disk_errors_as_sentences, exclusive
+from builder.images import open_images
+from builder.job import BATCH_SIZES, Reporter
+from builder.loading import Batch, LoadedBatch, Loader
+from builder.network import Network
+from builder.plan import Plan, make_plan
+from builder.settings import Settings
+from builder.votes import ANSWERS, COLUMNS
+from salient_imagenet_1m import encode_grids
+
+NETWORK = "small-convnet"
+SPLITS = ("train", "validation")
+_CPU = torch.device("cpu")
+
+_DEAD = 1e-3
+"""A feature whose maps never get higher is not alive."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """What lies where in the demo's directory, in the order in which it is made."""
+
+    root: Path
+
+    @property
+    def settings(self) -> Path:
+        """What the demo was run with."""
+        return self.root / "demo.json"
+
+    @property
+    def images(self) -> Path:
+        """The planted images, laid out like ImageNet."""
+        return self.root / "images"
+
+    @property
+    def robust(self) -> Path:
+        """Weights of the robust network."""
+        return self.root / "robust.pt"
+
+    @property
+    def plain(self) -> Path:
+        """Weights of the network that was trained plainly."""
+        return self.root / "plain.pt"
+
+    @property
+    def features(self) -> Path:
+        """The table of each class's features, from which annotation starts."""
+        return self.root / "features.csv"
+
+    @property
+    def votes(self) -> Path:
+        """The votes of the simulated workers."""
+        return self.root / "votes.csv"
+
+    @property
+    def dataset(self) -> Path:
+        """The data set."""
+        return self.root / "dataset"
+
+    @property
+    def gallery(self) -> Path:
+        """The page for people."""
+        return self.root / "gallery.html"
+
+    @property
+    def report(self) -> Path:
+        """The numbers."""
+        return self.root / "report.json"
+
+
+@dataclass
+class Clock:
+    """Seconds by step of this run."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def time(self, step: str) -> Iterator[None]:
+        """Note the duration of the block."""
+        start = time.perf_counter()
+        yield
+        self.seconds[step] = time.perf_counter() - start
+
+
+def run_demo(
+    out: Path, world: World, reporter: Reporter, recipe: Recipe | None = None
+) -> dict[str, Any]:
+    """Run the demo, or go on where an earlier run stopped.
+
+    Parameters
+    ----------
+    out : Path
+        A new directory, or one of an earlier run of the same demo.
+    world : World
+    reporter : Reporter
+    recipe : Recipe, optional
+        How the networks are trained; by default as `Recipe` says, with the world's seed.
+
+    Returns
+    -------
+    dict
+        The report, as in report.json.
+
+    Raises
+    ------
+    BuildError
+        If the directory cannot be used.
+    """
+    folder = Folder(out)
+    recipe = recipe or Recipe(seed=world.seed)
+    with disk_errors_as_sentences(out):
+        _check(folder)
+        out.mkdir(parents=True, exist_ok=True)
+        with exclusive(out):
+            _claim(folder, world, recipe)
+            if folder.report.exists():
+                reporter.say(f"Nothing to do: {out} already holds this very demo.")
+            else:
+                _make(folder, world, recipe, reporter)
+    report: dict[str, Any] = json.loads(folder.report.read_bytes())
+    return report
+
+
+def _check(folder: Folder) -> None:
+    root = folder.root
+    if root.exists() and not root.is_dir():
+        raise BuildError(f"{root} is a file: give --out a directory.")
+    if root.is_dir() and any(root.iterdir()) and not folder.settings.exists():
+        raise BuildError(f"{root} is not empty and holds no demo: use an empty or new --out.")
+
+
+def _claim(folder: Folder, world: World, recipe: Recipe) -> None:
+    """Take note of what this demo is, so that only the same is ever resumed."""
+    settings = {"world": asdict(world), "recipe": asdict(recipe)}
+    if not folder.settings.exists():
+        with atomic_write(folder.settings) as file:
+            file.write((json.dumps(settings, indent=2) + "\n").encode())
+        return
+    try:
+        found = json.loads(folder.settings.read_bytes())
+    except ValueError:
+        found = None
+    if found != settings:
+        raise BuildError(
+            f"{folder.root} holds another demo (another --seed or version): use another --out."
+        )
+
+
+def _make(folder: Folder, world: World, recipe: Recipe, reporter: Reporter) -> None:
+    clock = Clock()
+    # Sparse features decay towards denormal numbers, which are slow to compute with.
+    torch.set_flush_denormal(True)
+    with clock.time("world"), reporter.track("drawing images") as advance:
+        if not (folder.root / TRUTH_FILE).exists():
+            write_world(folder.root, world, advance)
+    truth = read_truth(folder.root)
+    with clock.time("training"), reporter.track("training a robust and a plain network"):
+        _train(folder, world, recipe, truth)
+    robust = Network(load_architecture(NETWORK, folder.robust), _CPU, "float32")
+    with clock.time("discover"):
+        candidates = _discover(folder, reporter)
+    with clock.time("votes"), reporter.track("asking five workers about each feature"):
+        if not folder.votes.exists():
+            _vote(folder, world, truth, robust, candidates)
+    with clock.time("build"):
+        for split in SPLITS:
+            settings = Settings(
+                images=str(folder.images),
+                votes=folder.votes,
+                out=folder.dataset,
+                network=NETWORK,
+                checkpoint=folder.robust,
+                split=split,
+                device="cpu",
+            )
+            build(settings, reporter)
+    with clock.time("recovery"), reporter.track("comparing with the truth"):
+        recovery, evidence = _recover(folder, world, truth, robust)
+    report = _report(recovery, evidence, world, clock)
+    with atomic_write(folder.report) as file:
+        file.write((json.dumps(report, indent=2) + "\n").encode())
+
+
+def _train(folder: Folder, world: World, recipe: Recipe, truth: Truth) -> None:
+    out = {"robust": folder.robust, "plain": folder.plain}
+    out = {name: path for name, path in out.items() if not path.exists()}
+    rows = [row for row in truth.rows.values() if row["split"] == "train"]
+    paths = [folder.images / "train" / row["wnid"] / f"{row['image_id']}.JPEG" for row in rows]
+    if out:
+        train_networks(paths, [row["label"] for row in rows], world.classes, recipe, out)
+
+
+def _discover(folder: Folder, reporter: Reporter) -> list[Candidate]:
+    if not folder.features.exists():
+        search = Search(
+            images=str(folder.images),
+            out=folder.features,
+            network=NETWORK,
+            checkpoint=folder.robust,
+            device="cpu",
+        )
+        discover(search, reporter)
+    return read_candidates(folder.features)
+
+
+def _vote(
+    folder: Folder, world: World, truth: Truth, robust: Network, candidates: list[Candidate]
+) -> None:
+    """Show each pair's top images and maps to the workers, and write what they answer."""
+    loader = _open(folder, robust, "train")
+    place = {name: member for member, name in enumerate(loader.plan.ids)}
+    batches = [
+        Batch(index, np.array([place[name] for name in pair.images], np.int64))
+        for index, pair in enumerate(candidates)
+    ]
+
+    def look(batch: LoadedBatch) -> NDArray[np.uint8]:
+        maps = robust(batch.pixels).maps[:, candidates[batch.shard].feature]
+        return render(encode_grids(maps.numpy())[0])
+
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for pair, masks in zip(candidates, process(batches, loader, look, workers=0), strict=True):
+        regions = np.stack([_answers(truth.label_map(name)) for name in pair.images])
+        words = (f"the {world.names[pair.label]}", "another object", "the background")
+        shares = hot_shares(masks, regions)
+        writer.writerows(cast_votes(pair, shares, words, Crowd(seed=world.seed)))
+    with atomic_write(folder.votes) as file:
+        file.write(text.getvalue().encode())
+
+
+def _answers(label_map: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return what a worker who sees all would answer of each pixel, as an index of `ANSWERS`."""
+    objects = [FIRST_CUE + index for index, cue in enumerate(CUES) if not cue.is_ground]
+    main, separate, background = map(
+        ANSWERS.index, ("main_object", "separate_object", "background")
+    )
+    places = [label_map == CORE, np.isin(label_map, objects)]
+    return np.select(places, [main, separate], background)
+
+
+def _recover(
+    folder: Folder, world: World, truth: Truth, robust: Network
+) -> tuple[Recovery, Evidence]:
+    # Streaming, since it leaves no copy in the user's cache.
+    rows = {
+        split: list(load_dataset(str(folder.dataset), "masks", split=split, streaming=True))
+        for split in SPLITS
+    }
+    pairs = list(load_dataset(str(folder.dataset), "features", split="train", streaming=True))
+    shape = (world.classes, len(pairs) // world.classes)
+    voted = np.array([pair["kind"] == "spurious" for pair in pairs]).reshape(shape)
+    true = true_kinds([row for split in SPLITS for row in rows[split]], truth, shape)
+    plain = Network(load_architecture(NETWORK, folder.plain), _CPU, "float32")
+    evidence = gather(rows["validation"], truth, _predictions(folder, plain), world.classes)
+    ids = [row["image_id"] for row in rows["validation"]]
+    random = _random_features(folder, robust, evidence, ids, shape[1], world.seed)
+    return recover(evidence, voted, true, random, world.seed), evidence
+
+
+def _predictions(folder: Folder, network: Network) -> dict[str, int]:
+    """Return a network's top-1 class of each validation image, by image id."""
+    loader = _open(folder, network, "validation")
+    return {
+        loader.plan.ids[member]: int(label)
+        for sight in process(_batches(loader.plan), loader, Eye(network), workers=0)
+        for member, label in zip(sight.members, sight.predicted, strict=True)
+    }
+
+
+def _random_features(
+    folder: Folder, network: Network, evidence: Evidence, ids: list[str], features: int, seed: int
+) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
+    """Yield soft masks and activations of features drawn at random for each class."""
+    loader = _open(folder, network, "validation")
+
+    def look(batch: LoadedBatch) -> NDArray[np.float32]:
+        maps: NDArray[np.float32] = network(batch.pixels).maps.numpy()
+        return maps
+
+    maps = np.concatenate(list(process(_batches(loader.plan), loader, look, workers=0)))
+    place = {loader.plan.ids[member]: row for row, member in enumerate(loader.plan.order)}
+    maps = maps[[place[name] for name in ids]]
+    # Features that matter to no class are part of the draw, those that are dead are not.
+    alive = np.flatnonzero(maps.max((0, 2, 3)) > _DEAD)
+    rng = np.random.default_rng(seed)
+    images = np.arange(len(maps))[:, None]
+    for _ in range(DRAWS):
+        drawn = np.array([rng.choice(alive, features, replace=False) for _ in evidence.cues])
+        chosen = maps[images, drawn[evidence.labels]]
+        yield np.stack([render(encode_grids(own)[0]) for own in chosen]), chosen.mean((2, 3))
+
+
+def _open(folder: Folder, network: Network, split: str) -> Loader:
+    images = open_images(str(folder.images), split, lambda _: None)
+    labels = label_classes(images, network.classes)
+    return Loader(images, make_plan(images, labels, split, seed=0, limit=None, shard_size=None))
+
+
+def _batches(plan: Plan) -> list[Batch]:
+    size = BATCH_SIZES[_CPU.type]
+    starts = range(0, len(plan.order), size)
+    return [Batch(0, plan.order[start : start + size]) for start in starts]
+
+
+def _report(recovery: Recovery, evidence: Evidence, world: World, clock: Clock) -> dict[str, Any]:
+    return {
+        **recovery.found,
+        "seconds": sum(clock.seconds.values()),
+        "goals": GOALS,
+        "chance": recovery.chance,
+        "controls": recovery.controls,
+        "verdicts": {
+            name: {key: recovery.verdict(name, key) for key in scores}
+            for name, scores in recovery.controls.items()
+        },
+        "coverage": recovery.coverage,
+        "all_classes": recovery.all_classes,
+        "accuracy": {name: float(hits.mean()) for name, hits in evidence.correct.items()},
+        "seed": world.seed,
+        "seconds_by_step": clock.seconds,
+    }

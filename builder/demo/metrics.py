@@ -1,0 +1,118 @@
+"""How well masks, kinds and spuriosity recover what was planted. Pure functions on numpy arrays.
+
+==================  ============================================  ==============================
+metric              which images or pairs enter                   chance
+==================  ============================================  ==============================
+kinds agreement     all class-feature pairs                       `chance_agreement`
+mask AUROC          core: all; spurious: a cue of the class is    0.5
+                    in the box; the pixels of the box
+pointing            the same                                      the mean share of true pixels
+separation          a class with both kinds: the pixels of core   0.5
+                    or cue, scored by core minus spurious mask
+spuriosity AUROC    all; per class, then mean over classes        0.5
+spuriosity rank     all; per class, then mean over classes        0
+spurious gap        all; per class, then mean over classes        0
+==================  ============================================  ==============================
+
+A class without a feature of a kind has no mask of that kind and does not enter there; the share of
+classes that have one is reported beside (coverage).
+
+Each negative control breaks one link, and only what hangs on that link falls to chance:
+
+- *votes shuffled* over the pairs: kinds agreement and separation. The masks still show features of
+  the class, and a pixelwise maximum over features of both kinds keeps much of either.
+- *random features* with the kinds kept: everything falls far, but a live feature of another class
+  may share a colour or a cue with this one, so that some rest above chance remains.
+- *another image's* maps: masks and spuriosity, to chance by construction.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.floating]
+
+
+def auroc(scores: Floats | NDArray[np.integer], positive: Bools) -> float:
+    """Probability that a positive scores above a negative, ties counting half; NaN without both."""
+    positives, negatives = np.count_nonzero(positive), np.count_nonzero(~positive)
+    if not positives or not negatives:
+        return float("nan")
+    rank_sum = _mean_ranks(scores)[positive].sum()
+    return float((rank_sum - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+def mask_auroc(soft: NDArray[np.uint8], truth: Bools) -> float:
+    """`auroc` of a soft mask's pixels, by counting its 256 values; NaN where `truth` is constant.
+
+    Parameters
+    ----------
+    soft
+        uint8, shape (height, width).
+    truth
+        bool, the same shape.
+    """
+    positives = np.bincount(soft[truth], minlength=256).astype(np.float64)
+    negatives = np.bincount(soft[~truth], minlength=256).astype(np.float64)
+    pairs = positives.sum() * negatives.sum()
+    below = negatives.cumsum() - negatives / 2
+    return float(positives @ below / pairs) if pairs else float("nan")
+
+
+def points_into(soft: NDArray[np.uint8], truth: Bools) -> float:
+    """Pointing game: the share of a soft mask's maximal pixels that are true, 0 for an empty mask.
+
+    A union of maps peaks at 255 in several places, and all of them count.
+    """
+    return float(truth[soft == soft.max()].mean()) if soft.any() else 0.0
+
+
+def spearman(a: Floats, b: Floats) -> float:
+    """Rank correlation with mean ranks for ties; NaN where one side is constant."""
+    ranks_a, ranks_b = _mean_ranks(a), _mean_ranks(b)
+    if np.ptp(ranks_a) == 0 or np.ptp(ranks_b) == 0:
+        return float("nan")
+    return float(np.corrcoef(ranks_a, ranks_b)[0, 1])
+
+
+def spurious_gap(spuriosity: Floats, correct: Bools, k: int) -> float:
+    """Accuracy on a class's `k` most spurious images minus that on its `k` least spurious."""
+    order = np.argsort(-spuriosity, kind="stable")
+    return float(correct[order[:k]].mean() - correct[order[-k:]].mean())
+
+
+def core_share(activations: Floats, on_core: Floats) -> float:
+    """Share of a feature's mass on the core object, over all images of a class.
+
+    The true kind of a class-feature pair is core where this exceeds one half: then more of what
+    makes the feature fire is on the object than off it, be that a cue or bare background.
+
+    Parameters
+    ----------
+    activations
+        Mass of the feature's map in each image of the class (any unit), shape (n,).
+    on_core
+        Share of that mass on the pixels of the core object, shape (n,), in [0, 1].
+    """
+    total = activations.sum()
+    return float(activations @ on_core / total) if total > 0 else 0.0
+
+
+def agreement(votes: Bools, truth: Bools) -> float:
+    """Share of pairs whose voted kind is the true one."""
+    return float((votes == truth).mean())
+
+
+def chance_agreement(votes: Bools, truth: Bools) -> float:
+    """Return the expected `agreement` of votes that are shuffled over the pairs."""
+    p, q = votes.mean(), truth.mean()
+    return float(p * q + (1 - p) * (1 - q))
+
+
+def _mean_ranks(values: Floats | NDArray[np.integer]) -> NDArray[np.float64]:
+    """Ranks from 1, equal values sharing the mean of theirs."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = counts.cumsum()
+    return np.asarray((last - (counts - 1) / 2)[inverse])

@@ -1,0 +1,336 @@
+"""How much of what was planted a data set gives back: kinds, masks, spuriosity, gaps.
+
+==================  ============================================  ==============================
+metric              which images or pairs enter                   chance
+==================  ============================================  ==============================
+kinds agreement     all class-feature pairs                       that of votes dealt at random
+mask AUROC          core: all; spurious: a cue of the class is    0.5
+                    in the box; the pixels of the box
+pointing            the same                                      the mean share of true pixels
+separation          a class with both kinds: the pixels of core   0.5
+                    or cue, scored by core minus spurious mask
+spuriosity AUROC    all; per class, then mean over classes        0.5
+spuriosity rank     all; per class, then mean over classes        0
+spurious gap        all; per class, then mean over classes        0
+==================  ============================================  ==============================
+
+All but the kinds are measured on validation images. A class without a feature of a kind has no
+mask of that kind and does not enter there; coverage is the share of classes that do, and
+`Recovery.all_classes` has the scores in which the others count as chance.
+
+Each negative control breaks one link, and what hangs on that link falls to chance:
+
+- *votes shuffled* over the pairs: kinds agreement and separation. The masks still show features of
+  the class, and a pixelwise maximum over features of both kinds keeps much of either.
+- *random features*, alive and with the kinds kept: everything falls far, but a feature of another
+  class may share a colour or a cue with this one, so that some remains.
+- *another image's row*, of the same class: all that is said of an image.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from builder.demo import metrics
+from builder.demo.world import CORE, FIRST_CUE, Truth
+from builder.scores import score
+from salient_imagenet_1m import CROP_SIZE, unpack_grids, upsample
+
+Scores = dict[str, float]
+
+KEYS = (
+    "kinds_agreement",
+    "core_auroc",
+    "spurious_auroc",
+    "core_pointing",
+    "spurious_pointing",
+    "separation_auroc",
+    "spuriosity_auroc",
+    "spuriosity_spearman",
+    "gap_plain",
+    "gap_robust",
+)
+
+GOALS = {
+    "kinds_agreement": 0.90,
+    "core_auroc": 0.90,
+    "spurious_auroc": 0.90,
+    "core_pointing": 0.90,
+    "spurious_pointing": 0.90,
+    "spuriosity_auroc": 0.95,
+}
+
+CONTROLS = ("votes shuffled", "random features", "another image's row")
+
+AT_CHANCE = 0.05
+"""A control within that distance of chance is at chance; its draws scatter by half of it."""
+
+DRAWS = 5
+"""How often each control is drawn; its scores are the means."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known and what was found of n images of the validation split.
+
+    Attributes
+    ----------
+    labels : ndarray of int64, shape (n,)
+    label_maps : ndarray of uint8, shape (n, 224, 224)
+        What each pixel shows.
+    strengths : ndarray of float32, shape (n,)
+        Summed opacity of the cues of the image's class.
+    cues : list of list of int
+        The values in a label map that are cues of the class, by label.
+    soft : ndarray of uint8, shape (n, features, 224, 224)
+        The soft masks of the features of the image's class.
+    activations : ndarray of float32, shape (n, features)
+    spuriosity : ndarray of float64, shape (n,)
+        NaN where the class has no spurious feature.
+    correct : dict of str to ndarray of bool, shape (n,)
+        Whether each network is right.
+    """
+
+    labels: NDArray[np.int64]
+    label_maps: NDArray[np.uint8]
+    strengths: NDArray[np.float32]
+    cues: list[list[int]]
+    soft: NDArray[np.uint8]
+    activations: NDArray[np.float32]
+    spuriosity: NDArray[np.float64]
+    correct: dict[str, NDArray[np.bool_]]
+
+    def with_features(
+        self,
+        soft: NDArray[np.uint8],
+        activations: NDArray[np.float32],
+        spurious: NDArray[np.bool_],
+    ) -> Evidence:
+        """Return the same images with other masks, activations or kinds, scored anew."""
+        scores = score(self.labels, np.arange(len(self.labels)), activations, spurious)
+        return replace(self, soft=soft, activations=activations, spuriosity=scores.spuriosity)
+
+    def with_rows(self, rows: NDArray[np.int64]) -> Evidence:
+        """Return the same images, each with the masks and scores of another."""
+        return replace(
+            self,
+            soft=self.soft[rows],
+            activations=self.activations[rows],
+            spuriosity=self.spuriosity[rows],
+        )
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """The scores, with what is needed to judge them; each has `KEYS`.
+
+    Attributes
+    ----------
+    found, chance : dict of str to float
+    coverage : dict of str to float
+        Share of classes that enter.
+    controls : dict of str to dict
+        By name; a key that the control does not touch is missing.
+    """
+
+    found: Scores
+    chance: Scores
+    coverage: Scores
+    controls: dict[str, Scores]
+
+    @property
+    def all_classes(self) -> Scores:
+        """The scores where a class that does not enter counts as chance."""
+        return {
+            key: self.coverage[key] * self.found[key] + (1 - self.coverage[key]) * self.chance[key]
+            for key in KEYS
+        }
+
+    def verdict(self, control: str, key: str) -> str:
+        """Say in two words what a control does to a score."""
+        value, found, chance = self.controls[control][key], self.found[key], self.chance[key]
+        if abs(value - chance) <= AT_CHANCE:
+            return "at chance"
+        return "falls" if value < found - AT_CHANCE else "stays"
+
+
+def gather(
+    rows: Sequence[dict[str, Any]], truth: Truth, plain: dict[str, int], classes: int
+) -> Evidence:
+    """Join rows of the config masks with the truth, by image id.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        Of the validation split.
+    truth : Truth
+    plain : dict of str to int
+        The plain network's top-1 class, by image id.
+    classes : int
+    """
+    known = [truth.rows[row["image_id"]] for row in rows]
+    labels = np.array([row["label"] for row in rows], np.int64)
+    cues: list[list[int]] = [[] for _ in range(classes)]
+    for row in known:
+        cues[row["label"]] = [FIRST_CUE + cue for cue in row["cues"]]
+    predicted = {
+        "plain": [plain[row["image_id"]] for row in rows],
+        "robust": [row["predicted"] for row in rows],
+    }
+    return Evidence(
+        labels=labels,
+        label_maps=np.stack([truth.label_map(row["image_id"]) for row in rows]),
+        strengths=np.array(
+            [sum(truth.strengths(row["image_id"]).values()) for row in rows], np.float32
+        ),
+        cues=cues,
+        soft=np.stack([soft_masks(row) for row in rows]),
+        activations=np.array([row["activations"] for row in rows], np.float32),
+        spuriosity=np.array([row["spuriosity"] for row in rows], np.float64),
+        correct={name: np.array(found) == labels for name, found in predicted.items()},
+    )
+
+
+def soft_masks(row: dict[str, Any]) -> NDArray[np.uint8]:
+    """Render a row's grids where the network looked: uint8, shape (features, 224, 224)."""
+    return render(unpack_grids(row["grids"], row["grid_height"], row["grid_width"]))
+
+
+def render(grids: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Upsample grids to the 224 x 224 pixels that the network saw."""
+    return np.rint(upsample(grids, CROP_SIZE, CROP_SIZE)).astype(np.uint8)
+
+
+def true_kinds(
+    rows: Sequence[dict[str, Any]], truth: Truth, shape: tuple[int, ...]
+) -> NDArray[np.bool_]:
+    """Tell for each class-feature pair whether it is spurious, by the maps of all its images.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        Of the config masks, of all splits.
+    truth : Truth
+    shape : tuple of int
+        (classes, features).
+    """
+    on_core, everywhere = np.zeros(shape), np.zeros(shape)
+    for row in rows:
+        soft = soft_masks(row).astype(np.float32)
+        mass = soft.sum((1, 2))
+        core = truth.label_map(row["image_id"]) == CORE
+        share = (soft * core).sum((1, 2)) / np.maximum(mass, 1)
+        on_core[row["label"]] += share * row["activations"]
+        everywhere[row["label"]] += row["activations"]
+    return on_core <= 0.5 * everywhere
+
+
+def recover(
+    evidence: Evidence,
+    voted: NDArray[np.bool_],
+    true: NDArray[np.bool_],
+    random: Iterable[tuple[NDArray[np.uint8], NDArray[np.float32]]],
+    seed: int,
+) -> Recovery:
+    """Hold what was found against the truth, and against the controls.
+
+    Parameters
+    ----------
+    evidence : Evidence
+    voted, true : ndarray of bool, shape (classes, features)
+        Whether each pair is spurious.
+    random : iterable of (soft, activations)
+        The evidence's images through random features, `DRAWS` times.
+    seed : int
+        Of the controls.
+    """
+    rng = np.random.default_rng(seed)
+    scores, coverage = _score(evidence, voted)
+    found = {"kinds_agreement": metrics.agreement(voted, true), **scores}
+    draws: dict[str, list[Scores]] = {name: [] for name in CONTROLS}
+    for soft, activations in random:
+        shuffled = rng.permutation(voted.ravel()).reshape(voted.shape)
+        again = evidence.with_features(evidence.soft, evidence.activations, shuffled)
+        agreement = {"kinds_agreement": metrics.agreement(shuffled, true)}
+        draws[CONTROLS[0]].append(agreement | _score(again, shuffled)[0])
+        others = evidence.with_features(soft, activations, voted)
+        draws[CONTROLS[1]].append(_score(others, voted)[0])
+        rows = _other_of_class(evidence.labels, rng)
+        draws[CONTROLS[2]].append(_score(evidence.with_rows(rows), voted)[0])
+    chance = {
+        "kinds_agreement": metrics.chance_agreement(voted, true),
+        "core_pointing": found["core_area"],
+        "spurious_pointing": found["spurious_area"],
+        **{key: 0.5 for key in KEYS if key.endswith("auroc")},
+        **{key: 0.0 for key in KEYS if key.endswith("spearman") or key.startswith("gap")},
+    }
+    return Recovery(
+        found={key: found[key] for key in KEYS},
+        chance={key: chance[key] for key in KEYS},
+        coverage={"kinds_agreement": 1.0, **coverage},
+        controls={name: _mean(drawn) for name, drawn in draws.items()},
+    )
+
+
+def _score(evidence: Evidence, spurious: NDArray[np.bool_]) -> tuple[Scores, Scores]:
+    """Return scores and their coverage, for these kinds of the features."""
+    found: defaultdict[str, list[float]] = defaultdict(list)
+    entered: defaultdict[str, list[bool]] = defaultdict(list)
+    for label, chosen in enumerate(spurious):
+        own = np.flatnonzero(evidence.labels == label)
+        has = {"core": not chosen.all(), "spurious": bool(chosen.any())}
+        for kind, there in has.items():
+            entered[f"{kind}_auroc"].append(there)
+            entered[f"{kind}_pointing"].append(there)
+        for key in ("spuriosity_auroc", "spuriosity_spearman", "gap_plain", "gap_robust"):
+            entered[key].append(has["spurious"])
+        entered["separation_auroc"].append(all(has.values()))
+        for image in own:
+            shown = evidence.label_maps[image]
+            places = {"core": shown == CORE, "spurious": np.isin(shown, evidence.cues[label])}
+            unions = {
+                kind: evidence.soft[image][chosen == (kind == "spurious")].max(0)
+                for kind, there in has.items()
+                if there
+            }
+            for kind, mask in unions.items():
+                if places[kind].any():
+                    found[f"{kind}_auroc"].append(metrics.mask_auroc(mask, places[kind]))
+                    found[f"{kind}_pointing"].append(metrics.points_into(mask, places[kind]))
+                    found[f"{kind}_area"].append(float(places[kind].mean()))
+            if len(unions) == len(has):
+                # Half the difference, shifted to stay in uint8.
+                lean = 127 + unions["core"] // 2 - unions["spurious"] // 2
+                either = places["core"] | places["spurious"]
+                lean, is_core = lean[either], places["core"][either]
+                found["separation_auroc"].append(metrics.mask_auroc(lean, is_core))
+        if has["spurious"]:
+            spuriosity, strength = evidence.spuriosity[own], evidence.strengths[own]
+            found["spuriosity_auroc"].append(metrics.auroc(spuriosity, strength > 0))
+            found["spuriosity_spearman"].append(metrics.spearman(spuriosity, strength))
+            for name, correct in evidence.correct.items():
+                gap = metrics.spurious_gap(spuriosity, correct[own], len(own) // 3)
+                found[f"gap_{name}"].append(gap)
+    scores = {key: float(np.nanmean(values)) for key, values in found.items()}
+    return scores, {key: float(np.mean(values)) for key, values in entered.items()}
+
+
+def _other_of_class(labels: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return for each image another of its class, each used once."""
+    rows = np.empty(len(labels), np.int64)
+    for label in np.unique(labels):
+        circle = rng.permutation(np.flatnonzero(labels == label))
+        rows[circle] = np.roll(circle, 1)
+    return rows
+
+
+def _mean(draws: Sequence[Scores]) -> Scores:
+    return {
+        key: float(np.mean([scores[key] for scores in draws])) for key in KEYS if key in draws[0]
+    }

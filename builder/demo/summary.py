@@ -1,0 +1,71 @@
+"""What the user sees of the demo: the scores beside chance and controls, and where to look next."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.table import Table
+
+from builder.demo.demo import Folder
+from builder.demo.recovery import KEYS
+
+MEANINGS = {
+    "kinds_agreement": "features voted core or spurious as they are",
+    "core_auroc": "core mask, pixel AUROC",
+    "spurious_auroc": "spurious mask, pixel AUROC",
+    "core_pointing": "core mask, peak on the object",
+    "spurious_pointing": "spurious mask, peak on the cue",
+    "separation_auroc": "core against spurious mask, AUROC",
+    "spuriosity_auroc": "spuriosity, cue there or not, AUROC",
+    "spuriosity_spearman": "spuriosity, strength of the cue, rank corr.",
+    "gap_plain": "spurious gap, plain network",
+    "gap_robust": "spurious gap, robust network",
+}
+"""Each key of the report in words."""
+
+_STYLES = {"at chance": "dim", "falls": "yellow", "stays": "red"}
+
+
+def recovery_table(report: dict[str, Any]) -> Table:
+    """Return the table of recovery: a row per score, a column per control."""
+    controls = report["controls"]
+    table = Table(
+        title="What was planted, and what the data set gives back",
+        caption="Each control breaks one link. Dim: at chance, within 0.05; yellow: falls, but not "
+        "to chance; red: stays. Classes: those that have a feature of the kind.",
+        caption_justify="left",
+    )
+    table.add_column("on validation images")
+    for name in ("found", "goal", "chance", *controls, "classes"):
+        table.add_column(name, justify="right")
+    for key in KEYS:
+        goal = report["goals"].get(key)
+        met = "" if goal is None else f"[{'green' if report[key] >= goal else 'red'}]{goal:.2f}[/]"
+        cells = []
+        for name, scores in controls.items():
+            style = _STYLES.get(report["verdicts"][name].get(key, ""))
+            cells.append(f"[{style}]{scores[key]:.2f}[/]" if key in scores else "")
+        table.add_row(
+            MEANINGS[key],
+            f"[bold]{report[key]:.2f}[/]",
+            met,
+            f"{report['chance'][key]:.2f}",
+            *cells,
+            f"{report['coverage'][key]:.0%}",
+        )
+    return table
+
+
+def next_steps(folder: Folder, report: dict[str, Any]) -> str:
+    """Return where to look next."""
+    accuracy = report["accuracy"]
+    return f"""
+Took {report["seconds"]:.0f} s. Validation accuracy: robust {accuracy["robust"]:.0%}, \
+plain {accuracy["plain"]:.0%}.
+
+Look:  open {folder.gallery} in a browser: images, masks and votes, class by class.
+Load:  from datasets import load_dataset
+       masks = load_dataset("{folder.dataset}", "masks", split="train", streaming=True)
+       print(next(iter(masks)))
+Read:  {folder.report} has all numbers, {folder.votes} the votes.
+"""
