@@ -25,10 +25,11 @@ from builder.demo.recovery import (
     GOALS,
     Evidence,
     Recovery,
+    core_shares,
     gather,
     recover,
     render,
-    true_kinds,
+    score_rows,
 )
 from builder.demo.training import Recipe, train_networks
 from builder.demo.world import (
@@ -45,6 +46,7 @@ from builder.discover import Candidate, Eye, Search, discover, label_classes, re
 from builder.engine import process
 from builder.errors import BuildError
 from builder.files import atomic_write, disk_errors_as_sentences, exclusive
+from builder.gallery import Exhibition, Knowledge, make_gallery
 from builder.images import open_images
 from builder.job import BATCH_SIZES, Reporter
 from builder.loading import Batch, LoadedBatch, Loader
@@ -222,6 +224,11 @@ def _make(folder: Folder, world: World, recipe: Recipe, reporter: Reporter) -> N
             build(settings, reporter)
     with clock.time("recovery"), reporter.track("comparing with the truth"):
         recovery, evidence = _recover(folder, world, truth, robust)
+    with clock.time("gallery"):
+        exhibition = Exhibition(
+            folder.dataset, str(folder.images), folder.gallery, votes=folder.votes
+        )
+        make_gallery(exhibition, reporter, _knowledge(world, truth, candidates, recovery))
     report = _report(recovery, evidence, world, clock)
     with atomic_write(folder.report) as file:
         file.write((json.dumps(report, indent=2) + "\n").encode())
@@ -297,12 +304,12 @@ def _recover(
     pairs = list(load_dataset(str(folder.dataset), "features", split="train", streaming=True))
     shape = (world.classes, len(pairs) // world.classes)
     voted = np.array([pair["kind"] == "spurious" for pair in pairs]).reshape(shape)
-    true = true_kinds([row for split in SPLITS for row in rows[split]], truth, shape)
+    shares = core_shares([row for split in SPLITS for row in rows[split]], truth, shape)
     plain = Network(load_architecture(NETWORK, folder.plain), _CPU, "float32")
     evidence = gather(rows["validation"], truth, _predictions(folder, plain), world.classes)
     ids = [row["image_id"] for row in rows["validation"]]
     random = _random_features(folder, robust, evidence, ids, shape[1], world.seed)
-    return recover(evidence, voted, true, random, world.seed), evidence
+    return recover(evidence, voted, shares, random, world.seed), evidence
 
 
 def _predictions(folder: Folder, network: Network) -> dict[str, int]:
@@ -348,6 +355,34 @@ def _batches(plan: Plan) -> list[Batch]:
     size = BATCH_SIZES[_CPU.type]
     starts = range(0, len(plan.order), size)
     return [Batch(0, plan.order[start : start + size]) for start in starts]
+
+
+def _knowledge(
+    world: World, truth: Truth, candidates: list[Candidate], recovery: Recovery
+) -> Knowledge:
+    """Return what only a planted world can tell of its classes and images."""
+    shares = recovery.core_shares
+    return Knowledge(
+        title="Salient ImageNet-1M: the demo",
+        names=dict(zip(world.wnids, world.names, strict=True)),
+        classes={
+            label: "planted cue: " + ", ".join(CUES[cue].name for cue in world.cues_of(label))
+            for label in range(world.classes)
+        },
+        pairs={
+            (pair.label, pair.feature): "truth: "
+            f"{shares[pair.label, pair.rank - 1]:.0%} of it is on the {world.names[pair.label]}"
+            for pair in candidates
+        },
+        images={
+            name: ", ".join(
+                f"{cue} {strength:.0%}" if strength else f"no {cue}"
+                for cue, strength in truth.strengths(name).items()
+            )
+            for name in truth.rows
+        },
+        scores=score_rows(recovery),
+    )
 
 
 def _report(recovery: Recovery, evidence: Evidence, world: World, clock: Clock) -> dict[str, Any]:

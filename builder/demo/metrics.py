@@ -1,30 +1,4 @@
-"""How well masks, kinds and spuriosity recover what was planted. Pure functions on numpy arrays.
-
-==================  ============================================  ==============================
-metric              which images or pairs enter                   chance
-==================  ============================================  ==============================
-kinds agreement     all class-feature pairs                       `chance_agreement`
-mask AUROC          core: all; spurious: a cue of the class is    0.5
-                    in the box; the pixels of the box
-pointing            the same                                      the mean share of true pixels
-separation          a class with both kinds: the pixels of core   0.5
-                    or cue, scored by core minus spurious mask
-spuriosity AUROC    all; per class, then mean over classes        0.5
-spuriosity rank     all; per class, then mean over classes        0
-spurious gap        all; per class, then mean over classes        0
-==================  ============================================  ==============================
-
-A class without a feature of a kind has no mask of that kind and does not enter there; the share of
-classes that have one is reported beside (coverage).
-
-Each negative control breaks one link, and only what hangs on that link falls to chance:
-
-- *votes shuffled* over the pairs: kinds agreement and separation. The masks still show features of
-  the class, and a pixelwise maximum over features of both kinds keeps much of either.
-- *random features* with the kinds kept: everything falls far, but a live feature of another class
-  may share a colour or a cue with this one, so that some rest above chance remains.
-- *another image's* maps: masks and spuriosity, to chance by construction.
-"""
+"""The formulas that tell how well something planted is recovered: pure functions on arrays."""
 
 from __future__ import annotations
 
@@ -81,23 +55,6 @@ def spurious_gap(spuriosity: Floats, correct: Bools, k: int) -> float:
     """Accuracy on a class's `k` most spurious images minus that on its `k` least spurious."""
     order = np.argsort(-spuriosity, kind="stable")
     return float(correct[order[:k]].mean() - correct[order[-k:]].mean())
-
-
-def core_share(activations: Floats, on_core: Floats) -> float:
-    """Share of a feature's mass on the core object, over all images of a class.
-
-    The true kind of a class-feature pair is core where this exceeds one half: then more of what
-    makes the feature fire is on the object than off it, be that a cue or bare background.
-
-    Parameters
-    ----------
-    activations
-        Mass of the feature's map in each image of the class (any unit), shape (n,).
-    on_core
-        Share of that mass on the pixels of the core object, shape (n,), in [0, 1].
-    """
-    total = activations.sum()
-    return float(activations @ on_core / total) if total > 0 else 0.0
 
 
 def agreement(votes: Bools, truth: Bools) -> float:

@@ -24,7 +24,8 @@ Each negative control breaks one link, and what hangs on that link falls to chan
   the class, and a pixelwise maximum over features of both kinds keeps much of either.
 - *random features*, alive and with the kinds kept: everything falls far, but a feature of another
   class may share a colour or a cue with this one, so that some remains.
-- *another image's row*, of the same class: all that is said of an image.
+- *another image*: each image has the row of another of its class, and all that is said of an
+  image falls to chance.
 """
 
 from __future__ import annotations
@@ -66,7 +67,21 @@ GOALS = {
     "spuriosity_auroc": 0.95,
 }
 
-CONTROLS = ("votes shuffled", "random features", "another image's row")
+MEANINGS = {
+    "kinds_agreement": "votes that are true",
+    "core_auroc": "core mask, pixel AUROC",
+    "spurious_auroc": "spurious mask, pixel AUROC",
+    "core_pointing": "core mask, peak on object",
+    "spurious_pointing": "spurious mask, peak on cue",
+    "separation_auroc": "core minus spurious, AUROC",
+    "spuriosity_auroc": "spuriosity of cue, AUROC",
+    "spuriosity_spearman": "spuriosity of cue, rank r",
+    "gap_plain": "gap of the plain network",
+    "gap_robust": "gap of the robust network",
+}
+"""Each key in words."""
+
+CONTROLS = ("votes shuffled", "random features", "another image")
 
 AT_CHANCE = 0.05
 """A control within that distance of chance is at chance; its draws scatter by half of it."""
@@ -137,12 +152,15 @@ class Recovery:
         Share of classes that enter.
     controls : dict of str to dict
         By name; a key that the control does not touch is missing.
+    core_shares : ndarray of float64, shape (classes, features)
+        How much of each pair is on the core object.
     """
 
     found: Scores
     chance: Scores
     coverage: Scores
     controls: dict[str, Scores]
+    core_shares: NDArray[np.float64]
 
     @property
     def all_classes(self) -> Scores:
@@ -207,10 +225,14 @@ def render(grids: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.rint(upsample(grids, CROP_SIZE, CROP_SIZE)).astype(np.uint8)
 
 
-def true_kinds(
+def core_shares(
     rows: Sequence[dict[str, Any]], truth: Truth, shape: tuple[int, ...]
-) -> NDArray[np.bool_]:
-    """Tell for each class-feature pair whether it is spurious, by the maps of all its images.
+) -> NDArray[np.float64]:
+    """Return the share of each class-feature pair that is on the core object, over all its images.
+
+    Each map counts with its activation. A pair is truly core where the share exceeds one half:
+    then more of what makes the feature fire is on the object than off it, be that a cue or bare
+    background.
 
     Parameters
     ----------
@@ -218,7 +240,7 @@ def true_kinds(
         Of the config masks, of all splits.
     truth : Truth
     shape : tuple of int
-        (classes, features).
+        (classes, features), also of the result.
     """
     on_core, everywhere = np.zeros(shape), np.zeros(shape)
     for row in rows:
@@ -228,13 +250,13 @@ def true_kinds(
         share = (soft * core).sum((1, 2)) / np.maximum(mass, 1)
         on_core[row["label"]] += share * row["activations"]
         everywhere[row["label"]] += row["activations"]
-    return on_core <= 0.5 * everywhere
+    return on_core / np.maximum(everywhere, 1e-12)
 
 
 def recover(
     evidence: Evidence,
     voted: NDArray[np.bool_],
-    true: NDArray[np.bool_],
+    shares: NDArray[np.float64],
     random: Iterable[tuple[NDArray[np.uint8], NDArray[np.float32]]],
     seed: int,
 ) -> Recovery:
@@ -243,14 +265,17 @@ def recover(
     Parameters
     ----------
     evidence : Evidence
-    voted, true : ndarray of bool, shape (classes, features)
+    voted : ndarray of bool, shape (classes, features)
         Whether each pair is spurious.
+    shares : ndarray of float64, shape (classes, features)
+        From `core_shares`.
     random : iterable of (soft, activations)
         The evidence's images through random features, `DRAWS` times.
     seed : int
         Of the controls.
     """
     rng = np.random.default_rng(seed)
+    true = shares <= 0.5
     scores, coverage = _score(evidence, voted)
     found = {"kinds_agreement": metrics.agreement(voted, true), **scores}
     draws: dict[str, list[Scores]] = {name: [] for name in CONTROLS}
@@ -275,7 +300,30 @@ def recover(
         chance={key: chance[key] for key in KEYS},
         coverage={"kinds_agreement": 1.0, **coverage},
         controls={name: _mean(drawn) for name, drawn in draws.items()},
+        core_shares=shares,
     )
+
+
+def score_rows(recovery: Recovery) -> list[dict[str, Any]]:
+    """Return the scores as rows of a table for people, each with its controls."""
+    return [
+        {
+            "meaning": MEANINGS[key],
+            "found": recovery.found[key],
+            "goal": GOALS.get(key),
+            "chance": recovery.chance[key],
+            "coverage": recovery.coverage[key],
+            "controls": [
+                {
+                    "name": name,
+                    "value": scores.get(key),
+                    "verdict": recovery.verdict(name, key) if key in scores else "",
+                }
+                for name, scores in recovery.controls.items()
+            ],
+        }
+        for key in KEYS
+    ]
 
 
 def _score(evidence: Evidence, spurious: NDArray[np.bool_]) -> tuple[Scores, Scores]:

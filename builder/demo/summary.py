@@ -4,24 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from builder.demo.demo import Folder
-from builder.demo.recovery import KEYS
-
-MEANINGS = {
-    "kinds_agreement": "features voted core or spurious as they are",
-    "core_auroc": "core mask, pixel AUROC",
-    "spurious_auroc": "spurious mask, pixel AUROC",
-    "core_pointing": "core mask, peak on the object",
-    "spurious_pointing": "spurious mask, peak on the cue",
-    "separation_auroc": "core against spurious mask, AUROC",
-    "spuriosity_auroc": "spuriosity, cue there or not, AUROC",
-    "spuriosity_spearman": "spuriosity, strength of the cue, rank corr.",
-    "gap_plain": "spurious gap, plain network",
-    "gap_robust": "spurious gap, robust network",
-}
-"""Each key of the report in words."""
+from builder.demo.recovery import KEYS, MEANINGS
 
 _STYLES = {"at chance": "dim", "falls": "yellow", "stays": "red"}
 
@@ -30,14 +17,21 @@ def recovery_table(report: dict[str, Any]) -> Table:
     """Return the table of recovery: a row per score, a column per control."""
     controls = report["controls"]
     table = Table(
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
         title="What was planted, and what the data set gives back",
         caption="Each control breaks one link. Dim: at chance, within 0.05; yellow: falls, but not "
         "to chance; red: stays. Classes: those that have a feature of the kind.",
         caption_justify="left",
     )
-    table.add_column("on validation images")
-    for name in ("found", "goal", "chance", *controls, "classes"):
-        table.add_column(name, justify="right")
+    table.add_column("on validation images", no_wrap=True)
+    for name in ("found", "goal", "chance"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in controls:
+        # A word per line, so that the table fits into 80 columns.
+        table.add_column(name.replace(" ", "\n"), justify="right", no_wrap=True)
+    table.add_column("classes", justify="right", no_wrap=True)
     for key in KEYS:
         goal = report["goals"].get(key)
         met = "" if goal is None else f"[{'green' if report[key] >= goal else 'red'}]{goal:.2f}[/]"

@@ -109,7 +109,7 @@ class World:
     train: int = 160
     val: int = 48
     size: int = 256
-    cue_train: float = 0.9
+    cue_train: float = 0.85
     cue_val: float = 0.5
     stray_train: float = 0.10
     stray_val: float = 0.30

@@ -1,0 +1,349 @@
+"""Pages that show people what is in a data set: images, masks, votes, class by class."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pyarrow.parquet as pq
+
+from builder.decode import UnusableImageError, decode
+from builder.errors import BuildError
+from builder.files import atomic_write, disk_errors_as_sentences
+from builder.images import Images, open_images
+from builder.job import Reporter
+from builder.manifest import Manifest
+from builder.pictures import outlines, spotlight, thumbnail
+from builder.selection import Row, Selection, select
+from builder.votes import read_votes
+from salient_imagenet_1m import image_id, unpack_grids
+
+TOP_IMAGES = 5
+END_IMAGES = 5
+LARGEST_PAGE = 50
+"""Classes on one page at most; each weighs about 300 kB."""
+
+_TEMPLATE = "gallery.html.jinja"
+
+
+@dataclass(frozen=True)
+class Exhibition:
+    """The options of ``salient-imagenet gallery``; see its ``--help``."""
+
+    data: Path
+    images: str
+    out: Path
+    split: str = "train"
+    votes: Path | None = None
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """What is known beyond the data set; a planted world knows the truth.
+
+    Attributes
+    ----------
+    title : str
+    names : dict of str to str
+        Of classes, by wnid, where the data set has none.
+    classes : dict of int to str
+        A remark on a class, by label.
+    pairs : dict of (int, int) to str
+        A remark on a class-feature pair, by label and feature.
+    images : dict of str to str
+        A remark on an image, by id.
+    scores : list of dict
+        The table of recovery; see the template.
+    """
+
+    title: str = "Salient ImageNet-1M"
+    names: dict[str, str] = field(default_factory=dict)
+    classes: dict[int, str] = field(default_factory=dict)
+    pairs: dict[tuple[int, int], str] = field(default_factory=dict)
+    images: dict[str, str] = field(default_factory=dict)
+    scores: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image on a page, with a layer over it; both are data URIs."""
+
+    image_id: str
+    source: str
+    layer: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class PairView:
+    """A class-feature pair on a page; `row` is its row of the config features."""
+
+    row: Row
+    words: list[str]
+    remark: str
+    pictures: list[Picture]
+
+
+@dataclass(frozen=True)
+class ClassView:
+    """A class on a page."""
+
+    label: int
+    wnid: str
+    name: str
+    images: int
+    accuracy: float
+    remark: str
+    pairs: list[PairView]
+    most: list[Picture]
+    least: list[Picture]
+    parts: list[Picture]
+
+    @property
+    def file(self) -> str:
+        """The name of the class's own page."""
+        return f"{self.label:04d}.html"
+
+    @property
+    def spurious(self) -> int:
+        """How many of its features are spurious."""
+        return sum(pair.row["kind"] == "spurious" for pair in self.pairs)
+
+
+def make_gallery(
+    exhibition: Exhibition, reporter: Reporter, knowledge: Knowledge | None = None
+) -> Path:
+    """Write one page, or an index and a page per class.
+
+    Parameters
+    ----------
+    exhibition : Exhibition
+        Where `out` ends in .html it is the one page, otherwise a new directory.
+    reporter : Reporter
+    knowledge : Knowledge, optional
+
+    Returns
+    -------
+    Path
+        The page to open.
+
+    Raises
+    ------
+    BuildError
+        If an input cannot be used.
+    """
+    knowledge = knowledge or Knowledge()
+    manifest = _check(exhibition)
+    curator = Curator(exhibition, knowledge, reporter)
+    shared = {
+        "knowledge": knowledge,
+        "data": str(exhibition.data),
+        "split": exhibition.split,
+        "network": manifest.origin["network"],
+        "counts": manifest.splits[exhibition.split]["counts"],
+    }
+    template = _environment().get_template(_TEMPLATE)
+    with disk_errors_as_sentences(exhibition.out.parent):
+        if exhibition.out.suffix == ".html":
+            views = list(curator.views(reporter))
+            _write(exhibition.out, template.render(page="all", views=views, **shared))
+            return exhibition.out
+        exhibition.out.mkdir(parents=True)
+        cards = []
+        for view in curator.views(reporter):
+            html = template.render(page="class", views=[view], **shared)
+            _write(exhibition.out / view.file, html)
+            cards.append(_card(view))
+        index = exhibition.out / "index.html"
+        _write(index, template.render(page="index", cards=cards, **shared))
+        return index
+
+
+def _check(exhibition: Exhibition) -> Manifest:
+    data, split, out = exhibition.data, exhibition.split, exhibition.out
+    manifest = Manifest.load(data)
+    if manifest is None:
+        raise BuildError(f"{data} holds no finished build: give the directory that build wrote.")
+    if split not in manifest.splits:
+        there = ", ".join(sorted(manifest.splits))
+        raise BuildError(f"{data} has no split {split}, only {there}: check --split.")
+    if exhibition.votes and read_votes(exhibition.votes).sha256 != manifest.origin["votes_sha256"]:
+        raise BuildError(f"{exhibition.votes} are not the votes of {data}: check --votes.")
+    if out.suffix != ".html" and out.exists():
+        raise BuildError(f"{out} exists already: remove it, or use another --out.")
+    classes = manifest.splits[split]["counts"]["classes"]
+    if out.suffix == ".html" and classes > LARGEST_PAGE:
+        raise BuildError(
+            f"One page of {classes:,} classes would be too large for a browser: give --out a "
+            "directory, for a page per class."
+        )
+    return manifest
+
+
+class Curator:
+    """Puts together what is shown of each class."""
+
+    def __init__(self, exhibition: Exhibition, knowledge: Knowledge, reporter: Reporter) -> None:
+        self._knowledge = knowledge
+        self._words = _words(exhibition.votes) if exhibition.votes else {}
+        with reporter.track("choosing images"):
+            self._selections = select(exhibition.data, exhibition.split, TOP_IMAGES, END_IMAGES)
+        self._pairs = defaultdict(list)
+        for row in _pair_rows(exhibition):
+            self._pairs[row["label"]].append(row)
+        with reporter.track("listing images") as advance:
+            self._images = open_images(exhibition.images, exhibition.split, advance)
+        wanted = {name for selection in self._selections.values() for name in selection.ids}
+        self._places = _places(self._images, wanted)
+        missing = wanted - self._places.keys()
+        if missing:
+            raise BuildError(
+                f"{exhibition.images} lacks {len(missing):,} of the {len(wanted):,} images to "
+                f"show, {min(missing)} for one: check --images and --split."
+            )
+
+    def views(self, reporter: Reporter) -> Iterator[ClassView]:
+        """Yield the classes by label, each once its images are read."""
+        with (
+            reporter.track("pages", len(self._selections)) as advance,
+            ThreadPoolExecutor(2) as pool,
+        ):
+            for label, selection in self._selections.items():
+                ids = sorted(selection.ids)
+                thumbnails = dict(zip(ids, pool.map(self._thumbnail, ids), strict=True))
+                yield self._view(label, selection, thumbnails)
+                advance(1)
+
+    def _thumbnail(self, name: str) -> str:
+        try:
+            return thumbnail(decode(self._images.read(self._places[name])).pixels)
+        except (OSError, UnusableImageError) as error:
+            raise BuildError(
+                f"The image {name} could be used when the data set was built and now cannot "
+                f"({error}): check --images."
+            ) from error
+
+    def _view(self, label: int, selection: Selection, thumbnails: dict[str, str]) -> ClassView:
+        known, rows = self._knowledge, self._pairs[label]
+        pairs = [
+            PairView(
+                row,
+                self._words.get((label, row["feature"]), []),
+                known.pairs.get((label, row["feature"]), ""),
+                [
+                    self._picture(image, thumbnails, _pair_layer(image, row["feature"]), "")
+                    for image in selection.top.get(row["feature"], [])
+                ],
+            )
+            for row in rows
+        ]
+        wnid, name = str(rows[0]["wnid"]), str(rows[0]["name"])
+        ends = [
+            [
+                self._picture(row, thumbnails, outlines(_grids(row), row["kinds"]), _score(row))
+                for row in group
+            ]
+            for group in (selection.most, selection.least)
+        ]
+        return ClassView(
+            label=label,
+            wnid=wnid,
+            name=known.names.get(wnid, name),
+            images=selection.images,
+            accuracy=selection.accuracy,
+            remark=known.classes.get(label, ""),
+            pairs=pairs,
+            most=ends[0],
+            least=ends[1],
+            parts=self._parts(selection, thumbnails),
+        )
+
+    def _parts(self, selection: Selection, thumbnails: dict[str, str]) -> list[Picture]:
+        """Take one image apart: its core mask and its spurious mask."""
+        rows = selection.most or next(iter(selection.top.values()))
+        row = rows[0]
+        return [
+            self._picture(row, thumbnails, spotlight(_grids(row)[chosen], kind), f"{kind} mask")
+            for kind in ("core", "spurious")
+            if any(chosen := [own == kind for own in row["kinds"]])
+        ]
+
+    def _picture(self, row: Row, thumbnails: dict[str, str], layer: str, caption: str) -> Picture:
+        name = row["image_id"]
+        remark = self._knowledge.images.get(name, "")
+        text = " · ".join(part for part in (caption, remark) if part)
+        return Picture(name, thumbnails[name], layer, text)
+
+
+def _pair_layer(row: Row, feature: int) -> str:
+    place = row["features"].index(feature)
+    return spotlight(_grids(row)[[place]], row["kinds"][place])
+
+
+def _score(row: Row) -> str:
+    return f"{row['spuriosity']:+.1f}"
+
+
+def _grids(row: Row) -> Any:
+    return unpack_grids(row["grids"], row["grid_height"], row["grid_width"])
+
+
+def _pair_rows(exhibition: Exhibition) -> list[Row]:
+    files = sorted((exhibition.data / "features").glob(f"{exhibition.split}-*.parquet"))
+    rows: list[Row] = pq.read_table(files).to_pylist()
+    return rows
+
+
+def _places(images: Images, wanted: set[str]) -> dict[str, int]:
+    names = ((image_id(path.as_py()), index) for index, path in enumerate(images.paths))
+    return {name: index for name, index in names if name in wanted}
+
+
+def _words(votes: Path) -> dict[tuple[int, int], list[str]]:
+    """Read what the workers wrote on each pair, each sentence once."""
+    words: defaultdict[tuple[int, int], dict[str, None]] = defaultdict(dict)
+    with votes.open(newline="", encoding="utf-8-sig") as file:
+        for row in csv.DictReader(file):
+            pair = int(row["Input.class_index"]), int(row["Input.feature_index"])
+            if row["Answer.reasons"]:
+                words[pair][row["Answer.reasons"]] = None
+    return {pair: list(sentences) for pair, sentences in words.items()}
+
+
+def _card(view: ClassView) -> dict[str, Any]:
+    """Return what the index keeps of a class, so that no other class need be in memory."""
+    pictures: Iterable[Picture] = view.most or view.pairs[0].pictures
+    return {
+        "file": view.file,
+        "name": view.name,
+        "wnid": view.wnid,
+        "spurious": view.spurious,
+        "pairs": len(view.pairs),
+        "source": next((picture.source for picture in pictures), ""),
+    }
+
+
+def _environment() -> jinja2.Environment:
+    # Names and votes come from files: every one of them is escaped, wherever it stands.
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("builder", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    # A string of JSON is a string of Python.
+    environment.filters["python"] = json.dumps
+    return environment
+
+
+def _write(path: Path, html: str) -> None:
+    with atomic_write(path) as file:
+        file.write(html.encode())
