@@ -210,6 +210,32 @@ def discover(
     reporter.say(f"Done. {out} has {len(pairs):,} class-feature pairs to vote on.")
 
 
+@app.command()
+def gallery(
+    data: Annotated[Path, typer.Argument(help="A data set that build made.", metavar="DIR")],
+    images: Annotated[str, typer.Option(help="Its images; as for build.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="A new directory for an index and a page per class, or a file ending in .html for "
+            "all on one page; DIR-gallery by default."
+        ),
+    ] = None,
+    split: Annotated[str, typer.Option(help="train or validation.")] = Settings.split,
+    votes: Annotated[
+        Path | None, typer.Option(help="The votes of the build, to show what people wrote.")
+    ] = None,
+) -> None:
+    """Make pages to look at: images, masks and votes of a data set, class by class."""
+    from builder.gallery import Exhibition, make_gallery  # noqa: PLC0415
+    from builder.report import ConsoleReporter  # noqa: PLC0415
+
+    target = out or data.resolve().with_name(f"{data.resolve().name}-gallery")
+    reporter = ConsoleReporter(Console(stderr=True))
+    page = make_gallery(Exhibition(data, images, target, split, votes), reporter)
+    reporter.say(f"Done. Open {page} in a browser.")
+
+
 def main() -> None:
     """Run the command line; bad input is one sentence and exit status 2."""
     # Pillow warns of odd metadata, which is no news in ImageNet.

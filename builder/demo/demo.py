@@ -302,8 +302,10 @@ def _recover(
         for split in SPLITS
     }
     pairs = list(load_dataset(str(folder.dataset), "features", split="train", streaming=True))
-    shape = (world.classes, len(pairs) // world.classes)
-    voted = np.array([pair["kind"] == "spurious" for pair in pairs]).reshape(shape)
+    shape = (world.classes, max(pair["rank"] for pair in pairs))
+    voted = np.zeros(shape, np.bool_)
+    for pair in pairs:
+        voted[pair["label"], pair["rank"] - 1] = pair["kind"] == "spurious"
     shares = core_shares([row for split in SPLITS for row in rows[split]], truth, shape)
     plain = Network(load_architecture(NETWORK, folder.plain), _CPU, "float32")
     evidence = gather(rows["validation"], truth, _predictions(folder, plain), world.classes)

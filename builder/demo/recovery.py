@@ -69,15 +69,15 @@ GOALS = {
 
 MEANINGS = {
     "kinds_agreement": "votes that are true",
-    "core_auroc": "core mask, pixel AUROC",
-    "spurious_auroc": "spurious mask, pixel AUROC",
-    "core_pointing": "core mask, peak on object",
-    "spurious_pointing": "spurious mask, peak on cue",
-    "separation_auroc": "core minus spurious, AUROC",
-    "spuriosity_auroc": "spuriosity of cue, AUROC",
-    "spuriosity_spearman": "spuriosity of cue, rank r",
-    "gap_plain": "gap of the plain network",
-    "gap_robust": "gap of the robust network",
+    "core_auroc": "core mask AUROC",
+    "spurious_auroc": "spurious mask AUROC",
+    "core_pointing": "core mask peak",
+    "spurious_pointing": "spurious mask peak",
+    "separation_auroc": "core - spurious AUROC",
+    "spuriosity_auroc": "spuriosity AUROC",
+    "spuriosity_spearman": "spuriosity rank corr.",
+    "gap_plain": "gap, plain network",
+    "gap_robust": "gap, robust network",
 }
 """Each key in words."""
 
@@ -290,13 +290,13 @@ def recover(
         draws[CONTROLS[2]].append(_score(evidence.with_rows(rows), voted)[0])
     chance = {
         "kinds_agreement": metrics.chance_agreement(voted, true),
-        "core_pointing": found["core_area"],
-        "spurious_pointing": found["spurious_area"],
+        "core_pointing": found.get("core_area", np.nan),
+        "spurious_pointing": found.get("spurious_area", np.nan),
         **{key: 0.5 for key in KEYS if key.endswith("auroc")},
         **{key: 0.0 for key in KEYS if key.endswith("spearman") or key.startswith("gap")},
     }
     return Recovery(
-        found={key: found[key] for key in KEYS},
+        found={key: found.get(key, np.nan) for key in KEYS},
         chance={key: chance[key] for key in KEYS},
         coverage={"kinds_agreement": 1.0, **coverage},
         controls={name: _mean(drawn) for name, drawn in draws.items()},
@@ -321,6 +321,7 @@ def score_rows(recovery: Recovery) -> list[dict[str, Any]]:
                 }
                 for name, scores in recovery.controls.items()
             ],
+            "all_classes": recovery.all_classes[key],
         }
         for key in KEYS
     ]
@@ -332,7 +333,11 @@ def _score(evidence: Evidence, spurious: NDArray[np.bool_]) -> tuple[Scores, Sco
     entered: defaultdict[str, list[bool]] = defaultdict(list)
     for label, chosen in enumerate(spurious):
         own = np.flatnonzero(evidence.labels == label)
-        has = {"core": not chosen.all(), "spurious": bool(chosen.any())}
+        # A class that the network never predicts has no features, and no rows.
+        has = {
+            "core": len(own) > 0 and not chosen.all(),
+            "spurious": len(own) > 0 and bool(chosen.any()),
+        }
         for kind, there in has.items():
             entered[f"{kind}_auroc"].append(there)
             entered[f"{kind}_pointing"].append(there)

@@ -19,10 +19,12 @@ def recovery_table(report: dict[str, Any]) -> Table:
     table = Table(
         box=SIMPLE_HEAD,
         pad_edge=False,
-        padding=(0, 1, 0, 0),
+        show_edge=False,
+        padding=0,
         title="What was planted, and what the data set gives back",
         caption="Each control breaks one link. Dim: at chance, within 0.05; yellow: falls, but not "
-        "to chance; red: stays. Classes: those that have a feature of the kind.",
+        "to chance; red: stays. A class without a feature of the kind does not enter: 'covers' is "
+        "the share of classes that do, 'all classes' the score if the others count as chance.",
         caption_justify="left",
     )
     table.add_column("on validation images", no_wrap=True)
@@ -31,7 +33,8 @@ def recovery_table(report: dict[str, Any]) -> Table:
     for name in controls:
         # A word per line, so that the table fits into 80 columns.
         table.add_column(name.replace(" ", "\n"), justify="right", no_wrap=True)
-    table.add_column("classes", justify="right", no_wrap=True)
+    table.add_column("covers", justify="right", no_wrap=True)
+    table.add_column("all\nclasses", justify="right", no_wrap=True)
     for key in KEYS:
         goal = report["goals"].get(key)
         met = "" if goal is None else f"[{'green' if report[key] >= goal else 'red'}]{goal:.2f}[/]"
@@ -46,6 +49,7 @@ def recovery_table(report: dict[str, Any]) -> Table:
             f"{report['chance'][key]:.2f}",
             *cells,
             f"{report['coverage'][key]:.0%}",
+            f"{report['all_classes'][key]:.2f}",
         )
     return table
 

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+
+from builder.demo.annotators import Crowd, cast_votes, hot_shares
+from builder.discover import Candidate
+from builder.votes import ANSWERS
+
+PAIR = Candidate(3, "n90000004", "star", 2, 17, 0.5, 0.2, ("a", "b"))
+THINGS = ("the star", "another object", "the background")
+
+
+def test_hot_shares_are_of_the_area_above_half_the_peak() -> None:
+    mask = np.array([[[255, 255, 127], [200, 129, 0]]], np.uint8)
+    regions = np.array([[[0, 0, 2], [1, 2, 2]]])
+    assert hot_shares(mask, regions).tolist() == [0.5, 0.25, 0.25]
+
+
+def test_a_silent_map_is_seen_on_the_background() -> None:
+    empty = np.zeros((2, 4, 4), np.uint8)
+    assert hot_shares(empty, np.zeros((2, 4, 4), int)).tolist() == [0, 0, 1]
+
+
+def test_careful_workers_say_what_they_see_and_hasty_ones_often_do_not() -> None:
+    careful = Crowd(blur=0.01, slips=0)
+    for index, answer in enumerate(ANSWERS):
+        rows = cast_votes(PAIR, np.eye(3)[index], THINGS, careful)
+        assert [row["Answer.main"] for row in rows] == [answer] * 5
+        assert {row["Answer.confidence"] for row in rows} == {5}
+        assert rows[0]["Answer.reasons"] == f"mostly on {THINGS[index]}"
+    hasty = Crowd(workers=300, slips=1)
+    counts = Counter(row["Answer.main"] for row in cast_votes(PAIR, np.eye(3)[0], THINGS, hasty))
+    assert min(counts[answer] for answer in ANSWERS) > 60
+
+
+def test_votes_depend_on_seed_pair_and_worker_alone() -> None:
+    shares = np.array([0.4, 0.3, 0.3])
+    assert cast_votes(PAIR, shares, THINGS, Crowd()) == cast_votes(PAIR, shares, THINGS, Crowd())
+    answers = [
+        [row["Answer.main"] for row in cast_votes(PAIR, shares, THINGS, Crowd(seed=seed))]
+        for seed in range(8)
+    ]
+    assert len({tuple(row) for row in answers}) > 1
