@@ -13,11 +13,16 @@ This file is the single home of the byte format and of its geometry:
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from collections.abc import Sequence as Sequence_
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import PurePosixPath
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import PIL.Image
 import pyarrow as pa
 from datasets import ClassLabel, Features, Image, Sequence, Value
 
@@ -52,7 +57,14 @@ CROP_SIZE = 224
 
 _STRIP_PIXELS = 32_768
 
+KINDS = ("core", "spurious")
+"""What a neural feature can be, by vote."""
+
 _IMAGENET_NAME = re.compile(r"(n\d{8}_\d+|ILSVRC2012_(?:val|test)_\d{8})(?:_n\d{8})?")
+
+
+class SalientImageNetError(ValueError):
+    """One sentence that says what is wrong with the input, and what to do about it."""
 
 
 class Box(NamedTuple):
@@ -340,3 +352,368 @@ def upsample(grids: npt.NDArray[np.generic], height: int, width: int) -> npt.NDA
         strip = slice(start, start + step)
         np.matmul(rows[strip], wide, out=upsampled[..., strip, :])
     return upsampled
+
+
+# Rendering: from grids to pixels ------------------------------------------------------------------
+
+_STRIP = 7 * 32_768
+"""Multiplications of one matrix product: a library's BLAS starts threads above four times that, and
+in data loading workers threads that fight for the same cores cost three quarters of the speed."""
+
+UPSTREAM_ZOOM = RESIZE_SIZE / CROP_SIZE
+"""By how much the public evaluation code enlarges masks against their images."""
+
+Geometry = Literal["aligned", "upstream"]
+
+
+def grid_box(width: int, height: int, geometry: Geometry = "aligned") -> Box:
+    """Return the part of an image that its grids are drawn over.
+
+    Parameters
+    ----------
+    width, height : int
+        Size of the original image in pixels.
+    geometry : {"aligned", "upstream"}
+        ``aligned`` is `crop_box`: a mask lies on what its network saw. ``upstream`` reproduces the
+        public evaluation code of the first release, which applies Resize(256) and CenterCrop(224)
+        to 224-pixel masks a second time and so enlarges them by 256/224 about their centre.
+
+    Returns
+    -------
+    Box
+        In pixels of the original image.
+    """
+    box = crop_box(width, height)
+    if geometry == "aligned":
+        return box
+    if geometry != "upstream":
+        raise SalientImageNetError(f"There is no geometry {geometry!r}: use aligned or upstream.")
+    grow_x = (box.right - box.left) * (UPSTREAM_ZOOM - 1) / 2
+    grow_y = (box.bottom - box.top) * (UPSTREAM_ZOOM - 1) / 2
+    return Box(box.left - grow_x, box.top - grow_y, box.right + grow_x, box.bottom + grow_y)
+
+
+@lru_cache(maxsize=64)
+def _axis(
+    pixels: int, start: float, stop: float, low: float, high: float, cells: int, flip: bool
+) -> tuple[int, npt.NDArray[np.float32]]:
+    """Return where one axis of a target meets the box, and the weights of the grid's cells there.
+
+    Parameters
+    ----------
+    pixels : int
+        Size of the target.
+    start, stop : float
+        The window of the image that the target shows.
+    low, high : float
+        The box that the grid covers.
+    cells : int
+        Size of the grid.
+    flip : bool
+        Whether the target is mirrored.
+
+    Returns
+    -------
+    first : int
+        The first pixel whose centre lies in the box.
+    weights : ndarray of float32, shape (inside, cells)
+        A row for each pixel in the box. Bilinear, half-pixel centres, edges clamped.
+    """
+    centres = start + (np.arange(pixels) + 0.5) * ((stop - start) / pixels)
+    if flip:
+        centres = centres[::-1]
+    inside = np.flatnonzero((centres >= low) & (centres < high))
+    positions = (centres[inside] - low) * (cells / (high - low)) - 0.5
+    positions = np.clip(positions, 0, cells - 1)
+    weights = np.maximum(1 - np.abs(positions[:, None] - np.arange(cells)), 0)
+    return int(inside[0]) if len(inside) else 0, weights.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class _Target:
+    """Where masks are rendered: a window of the image, its size in pixels, mirrored or not.
+
+    Attributes
+    ----------
+    width, height : int
+        Size of the original image.
+    window : tuple of float, optional
+        Left, top, right, bottom in pixels of the original image; all of it by default.
+    size : tuple of int, optional
+        Height and width of the result; those of the window by default.
+    flip : bool
+        Whether the result is mirrored, left to right.
+    geometry : {"aligned", "upstream"}
+    """
+
+    width: int
+    height: int
+    window: tuple[float, float, float, float] | None = None
+    size: tuple[int, int] | None = None
+    flip: bool = False
+    geometry: Geometry = "aligned"
+
+    @property
+    def edges(self) -> tuple[float, float, float, float]:
+        return self.window or (0, 0, self.width, self.height)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        if self.size is not None:
+            return self.size
+        left, top, right, bottom = self.edges
+        return round(bottom - top), round(right - left)
+
+    def axes(
+        self, rows: int, columns: int
+    ) -> tuple[int, npt.NDArray[np.float32], int, npt.NDArray[np.float32]]:
+        """Return the first pixel and the weights of both axes, for grids of rows x columns."""
+        left, top, right, bottom = self.edges
+        height, width = self.shape
+        box = grid_box(self.width, self.height, self.geometry)
+        return (
+            *_axis(height, top, bottom, box.top, box.bottom, rows, False),
+            *_axis(width, left, right, box.left, box.right, columns, self.flip),
+        )
+
+
+def _render(grids: npt.NDArray[np.uint8], target: _Target) -> npt.NDArray[np.uint8]:
+    """Return the pixelwise maximum of the soft masks of `grids` on `target`.
+
+    A soft mask is ``rows @ grid @ columns.T``. Rounding commutes with the maximum, so each strip
+    is cast to uint8 while it is in the cache, and the maximum is taken on a quarter of the bytes.
+    """
+    mask = np.zeros(target.shape, np.uint8)
+    _, height, width = grids.shape
+    top, rows, left, columns = target.axes(height, width)
+    inside = mask[top : top + len(rows), left : left + len(columns)]
+    # einsum, not a BLAS product; the half makes the cast, which truncates, round.
+    stretched = [
+        np.einsum("rc,xc->rx", grid, columns, dtype=np.float32) + np.float32(0.5)
+        for grid in grids
+        if grid.any()
+    ]
+    step = max(1, _STRIP // max(1, len(columns) * height))
+    for start in range(0, len(rows), step):
+        strip, weights = inside[start : start + step], rows[start : start + step]
+        for part in stretched:
+            np.maximum(strip, (weights @ part).astype(np.uint8), out=strip)
+    return mask
+
+
+def _render_torch(grids: Any, targets: Sequence_[_Target]) -> Any:
+    """Return what `_render` does for a batch of grids, a tensor of shape (n, features, h, w)."""
+    import torch  # noqa: PLC0415
+
+    count, features, grid_height, grid_width = grids.shape
+    height, width = targets[0].shape
+    rows = np.zeros((count, height, grid_height), np.float32)
+    columns = np.zeros((count, width, grid_width), np.float32)
+    for index, target in enumerate(targets):
+        top, row_weights, left, column_weights = target.axes(grid_height, grid_width)
+        rows[index, top : top + len(row_weights)] = row_weights
+        columns[index, left : left + len(column_weights)] = column_weights
+    rows_on_device = torch.from_numpy(rows).to(grids.device)
+    columns_on_device = torch.from_numpy(columns).to(grids.device).mT
+    masks = torch.zeros((count, height, width), dtype=torch.uint8, device=grids.device)
+    for feature in range(features):
+        # One feature at a time: five float maps of a batch are a gigabyte.
+        part = grids[:, feature].float() @ columns_on_device
+        upsampled = (rows_on_device @ part).add_(0.5)
+        torch.maximum(masks, upsampled.to(torch.uint8), out=masks)
+    return masks
+
+
+def render(
+    example: Mapping[str, Any],
+    kind: str | int = "core",
+    *,
+    size: int | tuple[int, int] | None = None,
+    window: Any = None,
+    flip: Any = None,
+    geometry: Geometry = "aligned",
+) -> Any:
+    """Render the mask of an example, or those of a batch, at the pixels that are wanted.
+
+    Parameters
+    ----------
+    example : mapping
+        A row with the columns ``grids``, ``kinds``, ``width``, ``height`` (and, where ``grids`` is
+        bytes, ``grid_height`` and ``grid_width``), or a batch of rows: lists of them, or tensors
+        as a ``DataLoader`` collates them. In tensor form ``grids`` is uint8 of shape
+        (..., features, grid_height, grid_width), and the boolean columns ``core`` and ``spurious``
+        of shape (..., features) stand for ``kinds``.
+    kind : {"core", "spurious"} or int
+        The union of the class's core or spurious features, or one feature by position.
+    size : int or (height, width), optional
+        Pixels of the result; by default those of the window. A batch needs it, unless all images
+        have one size.
+    window : (left, top, right, bottom) or one for each row, optional
+        The part of the original image to show, in its pixels; fractions and parts outside of the
+        image are allowed. By default the example's column ``window`` where it has one, else all.
+    flip : bool or one for each row, optional
+        Whether the result is mirrored left to right, after the window is cut. By default the
+        example's column ``flip`` where it has one, else false.
+    geometry : {"aligned", "upstream"}
+        See `grid_box`.
+
+    Returns
+    -------
+    ndarray or Tensor of uint8, shape (height, width) or (rows, height, width)
+        255 is the peak of a map; 0 is also what lies outside the box that the grids cover, and the
+        mask of a class without a feature of the kind. A tensor, on the same device, where
+        ``grids`` is one.
+
+    Raises
+    ------
+    SalientImageNetError
+        If the kind or geometry does not exist, or rows of a batch differ in size.
+    """
+    grids, batched = _grids_of(example)
+    chosen = _chosen(example, kind, grids.shape[-3], batched)
+    rows = len(grids)
+    shape = (size, size) if isinstance(size, int) else size
+    window = example.get("window") if window is None else window
+    flip = example.get("flip") if flip is None else flip
+    windows = np.broadcast_to(np.asarray(window, np.float64), (rows, 4)) if _given(window) else None
+    flips = np.broadcast_to(np.asarray(False if flip is None else flip, np.bool_), (rows,))
+    widths = np.asarray(example["width"]).reshape(-1)
+    heights = np.asarray(example["height"]).reshape(-1)
+    targets = [
+        _Target(
+            int(widths[row]),
+            int(heights[row]),
+            tuple(windows[row].tolist()) if windows is not None else None,
+            shape,
+            bool(flips[row]),
+            geometry,
+        )
+        for row in range(rows)
+    ]
+    if len({target.shape for target in targets}) > 1:
+        raise SalientImageNetError(
+            "The rows of the batch differ in size: say size=, or render them one by one."
+        )
+    masks: Any
+    if isinstance(grids, np.ndarray):
+        masks = np.stack([_render(grids[row][chosen[row]], targets[row]) for row in range(rows)])
+    else:
+        masks = _render_torch(grids * chosen[..., None, None], targets)
+    return masks if batched else masks[0]
+
+
+def _given(window: Any) -> bool:
+    return window is not None and len(window) > 0
+
+
+def _grids_of(example: Mapping[str, Any]) -> tuple[Any, bool]:
+    """Return grids of shape (rows, features, height, width), and whether they are a batch."""
+    grids = example["grids"]
+    if isinstance(grids, bytes):
+        return unpack_grids(grids, example["grid_height"], example["grid_width"])[None], False
+    if isinstance(grids, list) and grids and isinstance(grids[0], bytes):
+        sizes = zip(example["grid_height"], example["grid_width"], strict=True)
+        unpacked = [unpack_grids(row, *size) for row, size in zip(grids, sizes, strict=True)]
+        return np.stack(unpacked), True
+    if isinstance(grids, list):
+        grids = np.asarray(grids, np.uint8)
+    return (grids, True) if grids.ndim == 4 else (grids[None], False)
+
+
+def _chosen(example: Mapping[str, Any], kind: str | int, features: int, batched: bool) -> Any:
+    """Return which features to render, bool of shape (rows, features), like the grids' library."""
+    if isinstance(kind, int):
+        if not -features <= kind < features:
+            raise SalientImageNetError(f"There is no feature {kind}: a class has {features}.")
+        rows = len(example["grids"]) if batched else 1
+        one = np.zeros((rows, features), np.bool_)
+        one[:, kind] = True
+        return _like(one, example["grids"])
+    if kind not in KINDS:
+        raise SalientImageNetError(f"There is no kind {kind!r}: use core, spurious or a position.")
+    if kind in example:
+        chosen = example[kind]
+    else:
+        chosen = _like(np.asarray(example["kinds"]) == kind, example["grids"])
+    return chosen if batched else chosen[None]
+
+
+def _like(flags: npt.NDArray[np.bool_], grids: Any) -> Any:
+    """Return `flags` as a tensor on the device of `grids` where that is one."""
+    if isinstance(grids, np.ndarray | bytes | list):
+        return flags
+    import torch  # noqa: PLC0415
+
+    return torch.from_numpy(flags).to(grids.device)
+
+
+class SoftMask(PIL.Image.Image):
+    """A mask as a PIL image of mode L whose pixels are rendered when they are first asked for.
+
+    Whoever wants only a crop asks `cropped` for it and never pays for the full size. In a pickle,
+    on its way between processes, it is its grids: a few hundred bytes.
+
+    Parameters
+    ----------
+    grids : ndarray of uint8, shape (features, grid_height, grid_width)
+        The grids to take the maximum of.
+    target : _Target
+        What to render.
+
+    Attributes
+    ----------
+    grids : ndarray of uint8
+    box : Box
+        The part of the original image that the grids cover; the mask is 0 outside of it, where
+        nothing is known.
+    """
+
+    def __init__(self, grids: npt.NDArray[np.uint8], target: _Target) -> None:
+        super().__init__()
+        self.grids = grids
+        self._target = target
+        self._mode = "L"
+        height, width = target.shape
+        self._size = (width, height)
+
+    @property
+    def box(self) -> Box:
+        """The part of the original image that the grids cover."""
+        return grid_box(self._target.width, self._target.height, self._target.geometry)
+
+    def load(self) -> Any:
+        """Render the pixels unless that is done; PIL calls this before it touches them."""
+        if self._im is None:
+            self.im = PIL.Image.fromarray(self.numpy()).im
+        return super().load()
+
+    def numpy(self) -> npt.NDArray[np.uint8]:
+        """Render the mask as an array of uint8, shape (height, width), without PIL."""
+        return _render(self.grids, self._target)
+
+    def cropped(
+        self,
+        window: tuple[float, float, float, float],
+        size: tuple[int, int],
+        flip: bool = False,
+    ) -> SoftMask:
+        """Return the mask of a part of the original image, unrendered.
+
+        Parameters
+        ----------
+        window : (left, top, right, bottom)
+            In pixels of the original image.
+        size : (height, width)
+            Pixels of the result.
+        flip : bool
+
+        Returns
+        -------
+        SoftMask
+        """
+        return SoftMask(self.grids, replace(self._target, window=window, size=size, flip=flip))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._im is None:
+            return SoftMask, (self.grids, self._target)
+        return PIL.Image.frombytes, ("L", self.size, self.tobytes())
