@@ -12,19 +12,37 @@ This file is the single home of the byte format and of its geometry:
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
+import logging
+import math
+import os
 import re
-from collections.abc import Mapping
+import sys
+import tarfile
+import tempfile
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Sequence as Sequence_
-from dataclasses import dataclass, replace
-from functools import lru_cache
-from pathlib import PurePosixPath
-from typing import Any, Literal, NamedTuple
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial, reduce
+from itertools import compress, islice
+from operator import and_, or_
+from pathlib import Path, PurePosixPath
+from typing import Any, ClassVar, Literal, NamedTuple, cast
 
+import datasets
 import numpy as np
 import numpy.typing as npt
 import PIL.Image
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset
 from datasets import ClassLabel, Features, Image, Sequence, Value
+from datasets.features.features import register_feature
 
 __all__ = [
     "CROP_SIZE",
@@ -194,22 +212,24 @@ def parquet_schema(features: Features) -> pa.Schema:
     return schema.with_metadata({b"huggingface": metadata})
 
 
-def resized_size(width: int, height: int) -> tuple[int, int]:
-    """Return the (width, height) that ``torchvision.transforms.Resize(256)`` gives an image.
+def resized_size(width: int, height: int, short: int = RESIZE_SIZE) -> tuple[int, int]:
+    """Return the (width, height) that ``torchvision.transforms.Resize(short)`` gives an image.
 
     Parameters
     ----------
     width, height : int
         Size of the original image in pixels.
+    short : int
+        Pixels of the short side of the result.
 
     Returns
     -------
     tuple of int
-        The short side is 256; the long side is rounded down, as torchvision does.
+        The long side is rounded down, as torchvision does.
     """
     if width <= height:
-        return RESIZE_SIZE, int(RESIZE_SIZE * height / width)
-    return int(RESIZE_SIZE * width / height), RESIZE_SIZE
+        return short, int(short * height / width)
+    return int(short * width / height), short
 
 
 def crop_box(width: int, height: int) -> Box:
@@ -671,7 +691,7 @@ class SoftMask(PIL.Image.Image):
     def __init__(self, grids: npt.NDArray[np.uint8], target: _Target) -> None:
         super().__init__()
         self.grids = grids
-        self._target = target
+        self.target = target
         self._mode = "L"
         height, width = target.shape
         self._size = (width, height)
@@ -679,7 +699,7 @@ class SoftMask(PIL.Image.Image):
     @property
     def box(self) -> Box:
         """The part of the original image that the grids cover."""
-        return grid_box(self._target.width, self._target.height, self._target.geometry)
+        return grid_box(self.target.width, self.target.height, self.target.geometry)
 
     def load(self) -> Any:
         """Render the pixels unless that is done; PIL calls this before it touches them."""
@@ -689,7 +709,7 @@ class SoftMask(PIL.Image.Image):
 
     def numpy(self) -> npt.NDArray[np.uint8]:
         """Render the mask as an array of uint8, shape (height, width), without PIL."""
-        return _render(self.grids, self._target)
+        return _render(self.grids, self.target)
 
     def cropped(
         self,
@@ -711,9 +731,1946 @@ class SoftMask(PIL.Image.Image):
         -------
         SoftMask
         """
-        return SoftMask(self.grids, replace(self._target, window=window, size=size, flip=flip))
+        return SoftMask(self.grids, replace(self.target, window=window, size=size, flip=flip))
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._im is None:
-            return SoftMask, (self.grids, self._target)
+            return SoftMask, (self.grids, self.target)
         return PIL.Image.frombytes, ("L", self.size, self.tobytes())
+
+
+# Columns that decode themselves ------------------------------------------------------------------
+
+OnMissing = Literal["error", "skip"]
+OnMismatch = Literal["error", "warn", "skip"]
+
+skipped: Counter[str] = Counter()
+"""How many images this process has left out so far, by reason: ``missing`` or ``mismatch``."""
+
+_SIZE = ("width", "height")
+_RESIZED_ALLOWED = "salient_imagenet_1m: resized copies allowed"
+_logger = logging.getLogger(__name__)
+
+
+@dataclass
+class StoredImage(Image):  # type: ignore[misc]
+    """An image column that decodes to RGB exactly as stored.
+
+    Unlike `datasets.Image` it does not rotate by EXIF: masks were made on unrotated pixels. The
+    size of the image that masks were made from travels along and is compared on decoding.
+
+    Parameters
+    ----------
+    decode : bool
+        False gives a dict of ``bytes``, ``path``, ``width`` and ``height``; ``bytes`` is None for
+        an image that is a file of its own.
+    on_mismatch : {"error", "warn"}
+        What to do with an image of another size than that from which its masks were made.
+    """
+
+    mode: str | None = "RGB"
+    on_mismatch: str = "error"
+    pa_type: ClassVar[Any] = pa.struct(
+        {"bytes": pa.binary(), "path": pa.string(), "width": pa.int32(), "height": pa.int32()}
+    )
+    _type: str = field(default="StoredImage", init=False, repr=False)
+
+    def encode_example(self, value: Any) -> dict[str, Any]:
+        """Return the stored form of a PIL image, array, path, or dict of bytes and path."""
+        size = value.get if isinstance(value, dict) else partial(getattr, value)
+        return {**super().encode_example(value), **{name: size(name, None) for name in _SIZE}}
+
+    def decode_example(self, value: Any, token_per_repo_id: Any = None) -> PIL.Image.Image:
+        """Return the image as RGB, in the orientation of its stored pixels."""
+        if isinstance(value, PIL.Image.Image):
+            return value
+        try:
+            if value["bytes"] is not None:
+                image = PIL.Image.open(io.BytesIO(value["bytes"]))
+            else:
+                image = PIL.Image.open(_local(value["path"]))
+            image.load()
+            decoded = image if image.mode == "RGB" else image.convert("RGB")
+        except OSError as error:
+            raise SalientImageNetError(
+                f"The image {value['path']} cannot be decoded ({error}): replace the file by a "
+                "whole copy."
+            ) from error
+        expected = value["width"], value["height"]
+        if self.on_mismatch == "warn":
+            decoded.info[_RESIZED_ALLOWED] = True
+        if None not in expected and decoded.size != expected:
+            message = _mismatch(value["path"], decoded.size, expected)
+            if self.on_mismatch == "error":
+                raise SalientImageNetError(message)
+            _logger.warning(message)
+        return decoded
+
+    def cast_storage(self, storage: pa.Array) -> pa.StructArray:
+        """Return Arrow's form of the column from what `datasets.Image` takes."""
+        sizes = [
+            storage.field(name)
+            if pa.types.is_struct(storage.type) and storage.type.get_field_index(name) >= 0
+            else pa.nulls(len(storage), pa.int32())
+            for name in _SIZE
+        ]
+        image = Image().cast_storage(storage)
+        return _struct(
+            self.pa_type, [image.field("bytes"), image.field("path"), *sizes], image.is_null()
+        )
+
+    def embed_storage(self, storage: pa.StructArray, *args: Any, **kwargs: Any) -> pa.StructArray:
+        """Return the column with the bytes of its files in it."""
+        image = Image().embed_storage(Image().cast_storage(storage), *args, **kwargs)
+        sizes = [storage.field(name) for name in _SIZE]
+        return _struct(
+            self.pa_type, [image.field("bytes"), image.field("path"), *sizes], storage.is_null()
+        )
+
+
+@dataclass
+class SoftMaskFeature:
+    """A column of masks, stored as grids and decoded to `SoftMask`, which renders on demand.
+
+    Parameters
+    ----------
+    decode : bool
+        False gives a dict of ``grids``, ``grid_height``, ``grid_width``, ``width`` and ``height``.
+    geometry : {"aligned", "upstream"}
+        See `grid_box`.
+    """
+
+    decode: bool = True
+    geometry: str = "aligned"
+    id: str | None = field(default=None, repr=False)
+    dtype: ClassVar[str] = "PIL.Image.Image"
+    pa_type: ClassVar[Any] = pa.struct(
+        {
+            "grids": pa.binary(),
+            "grid_height": pa.int32(),
+            "grid_width": pa.int32(),
+            "width": pa.int32(),
+            "height": pa.int32(),
+        }
+    )
+    _type: str = field(default="SoftMaskFeature", init=False, repr=False)
+
+    def __call__(self) -> Any:
+        """Return the Arrow type."""
+        return self.pa_type
+
+    def encode_example(self, value: Any) -> Any:
+        """Return the stored form of a mask."""
+        if not isinstance(value, SoftMask):
+            return value
+        target = value.target
+        if (target.window, target.size, target.flip) != (None, None, False):
+            raise SalientImageNetError(
+                "A mask of a crop is not stored as grids: apply transforms when loading, after "
+                "all other steps, or turn the mask into an array first."
+            )
+        _, grid_height, grid_width = value.grids.shape
+        return {
+            "grids": value.grids.tobytes(),
+            "grid_height": grid_height,
+            "grid_width": grid_width,
+            "width": target.width,
+            "height": target.height,
+        }
+
+    def decode_example(self, value: Any, token_per_repo_id: Any = None) -> Any:
+        """Return the mask, unrendered."""
+        if value is None or isinstance(value, PIL.Image.Image):
+            return value
+        grids = unpack_grids(value["grids"], value["grid_height"], value["grid_width"])
+        geometry = cast(Geometry, self.geometry)
+        return SoftMask(grids, _Target(value["width"], value["height"], geometry=geometry))
+
+    def cast_storage(self, storage: pa.Array) -> pa.StructArray:
+        """Return Arrow's form of the column."""
+        if pa.types.is_null(storage.type):
+            return pa.nulls(len(storage), self.pa_type)
+        return storage.cast(self.pa_type)
+
+    def flatten(self) -> Any:
+        """Return the column itself, or the columns of its stored form."""
+        return self if self.decode else {f.name: Value(str(f.type)) for f in self.pa_type}
+
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # that registering is experimental
+    register_feature(StoredImage, "StoredImage")
+    register_feature(SoftMaskFeature, "SoftMaskFeature")
+
+
+def image_features(
+    masks: Features, on_mismatch: str = "error", geometry: str = "aligned", decode: bool = True
+) -> Features:
+    """Return the columns of the config ``images``, from those of ``masks``."""
+    first = {
+        "image": StoredImage(decode=decode, on_mismatch=on_mismatch),
+        "core_mask": SoftMaskFeature(geometry=geometry),
+        "spurious_mask": SoftMaskFeature(geometry=geometry),
+    }
+    rest = {name: kind for name, kind in masks.items() if name not in first}
+    return Features({**first, **rest})
+
+
+def _struct(kind: pa.StructType, arrays: list[pa.Array], mask: pa.Array) -> pa.StructArray:
+    return pa.StructArray.from_arrays(arrays, fields=list(kind), mask=mask)
+
+
+def _local(path: str) -> Any:
+    """Return a path that PIL can open: itself, or a file of another file system."""
+    if "://" not in path:
+        return path
+    import fsspec  # type: ignore[import-untyped]  # noqa: PLC0415
+
+    with fsspec.open(path) as file:
+        return io.BytesIO(file.read())
+
+
+def _mismatch(name: str, seen: tuple[int, int], expected: tuple[int, int]) -> str:
+    return (
+        f"The image {name} is {seen[0]} x {seen[1]} pixels, but masks were made from "
+        f"{expected[0]} x {expected[1]}: use the original images and not resized or rotated "
+        "copies, or on_mismatch='warn' or 'skip'."
+    )
+
+
+def _masks_to_images(table: pa.Table, images: pa.StructArray) -> pa.Table:
+    """Return rows of the config ``images`` from rows of ``masks`` (without their pictures)."""
+    grids, grid_height, grid_width = _grid_matrix(table)
+    kinds = _lists(table["kinds"]).to_numpy(zero_copy_only=False).reshape(len(table), -1)
+    sizes = {name: table[name].combine_chunks() for name in ("width", "height")}
+    columns: dict[str, Any] = {
+        "image": _struct(
+            StoredImage.pa_type,
+            [images.field("bytes"), images.field("path"), *sizes.values()],
+            pa.array(np.zeros(len(table), np.bool_)),
+        )
+    }
+    for kind in KINDS:
+        chosen = kinds == kind
+        counts = chosen.sum(axis=1)
+        ends = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32) * grids.shape[2]
+        packed = pa.Array.from_buffers(
+            pa.binary(), len(table), [None, pa.py_buffer(ends), pa.py_buffer(grids[chosen])]
+        )
+        shape = [pa.repeat(pa.scalar(n, pa.int32()), len(table)) for n in (grid_height, grid_width)]
+        columns[f"{kind}_mask"] = _struct(
+            SoftMaskFeature.pa_type, [packed, *shape, *sizes.values()], pa.array(counts == 0)
+        )
+    rest = {name: table[name] for name in table.column_names if name not in columns}
+    return pa.table({**columns, **rest})
+
+
+def _grid_matrix(table: pa.Table) -> tuple[npt.NDArray[np.uint8], int, int]:
+    """Return the grids of rows as (rows, features, cells), and height and width of a grid."""
+    features = len(_lists(table["kinds"])) // max(1, len(table))
+    heights = table["grid_height"].unique().to_pylist() or [1]
+    widths = table["grid_width"].unique().to_pylist() or [1]
+    height, width = heights[0], widths[0]
+    packed = np.frombuffer(b"".join(table["grids"].to_pylist()), np.uint8)
+    if len(heights) + len(widths) > 2 or packed.size != len(table) * features * height * width:
+        raise SalientImageNetError(
+            "Rows of masks have grids of different sizes: the build is corrupt, make it again."
+        )
+    return packed.reshape(len(table), features, height * width), height, width
+
+
+def _lists(column: pa.ChunkedArray) -> pa.Array:
+    """Return the elements of a column of lists, one after the other."""
+    return column.combine_chunks().flatten()
+
+
+# A build ------------------------------------------------------------------------------------------
+
+CONFIGS = ("images", "masks", "rankings", "features")
+
+_ALIASES = {"val": "validation"}
+_PICTURES = ("core_mask", "spurious_mask")
+_BATCH_ROWS = 1024
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+
+
+@dataclass(frozen=True)
+class Build:
+    """A directory that the builder wrote, here or on the Hub.
+
+    Attributes
+    ----------
+    location : str
+        A local path or a URL that fsspec opens, without a trailing slash.
+    manifest : dict
+        The contents of its manifest.json.
+    """
+
+    location: str
+    manifest: dict[str, Any]
+
+    @classmethod
+    def open(cls, directory: str | os.PathLike[str]) -> Build:
+        """Open a build.
+
+        Parameters
+        ----------
+        directory : str or path
+            A local directory, the id of a dataset on the Hub, or a URL that fsspec opens.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such directory.
+        SalientImageNetError
+            If it is no build, or of a newer format.
+        """
+        location = os.fspath(directory).rstrip("/")
+        local = "://" not in location
+        if local and not Path(location).exists() and _HUB_ID.fullmatch(location):
+            location, local = f"hf://datasets/{location}", False
+        if local and not Path(location).is_dir():
+            raise FileNotFoundError(
+                f"There is no directory {location}: give the path of a build of Salient "
+                "ImageNet-1M, or its id on the Hub."
+            )
+        try:
+            manifest = json.loads(_read(f"{location}/manifest.json"))
+            version = int(manifest["format_version"])
+        except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+            raise SalientImageNetError(
+                f"{location} is no build of Salient ImageNet-1M, it has no valid manifest.json: "
+                "give the directory that was the builder's --out."
+            ) from error
+        if version > FORMAT_VERSION:
+            raise SalientImageNetError(
+                f"{location} has format version {version}, newer than this loader's "
+                f"{FORMAT_VERSION}: upgrade salient-imagenet-1m."
+            )
+        return cls(location, manifest)
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits that the build holds."""
+        return list(self.manifest["splits"])
+
+    @property
+    def digest(self) -> str:
+        """A name for the build's contents: it changes when any of its files does."""
+        content = json.dumps([self.location, self.manifest["files"]], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+    def split(self, name: str) -> str:
+        """Return the name of a split as published.
+
+        Raises
+        ------
+        SalientImageNetError
+            If the build holds no such split.
+        """
+        split = _ALIASES.get(name, name)
+        if split not in self.splits:
+            raise SalientImageNetError(
+                f"{self.location} has no split {name}: use {' or '.join(self.splits)}."
+            )
+        return split
+
+    def files(self, config: str, split: str) -> list[str]:
+        """Return where the Parquet files of a config and split lie, in order."""
+        prefix = f"{config}/{split}-"
+        names = sorted(name for name in self.manifest["files"] if name.startswith(prefix))
+        if not names:
+            raise SalientImageNetError(f"{self.location} lists no files {prefix}*: build it again.")
+        return [f"{self.location}/{name}" for name in names]
+
+    def features(self, config: str, split: str) -> Features:
+        """Return the columns of a config, read from the first file's metadata."""
+        file = self.files(config, split)[0]
+        with _parquet(file) as fragment:
+            return Features.from_arrow_schema(fragment.physical_schema)
+
+    def scan(
+        self, config: str, split: str, columns: list[str], where: pc.Expression | None = None
+    ) -> pa.Table:
+        """Read columns of all files of a config and split at once."""
+        batches = [
+            batch for file in self.files(config, split) for batch in _scan(file, columns, where)
+        ]
+        return pa.Table.from_batches(batches)
+
+    def wnids(self, split: str) -> dict[int, str]:
+        """Return the wnid of each label that the build has features of."""
+        table = self.scan("features", split, ["label", "wnid"])
+        return dict(zip(table["label"].to_pylist(), table["wnid"].to_pylist(), strict=True))
+
+
+def _filesystem(url: str) -> tuple[Any, str]:
+    import fsspec  # noqa: PLC0415 (of datasets' own needs)
+
+    filesystem, path = fsspec.core.url_to_fs(url)
+    return filesystem, path
+
+
+def _read(url: str) -> bytes:
+    filesystem, path = _filesystem(url)
+    content: bytes = filesystem.cat_file(path)
+    return content
+
+
+@contextmanager
+def _parquet(file: str) -> Iterator[Any]:
+    """Open a Parquet file as a fragment; what is wrong with it becomes a sentence."""
+    filesystem, path = _filesystem(file)
+    try:
+        with filesystem.open(path, "rb") as opened:
+            yield pyarrow.dataset.ParquetFileFormat().make_fragment(opened)
+    except FileNotFoundError as error:
+        raise SalientImageNetError(
+            f"{file} is missing, though the build's manifest.json lists it: download or copy the "
+            "build again."
+        ) from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise SalientImageNetError(
+            f"{file} is corrupt ({str(error).splitlines()[0]}): download or copy it again, its "
+            "SHA-256 is in the build's manifest.json."
+        ) from error
+
+
+def _scan(
+    file: str, columns: list[str] | None, where: pc.Expression | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a Parquet file that match a filter, in order."""
+    with _parquet(file) as fragment:
+        yield from fragment.to_batches(
+            columns=columns,
+            filter=where,
+            batch_size=_BATCH_ROWS,
+            batch_readahead=0,
+            fragment_readahead=0,
+        )
+
+
+# Selections ---------------------------------------------------------------------------------------
+
+FIRST_RELEASE_RANKS = 65
+"""The first release shipped the masks of a feature's 65 strongest images in its class."""
+
+VALIDATED_FRACTION = 0.2
+"""The part of a class, by activation of a feature, in which people validated the masks."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which images to read; conditions are combined by *and*.
+
+    Parameters
+    ----------
+    labels : sequence of int or str, optional
+        Labels or wnids.
+    ranked : bool
+        Only classes that have a spurious feature.
+    most_spurious, least_spurious : int, optional
+        That many images of each class from either end of its ranking; both together give both ends.
+    zone : {"validated", "first_release"}, optional
+        Only masks where people validated them (the image is in the top 20 % of its class by the
+        activation of the feature), or where the first release had them (the top 65 images). An
+        image stays when one of its masks does; the ``kinds`` of features outside the zone become
+        null, and `core_mask` and `spurious_mask` leave them out.
+    """
+
+    labels: tuple[int | str, ...] | None = None
+    ranked: bool = False
+    most_spurious: int | None = None
+    least_spurious: int | None = None
+    zone: Literal["validated", "first_release"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.labels is not None:
+            object.__setattr__(self, "labels", tuple(self.labels))
+        if self.zone not in (None, "validated", "first_release"):
+            raise SalientImageNetError(
+                f"There is no zone {self.zone!r}: use validated or first_release."
+            )
+        for count in (self.most_spurious, self.least_spurious):
+            if count is not None and count < 1:
+                raise SalientImageNetError(
+                    "most_spurious and least_spurious count images: use 1 or more, or None."
+                )
+
+    def resolve(self, build: Build, split: str) -> _Filter:
+        """Look up in a build what the selection means for one of its splits."""
+        labels = None if self.labels is None else self._labels(build, split)
+        sizes: dict[int, int] = {}
+        if self.least_spurious is not None or self.zone == "validated":
+            column = build.scan("masks", split, ["label"])["label"]
+            counts = column.value_counts()
+            values, numbers = counts.field("values").to_pylist(), counts.field("counts").to_pylist()
+            sizes = dict(zip(values, numbers, strict=True))
+        return _Filter(self, labels, sizes)
+
+    def _labels(self, build: Build, split: str) -> tuple[int, ...]:
+        wnids = build.wnids(split)
+        known: dict[int | str, int] = {label: label for label in wnids}
+        known |= {wnid: label for label, wnid in wnids.items()}
+        unknown = [label for label in self.labels or () if label not in known]
+        if unknown:
+            raise SalientImageNetError(
+                f"The build has no class {unknown[0]!r}: use labels or wnids of its features."
+            )
+        return tuple(known[label] for label in self.labels or ())
+
+
+@dataclass(frozen=True)
+class _Filter:
+    """A selection with the numbers of one build and split filled in."""
+
+    selection: Selection
+    labels: tuple[int, ...] | None
+    sizes: dict[int, int]
+
+    def expression(self, config: str) -> pc.Expression | None:
+        """Return the part that Parquet can filter by, as far as the config has the columns."""
+        label, rank = pc.field("label"), pc.field("spuriosity_rank")
+        terms = []
+        if self.labels is not None:
+            terms.append(label.isin(pa.array(self.labels, pa.int64())))
+        if config != "features":
+            if self.selection.ranked:
+                terms.append(rank.is_valid())
+            ends = []
+            if self.selection.most_spurious is not None:
+                ends.append(rank < self.selection.most_spurious)
+            if self.selection.least_spurious is not None:
+                by_size: dict[int, list[int]] = {}
+                for number, size in self.sizes.items():
+                    by_size.setdefault(size, []).append(number)
+                ends += [
+                    label.isin(pa.array(labels, pa.int64()))
+                    & (rank >= size - self.selection.least_spurious)
+                    for size, labels in by_size.items()
+                ]
+            if ends:
+                terms.append(reduce(or_, ends))
+        return reduce(and_, terms) if terms else None
+
+    def in_zone(self, table: pa.Table) -> pa.Table:
+        """Leave out masks outside the zone, and images of which no mask is left."""
+        if self.selection.zone is None:
+            return table
+        ranks = _lists(table["activation_ranks"]).to_numpy().reshape(len(table), -1)
+        if self.selection.zone == "first_release":
+            inside = ranks < FIRST_RELEASE_RANKS
+        else:
+            sizes = np.array([self.sizes[label] for label in table["label"].to_pylist()])
+            inside = ranks < VALIDATED_FRACTION * sizes[:, None]
+        kinds = _lists(table["kinds"])
+        kept = pc.if_else(pa.array(inside.ravel()), kinds, pa.scalar(None, kinds.type))
+        column = table.schema.get_field_index("kinds")
+        lists = pa.FixedSizeListArray.from_arrays(kept, ranks.shape[1])
+        table = table.set_column(column, table.schema.field(column), lists)
+        return table.filter(pa.array(inside.any(axis=1)))
+
+    def apply(self, table: pa.Table) -> pa.Table:
+        """Return the selected rows of a table of masks."""
+        expression = self.expression("masks")
+        return self.in_zone(table if expression is None else table.filter(expression))
+
+
+# Your images --------------------------------------------------------------------------------------
+
+_FOLDERS = {"train": ("train",), "validation": ("val", "validation"), "test": ("test",)}
+_KAGGLE = ("", "Data/CLS-LOC", "ILSVRC/Data/CLS-LOC")
+
+
+class _Folder:
+    """Images as files of their own: ``<wnid>/<name>``, or flat, or anywhere under a root.
+
+    Nothing is listed beforehand where a row's path can be told from its id.
+    """
+
+    in_files = True
+
+    def __init__(self, base: str, by_class: bool, index: dict[str, str] | None = None) -> None:
+        self.base = base
+        self._by_class = by_class
+        self._index = index
+        self._listings: dict[str, dict[str, str]] = {}
+
+    @classmethod
+    def open(cls, root: str, split: str, ids: list[str], wnids: list[str]) -> _Folder:
+        """Find out how the images of a split lie under `root`, by some rows that it should hold."""
+        bases = [
+            base
+            for top in _KAGGLE
+            for name in _FOLDERS.get(split, (split,))
+            if (base := Path(root, top, name)).is_dir()
+        ]
+        others = [n for names in _FOLDERS.values() for n in names if Path(root, n).is_dir()]
+        if not bases and others:
+            raise _NoSuchSplitError(
+                f"{root} has no folder for the split {split}, only {', '.join(others)}: check "
+                "images= and split=."
+            )
+        bases = bases or [Path(root)]
+        layouts = [cls(str(base), by_class) for base in bases for by_class in (True, False)]
+        hits = [sum(path is not None for path in f.find(ids, wnids)) for f in layouts]
+        if max(hits):
+            return layouts[hits.index(max(hits))]
+        index = {
+            image_id(name): os.path.join(folder, name)  # noqa: PTH118 (a million times)
+            for base in bases
+            for folder, _, names in os.walk(base)
+            for name in names
+        }
+        if not any(name in index for name in ids):
+            raise SalientImageNetError(
+                _no_match(str(bases[0]), sorted(index)[:3], [f"{i}.JPEG" for i in ids[:3]])
+            )
+        return cls(str(bases[0]), False, index)
+
+    def find(self, ids: list[str], wnids: list[str]) -> list[str | None]:
+        """Return the path of each image, None where it is missing."""
+        if self._index is not None:
+            return [self._index.get(name) for name in ids]
+        return [self._find(name, wnid) for name, wnid in zip(ids, wnids, strict=True)]
+
+    def _find(self, name: str, wnid: str) -> str | None:
+        folder = f"{self.base}/{wnid}" if self._by_class else self.base
+        path = f"{folder}/{name}.JPEG"
+        if os.path.isfile(path):  # noqa: PTH113 (ten times as fast as Path)
+            return path
+        if folder not in self._listings:
+            names = os.listdir(folder) if os.path.isdir(folder) else []  # noqa: PTH112, PTH208
+            self._listings[folder] = {image_id(n): f"{folder}/{n}" for n in names}
+        return self._listings[folder].get(name)
+
+    def read(self, path: str) -> bytes:
+        """Return the bytes of an image."""
+        return Path(path).read_bytes()
+
+
+class _Tar:
+    """Images in a tar, or in the tars that it holds, as ``ILSVRC2012_img_train.tar`` does.
+
+    The members are listed once; the list is kept in the cache and memory-mapped.
+    """
+
+    in_files = False
+
+    def __init__(self, path: str, cache: Path) -> None:
+        self.base = path
+        status = Path(path).stat()
+        name = f"{Path(path).resolve()} {status.st_size} {status.st_mtime_ns}"
+        self._directory = cache / hashlib.sha256(name.encode()).hexdigest()[:16]
+        _make(self._directory, self._list)
+        self._index = _Index(self._directory)
+        self._spans: npt.NDArray[np.int64] = _mapped(self._directory / "spans.npy")
+        self._file: int | None = None
+
+    def _list(self, directory: Path) -> None:
+        try:
+            with tarfile.open(self.base) as tar:
+                members = list(_members(tar, 0))
+        except tarfile.TarError as error:
+            raise SalientImageNetError(
+                f"{self.base} is no whole tar ({error}): give a whole copy, or a directory."
+            ) from error
+        _Index.write(directory, [image_id(name) for name, _, _ in members])
+        np.save(directory / "spans.npy", np.array([m[1:] for m in members], np.int64))
+
+    @property
+    def ids(self) -> list[str]:
+        """Some names of members, as examples for a message."""
+        with tarfile.open(self.base) as tar:
+            return [name for name, _, _ in islice(_members(tar, 0), 3)]
+
+    def find(self, ids: list[str], wnids: list[str]) -> list[str | None]:
+        """Return ``offset:size`` of each image, None where it is missing."""
+        del wnids
+        found = self._index.find(ids)
+        return [
+            f"{self._spans[row][0]}:{self._spans[row][1]}" if row >= 0 else None
+            for row in found.tolist()
+        ]
+
+    def read(self, span: str) -> bytes:
+        """Return the bytes of an image; workers each open the tar for themselves."""
+        if self._file is None:
+            self._file = os.open(self.base, os.O_RDONLY)
+        offset, size = map(int, span.split(":"))
+        return os.pread(self._file, size, offset)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_file": None}
+
+
+_Source = _Folder | _Tar
+
+
+class _NoSuchSplitError(SalientImageNetError):
+    """The images are there, but not those of the split."""
+
+
+def _members(tar: tarfile.TarFile, start: int) -> Iterator[tuple[str, int, int]]:
+    """Yield name, offset and size of the files of a tar and of the tars in it."""
+    for info in tar:
+        if info.isfile() and info.name.endswith(".tar"):
+            with tarfile.open(fileobj=tar.extractfile(info)) as inner:
+                yield from _members(inner, start + info.offset_data)
+        elif info.isfile():
+            yield info.name, start + info.offset_data, info.size
+        tar.members = []  # type: ignore[attr-defined]  # or a million of them stay in memory
+
+
+def _no_match(where: str, seen: Sequence_[str], expected: Sequence_[str]) -> str:
+    return (
+        f"None of the build's images is in {where}: found {', '.join(seen) or 'no files'}; "
+        f"expected names such as {', '.join(expected)}; check images= and split=."
+    )
+
+
+# Look-up by image id ------------------------------------------------------------------------------
+
+_TRAIN_ID = re.compile(r"n(\d{8})_(0|[1-9]\d{0,8})")
+_OTHER_ID = re.compile(r"ILSVRC2012_(val|test)_(\d{8})")
+
+
+def _key(name: str) -> int:
+    """Return an image id as 64 bits: wnid and number, or a hash of any other name."""
+    if match := _TRAIN_ID.fullmatch(name):
+        return int(match[1]) << 32 | int(match[2])
+    if match := _OTHER_ID.fullmatch(name):
+        return (1 << 60 if match[1] == "val" else 1 << 61) | int(match[2])
+    digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") | 1 << 63
+
+
+def _keys(names: Sequence_[str]) -> npt.NDArray[np.uint64]:
+    return np.fromiter(map(_key, names), np.uint64, len(names))
+
+
+class _Index:
+    """From image ids to rows, as two sorted, memory-mapped arrays that all workers share."""
+
+    def __init__(self, directory: Path) -> None:
+        self._sorted: npt.NDArray[np.uint64] = _mapped(directory / "keys.npy")
+        self._rows: npt.NDArray[np.int32] = _mapped(directory / "rows.npy")
+
+    @staticmethod
+    def write(directory: Path, names: Sequence_[str]) -> None:
+        """Make the index of the rows with these image ids."""
+        keys = _keys(names)
+        order = np.argsort(keys, kind="stable").astype(np.int32)
+        np.save(directory / "keys.npy", keys[order])
+        np.save(directory / "rows.npy", order)
+
+    def find(self, names: Sequence_[str]) -> npt.NDArray[np.int64]:
+        """Return the row of each image id, -1 where there is none."""
+        keys = _keys(names)
+        if not len(self._sorted):
+            return np.full(len(keys), -1)
+        places = np.minimum(np.searchsorted(self._sorted, keys), len(self._sorted) - 1)
+        return np.where(self._sorted[places] == keys, self._rows[places], -1)
+
+
+class _Records:
+    """The rows of ``masks`` of a split, by image id, memory-mapped and of fixed size each."""
+
+    def __init__(self, build: Build, split: str, cache: Path) -> None:
+        self._build = build
+        self._split = split
+        self.directory = cache / f"{build.digest}-{split}"
+        _make(self.directory, self._write)
+        self._open()
+
+    def _open(self) -> None:
+        self._index = _Index(self.directory)
+        self._rows = _mapped(self.directory / "records.npy")
+        self._schema = pa.ipc.read_schema(pa.py_buffer((self.directory / "schema").read_bytes()))
+        classes = json.loads((self.directory / "classes.json").read_text())
+        self._classes: int = classes["count"]
+        self._labels: dict[str, int] = classes["labels"]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"directory": self.directory}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.directory = state["directory"]
+        self._open()
+
+    @property
+    def ids(self) -> list[str]:
+        """Some image ids, as examples for a message."""
+        return [name.decode() for name in self._rows["image_id"][:3].tolist()]
+
+    def labels(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return the labels of rows."""
+        return np.asarray(self._rows["label"][rows])
+
+    def translation(self, kind: Any) -> npt.NDArray[np.int64] | None:
+        """Return our label for each label of another dataset, None where they do not compare.
+
+        An ImageFolder's classes are its folders, which may be some wnids only.
+        """
+        names = getattr(kind, "names", None)
+        if names is None:
+            return None
+        if set(names) & self._labels.keys():
+            return np.array([self._labels.get(name, _NONE) for name in names])
+        return np.arange(len(names)) if len(names) == self._classes else None
+
+    def find(self, names: Sequence_[str]) -> npt.NDArray[np.int64]:
+        """Return the row of each image id, -1 where there is none."""
+        rows = self._index.find(names)
+        if not len(self._rows):
+            return rows
+        # Names that are not ImageNet's were hashed: make sure that it is the same one.
+        same = self._rows["image_id"][np.maximum(rows, 0)] == np.array(
+            [name.encode() for name in names], np.bytes_
+        )
+        return np.where(same, rows, -1)
+
+    def take(self, rows: npt.NDArray[np.int64]) -> pa.Table:
+        """Return rows as a table like those of ``masks``, without the pictures."""
+        records = self._rows[rows]
+        columns: dict[str, pa.Array] = {}
+        for column in self._schema:
+            values = np.ascontiguousarray(records[column.name])
+            if column.name == "kinds":
+                flat = pa.array(np.array(KINDS)[values.ravel()])
+                columns["kinds"] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+            elif column.name == "image_id":
+                columns["image_id"] = pa.array([name.decode() for name in values.tolist()])
+            elif column.name == "grids":
+                columns["grids"] = pa.array([row.tobytes() for row in values], pa.binary())
+            elif values.ndim == 2:
+                flat = pa.array(values.ravel())
+                columns[column.name] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+            elif values.dtype.kind == "f":
+                columns[column.name] = pa.array(values, mask=np.isnan(values))
+            else:
+                none = values == _NONE if column.name == "spuriosity_rank" else None
+                columns[column.name] = pa.array(values, mask=none)
+        return pa.table(columns).cast(self._schema)
+
+    def _write(self, directory: Path) -> None:
+        names: list[str] = []
+        files = self._build.files("masks", self._split)
+        total, schema, kind = self._layout(files)
+        path = directory / "records.npy"
+        rows = np.lib.format.open_memmap(path, "w+", kind, (total,))
+        for file in files:
+            for batch in _scan(file, schema.names):
+                table = pa.Table.from_batches([batch])
+                part = rows[len(names) : len(names) + len(table)]
+                _fill(part, table)
+                names += table["image_id"].to_pylist()
+        rows.flush()
+        _Index.write(directory, names)
+        (directory / "schema").write_bytes(schema.serialize())
+        labels = {wnid: label for label, wnid in self._build.wnids(self._split).items()}
+        names = self._build.features("masks", self._split)["label"].names
+        classes = {"count": len(names), "labels": labels}
+        (directory / "classes.json").write_text(json.dumps(classes))
+
+    def _layout(self, files: list[str]) -> tuple[int, pa.Schema, npt.DTypeLike]:
+        """Return the number of rows, their columns, and these as a fixed-size record."""
+        total, longest, cells = 0, 1, 0
+        for file in files:
+            for batch in _scan(file, ["image_id", "grids"]):
+                total += len(batch)
+                longest = max(longest, pc.max(pc.binary_length(batch["image_id"])).as_py() or 1)
+                cells = max(cells, pc.max(pc.binary_length(batch["grids"])).as_py() or 0)
+        with _parquet(files[0]) as fragment:
+            columns = [c for c in fragment.physical_schema if c.name not in _PICTURES]
+        schema = pa.schema(columns)
+        kinds: list[Any] = []
+        for column in schema:
+            if column.name == "image_id":
+                kinds.append((column.name, f"S{longest}"))
+            elif column.name == "grids":
+                kinds.append((column.name, np.uint8, cells))
+            elif column.name == "kinds":
+                kinds.append((column.name, np.uint8, column.type.list_size))
+            elif pa.types.is_fixed_size_list(column.type):
+                kinds.append(
+                    (column.name, column.type.value_type.to_pandas_dtype(), column.type.list_size)
+                )
+            else:
+                kinds.append((column.name, column.type.to_pandas_dtype()))
+        return total, schema, np.dtype(kinds)
+
+
+_NONE = -1
+"""How records say that there is no spuriosity rank."""
+
+
+def _fill(rows: Any, table: pa.Table) -> None:
+    """Copy rows of ``masks`` into records."""
+    for name in table.column_names:
+        column = table[name].combine_chunks()
+        if name == "image_id":
+            rows[name] = [value.encode() for value in column.to_pylist()]
+        elif name == "grids":
+            rows[name] = _grid_matrix(table)[0].reshape(len(table), -1)
+        elif name == "kinds":
+            spurious = pc.equal(column.flatten(), "spurious").to_numpy(zero_copy_only=False)
+            rows[name] = spurious.reshape(len(table), -1)
+        elif pa.types.is_fixed_size_list(column.type):
+            rows[name] = column.flatten().to_numpy().reshape(len(table), -1)
+        elif pa.types.is_integer(column.type):
+            rows[name] = column.fill_null(_NONE).to_numpy()
+        else:
+            rows[name] = column.to_numpy(zero_copy_only=False)
+
+
+def _cache(cache_dir: str | os.PathLike[str] | None) -> Path:
+    return Path(cache_dir or datasets.config.HF_DATASETS_CACHE) / "salient_imagenet_1m_index"
+
+
+def _make(directory: Path, write: Callable[[Path], None]) -> None:
+    """Make a directory of the cache unless it is there, whole or not at all."""
+    if directory.is_dir():
+        return
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=directory.parent) as temporary:
+        work = Path(temporary, "work")
+        work.mkdir()
+        write(work)
+        try:
+            work.rename(directory)
+        except OSError:
+            if not directory.is_dir():
+                raise
+
+
+def _mapped(path: Path) -> Any:
+    return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+# The dataset --------------------------------------------------------------------------------------
+
+_TAR_ROWS = 32
+"""Images whose bytes are held at once: as many rows as annotations come in would be 100 MB."""
+
+
+@dataclass
+class SalientImageNet1MConfig(datasets.BuilderConfig):  # type: ignore[misc]
+    """What to read; ``data_dir`` is the build.
+
+    Attributes
+    ----------
+    images : str, optional
+        For the config ``images``: an ImageNet directory or the official tar.
+    split : str, optional
+        Only this split; all that are there by default.
+    columns : tuple of str, optional
+        Only these columns.
+    select : Selection, optional
+    on_missing : {"error", "skip"}
+        What to do with rows whose image is not there.
+    on_mismatch : {"error", "warn", "skip"}
+        What to do with images of another size than that from which masks were made.
+    geometry : {"aligned", "upstream"}
+        See `grid_box`.
+    decode : bool
+        False gives bytes or path in place of decoded images.
+    cache : str, optional
+        Directory for the lists of tars' members.
+    """
+
+    images: str | None = None
+    split: str | None = None
+    columns: tuple[str, ...] | None = None
+    select: Selection | None = None
+    on_missing: str = "error"
+    on_mismatch: str = "error"
+    geometry: str = "aligned"
+    decode: bool = True
+    cache: str | None = None
+
+    def create_config_id(
+        self, config_kwargs: dict[str, Any], custom_features: Features | None = None
+    ) -> str:
+        """Return the name of the prepared dataset in the cache: a rebuilt build gets another."""
+        digest = Build.open(self.data_dir).digest if self.data_dir else None
+        name: str = super().create_config_id({**config_kwargs, "build": digest}, custom_features)
+        return name
+
+
+class SalientImageNet1M(datasets.ArrowBasedBuilder):  # type: ignore[misc]
+    """Salient ImageNet-1M as a `datasets` builder, with a Parquet file as the unit of sharding.
+
+    Examples
+    --------
+    >>> builder = SalientImageNet1M(
+    ...     config_name="images", data_dir="salient-imagenet-1m", images="/data/ILSVRC2012"
+    ... )  # doctest: +SKIP
+    >>> stream = builder.as_streaming_dataset("train")  # doctest: +SKIP
+    """
+
+    VERSION = datasets.Version("1.0.0")
+    BUILDER_CONFIG_CLASS = SalientImageNet1MConfig
+    BUILDER_CONFIGS: ClassVar[list[SalientImageNet1MConfig]] = [
+        SalientImageNet1MConfig(name=name, version=datasets.Version("1.0.0")) for name in CONFIGS
+    ]
+    DEFAULT_CONFIG_NAME = "masks"
+
+    def _info(self) -> datasets.DatasetInfo:
+        return datasets.DatasetInfo(
+            description="Soft masks of core and spurious features for ImageNet.",
+            homepage="https://arxiv.org/abs/2203.15566",
+        )
+
+    def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
+        del dl_manager  # nothing is downloaded whole
+        config = self.config
+        if not config.data_dir:
+            raise SalientImageNetError(
+                "Say data_dir=, the directory of the build, or its id on the Hub."
+            )
+        build = Build.open(config.data_dir)
+        splits = [build.split(config.split)] if config.split else build.splits
+        generators, absent = [], None
+        for split in splits:
+            features = self._columns(build.features(self._stored, split))
+            try:
+                source = self._source(build, split) if config.name == "images" else None
+            except _NoSuchSplitError as error:
+                absent = error
+                continue
+            kwargs = {
+                # A list means shards, to `datasets`; everything else goes to each of them.
+                "files": build.files(self._stored, split),
+                "filter_": config.select.resolve(build, split) if config.select else None,
+                "source": source,
+                "wnids": build.wnids(split) if source else None,
+            }
+            generators.append(datasets.SplitGenerator(name=split, gen_kwargs=kwargs))
+            self.info.features = features
+        if absent and (config.split or not generators):
+            raise absent
+        return generators
+
+    @property
+    def _stored(self) -> str:
+        """The config whose files are read."""
+        return "masks" if self.config.name == "images" else self.config.name
+
+    def _columns(self, stored: Features) -> Features:
+        config = self.config
+        if config.name == "images":
+            stored = image_features(stored, config.on_mismatch, config.geometry, config.decode)
+        unknown = [name for name in config.columns or () if name not in stored]
+        if unknown:
+            raise SalientImageNetError(
+                f"The config {config.name} has no column {unknown[0]}: use {', '.join(stored)}."
+            )
+        return Features({name: stored[name] for name in config.columns or stored})
+
+    def _source(self, build: Build, split: str) -> _Source:
+        """Open the user's images."""
+        root = self.config.images
+        if not root:
+            raise SalientImageNetError("Say images=, your ImageNet directory or its official tar.")
+        path = Path(root)
+        if not path.exists():
+            raise FileNotFoundError(f"There is no file or directory {root}: check images=.")
+        first = next(_scan(build.files("masks", split)[0], ["image_id", "label"]))
+        ids, wnids = first["image_id"].to_pylist()[:64], build.wnids(split)
+        if path.is_dir():
+            tar = path / f"ILSVRC2012_img_{_FOLDERS.get(split, (split,))[0]}.tar"
+            if not tar.is_file():
+                classes = [wnids.get(label, "") for label in first["label"].to_pylist()]
+                return _Folder.open(str(path), split, ids, classes)
+            path = tar
+        source = _Tar(str(path), _cache(self.config.cache))
+        if all(found is None for found in source.find(ids, [])):
+            raise _NoSuchSplitError(_no_match(str(path), source.ids, ids[:3]))
+        return source
+
+    def _generate_tables(
+        self,
+        files: list[str],
+        filter_: _Filter | None,
+        source: _Source | None,
+        wnids: dict[int, str] | None,
+    ) -> Iterator[tuple[Any, pa.Table]]:
+        """Yield the selected rows of each file, with their images' paths or bytes."""
+        schema = self.info.features.arrow_schema
+        for number, file in enumerate(files):
+            before = skipped.copy()
+            part = 0
+            for table in self._read(file, filter_):
+                for rows in self._with_images(table, source, wnids or {}):
+                    yield _key_of(number, part), rows.select(schema.names).cast(schema)
+                    part += 1
+            left_out = skipped - before
+            if left_out:
+                reasons = ", ".join(f"{n} {reason}" for reason, n in left_out.items())
+                _logger.warning("Images of %s were skipped: %s.", file, reasons)
+
+    def _read(self, file: str, filter_: _Filter | None) -> Iterator[pa.Table]:
+        names = list(self.info.features)
+        if self.config.name == "images":
+            with _parquet(file) as fragment:
+                names = [name for name in fragment.physical_schema.names if name not in _PICTURES]
+        zone = filter_ is not None and filter_.selection.zone and self._stored == "masks"
+        needed = ["label", "kinds", "activation_ranks"] if zone else []
+        columns = [*names, *(name for name in needed if name not in names)]
+        where = filter_.expression(self.config.name) if filter_ else None
+        for batch in _scan(file, columns, where):
+            table = pa.Table.from_batches([batch])
+            if filter_ is not None and zone:
+                table = filter_.in_zone(table)
+            if len(table):
+                yield table
+
+    def _with_images(
+        self, table: pa.Table, source: _Source | None, wnids: dict[int, str]
+    ) -> Iterator[pa.Table]:
+        if source is None:
+            yield table
+            return
+        config = self.config
+        ids = table["image_id"].to_pylist()
+        paths = source.find(ids, [wnids.get(label, "") for label in table["label"].to_pylist()])
+        present = np.array([path is not None for path in paths])
+        if not present.all():
+            missing = [name for name, there in zip(ids, present, strict=True) if not there]
+            if config.on_missing == "error":
+                raise SalientImageNetError(_missing(missing, source.base))
+            skipped["missing"] += len(missing)
+            table = table.filter(pa.array(present))
+            paths = [path for path in paths if path is not None]
+        step = max(1, len(table)) if source.in_files else _TAR_ROWS
+        for start in range(0, len(table), step):
+            rows = table.slice(start, step)
+            names = cast(list[str], paths[start : start + step])
+            content = None if source.in_files else [source.read(name) for name in names]
+            if not source.in_files:
+                names = [f"{name}.JPEG" for name in rows["image_id"].to_pylist()]
+            if config.on_mismatch == "skip":
+                same = [
+                    _size(source.read(name) if content is None else content[index])
+                    == (rows["width"][index].as_py(), rows["height"][index].as_py())
+                    for index, name in enumerate(names)
+                ]
+                skipped["mismatch"] += same.count(False)
+                rows = rows.filter(pa.array(same))
+                names = list(compress(names, same))
+                content = None if content is None else list(compress(content, same))
+            if len(rows):
+                images = pa.StructArray.from_arrays(
+                    [
+                        pa.array(content, pa.binary())
+                        if content
+                        else pa.nulls(len(names), pa.binary()),
+                        pa.array(names),
+                    ],
+                    ["bytes", "path"],
+                )
+                yield _masks_to_images(rows, images)
+
+
+def _key_of(file: int, part: int) -> Any:
+    """Return a key as this release of `datasets` wants it."""
+    key = getattr(datasets.builder, "Key", None)
+    return key(file, part) if key else f"{file}_{part}"
+
+
+def _missing(ids: Sequence_[str], where: str) -> str:
+    return (
+        f"{len(ids)} of the images that masks were made from are not in {where}, such as "
+        f"{', '.join(ids[:3])}: complete the images, or use on_missing='skip'."
+    )
+
+
+def _size(content: bytes) -> tuple[int, int] | None:
+    try:
+        with PIL.Image.open(io.BytesIO(content)) as image:
+            size: tuple[int, int] = image.size
+            return size
+    except OSError:
+        return None
+
+
+def load(
+    directory: str | os.PathLike[str],
+    config: str | None = None,
+    *,
+    images: Any = None,
+    split: str | None = None,
+    streaming: bool = False,
+    select: Selection | None = None,
+    columns: Sequence_[str] | None = None,
+    transform: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+    format: Literal["torch"] | None = None,  # noqa: A002 (as in datasets)
+    render: bool = True,
+    on_missing: OnMissing = "error",
+    on_mismatch: OnMismatch = "error",
+    geometry: Geometry = "aligned",
+    decode: bool = True,
+    num_proc: int | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> Any:
+    """Load Salient ImageNet-1M, joined with your ImageNet where you say `images`.
+
+    Parameters
+    ----------
+    directory : str or path
+        A build: a directory, or the id of a dataset on the Hub.
+    config : {"images", "masks", "rankings", "features"}, optional
+        ``images`` where `images` is given, else ``masks``.
+    images : str, path or dataset, optional
+        Your ImageNet: a directory (``train/<wnid>/*``, Kaggle's, a flat ``val``), an official tar
+        or the directory that holds it, a directory with Parquet files or WebDataset shards, the id
+        of a dataset on the Hub, or a dataset that you have opened. With the last three kinds the
+        rows come in the images' order (see `join`), else in the build's, which is shuffled.
+    split : str, optional
+        ``train`` or ``validation``; without it, a dict of all splits of the build.
+    streaming : bool
+        Give a `datasets.IterableDataset`, which starts at once, in place of a `datasets.Dataset`.
+    select : Selection, optional
+        Only some images.
+    columns : sequence of str, optional
+        Only some columns.
+    transform : callable, optional
+        From an example to an example: `RandomResizedCrop`, `CenterCrop`, `V2`, or your own.
+    format : {"torch"}, optional
+        Give tensors that a ``DataLoader`` can collate, see `ToTensors`.
+    render : bool
+        With ``format="torch"``: whether to hand out masks, or grids for `render` on the device.
+    on_missing : {"error", "skip"}
+        What to do where masks or images have no counterpart; `skipped` counts them.
+    on_mismatch : {"error", "warn", "skip"}
+        What to do with images of another size than that from which masks were made. ``warn`` takes
+        them for resized copies of the whole image.
+    geometry : {"aligned", "upstream"}
+        How masks lie on images, see `grid_box`.
+    decode : bool
+        False gives a dict with bytes or path in place of decoded images.
+    num_proc : int, optional
+        Processes to prepare a `datasets.Dataset` with.
+    cache_dir : str or path, optional
+        In place of the cache of `datasets`.
+
+    Returns
+    -------
+    datasets.Dataset or datasets.IterableDataset, or a dict of them
+        ``image`` is RGB as stored, with no EXIF rotation. ``core_mask`` and ``spurious_mask`` are
+        `SoftMask`, or None where the class has no feature of the kind.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a directory does not exist.
+    SalientImageNetError
+        If the input is no build, or does not fit it; the sentence says what to do.
+    """
+    config = config or ("masks" if images is None else "images")
+    if config not in CONFIGS:
+        raise SalientImageNetError(f"There is no config {config}: use {', '.join(CONFIGS)}.")
+    build = Build.open(directory)
+    if config == "images" and _is_dataset(images):
+        opened = _open_dataset(images, build, split, streaming)
+        joined = join(
+            opened,
+            directory,
+            split=split,
+            select=select,
+            on_missing=on_missing,
+            on_mismatch=on_mismatch,
+            geometry=geometry,
+            decode=decode,
+            cache_dir=cache_dir,
+        )
+        joined = joined.select_columns(list(columns)) if columns else joined
+        return _finish(joined, transform, format, render)
+    base = None if split is None else split.split("[")[0]
+    if base is not None and base.isidentifier():
+        split = split and split.replace(base, build.split(base), 1)
+    options = {
+        "images": None if images is None else os.fspath(images),
+        "split": base if base in (*build.splits, *_ALIASES) else None,
+        "columns": tuple(columns) if columns else None,
+        "select": select,
+        "on_missing": on_missing,
+        "on_mismatch": on_mismatch,
+        "geometry": geometry,
+        "decode": decode,
+        "cache": None if cache_dir is None else os.fspath(cache_dir),
+    }
+    builder = SalientImageNet1M(
+        cache_dir=options["cache"], config_name=config, data_dir=build.location, **options
+    )
+    if streaming:
+        return _finish(builder.as_streaming_dataset(split), transform, format, render)
+    try:
+        builder.download_and_prepare(num_proc=num_proc)
+    except datasets.exceptions.DatasetGenerationError as error:
+        if isinstance(error.__cause__, SalientImageNetError):
+            raise error.__cause__ from None
+        raise
+    return _finish(builder.as_dataset(split), transform, format, render)
+
+
+def _is_dataset(images: Any) -> bool:
+    """Tell images that `datasets` opens from folders and official tars."""
+    if isinstance(images, datasets.Dataset | datasets.IterableDataset):
+        return True
+    if images is None:
+        raise SalientImageNetError(
+            "Say images=, your ImageNet directory, its official tar, a dataset or its id."
+        )
+    name = os.fspath(images)
+    path = Path(name)
+    if not path.exists():
+        return bool(_HUB_ID.fullmatch(name)) and not path.parent.is_dir()
+    return path.is_dir() and _data_format(path) is not None
+
+
+def _data_format(root: Path) -> str | None:
+    """Return ``parquet`` or ``webdataset`` for a directory that holds such shards."""
+    folders = [root, *(path for path in sorted(root.iterdir())[:16] if path.is_dir())]
+    for name in (name for folder in folders for name in os.listdir(folder)):  # noqa: PTH208
+        if name.endswith(".parquet"):
+            return "parquet"
+        if name.endswith(".tar") and not name.startswith("ILSVRC2012_img_"):
+            return "webdataset"
+    return None
+
+
+def _open_dataset(images: Any, build: Build, split: str | None, streaming: bool) -> Any:
+    if isinstance(images, datasets.Dataset | datasets.IterableDataset):
+        return images
+    if split is None:
+        raise SalientImageNetError(f"Say split=, {' or '.join(build.splits)}.")
+    name = os.fspath(images)
+    kind = _data_format(Path(name)) if Path(name).is_dir() else None
+    ending = {"parquet": "parquet", "webdataset": "tar"}.get(kind or "")
+    published = build.split(split)
+    for candidate in (published, *_FOLDERS.get(published, ())):
+        if ending is None:
+            known = datasets.get_dataset_split_names(name)
+            if candidate in known:
+                return datasets.load_dataset(name, split=candidate, streaming=streaming)
+            continue
+        found = [*Path(name).glob(f"{candidate}*.{ending}")]
+        found += [*Path(name, candidate).glob(f"*.{ending}")]
+        found += [*Path(name, "data").glob(f"{candidate}*.{ending}")]
+        if found:
+            files = {published: sorted(map(str, found))}
+            return datasets.load_dataset(
+                kind, data_files=files, split=published, streaming=streaming
+            )
+    raise SalientImageNetError(
+        f"{name} has no split {published}: open it with datasets.load_dataset and give images= "
+        "the result."
+    )
+
+
+def _finish(
+    dataset: Any,
+    transform: Callable[[dict[str, Any]], dict[str, Any]] | None,
+    form: str | None,
+    rendered: bool,
+) -> Any:
+    """Apply the user's transform, and turn the result into tensors where that is wanted."""
+    if isinstance(dataset, dict):
+        parts = {name: _finish(part, transform, form, rendered) for name, part in dataset.items()}
+        return type(dataset)(parts)
+    if form not in (None, "torch"):
+        raise SalientImageNetError(f"There is no format {form!r}: use torch or None.")
+    steps = [step for step in (transform, ToTensors(rendered) if form else None) if step]
+    if not steps:
+        return dataset
+    if isinstance(dataset, datasets.Dataset):
+        return dataset.with_transform(_OnBatch(_Steps(steps)))
+    # The columns go, or those that a step dropped would come back.
+    return dataset.map(_Steps(steps), remove_columns=list(dataset.features or ()))
+
+
+@dataclass(frozen=True)
+class _Steps:
+    steps: list[Callable[[dict[str, Any]], dict[str, Any]]]
+
+    def __call__(self, example: dict[str, Any]) -> dict[str, Any]:
+        for step in self.steps:
+            example = step(example)
+        return example
+
+
+@dataclass(frozen=True)
+class _OnBatch:
+    """A function of an example as one of a batch, which is how a map-style dataset wants it."""
+
+    function: Callable[[dict[str, Any]], dict[str, Any]]
+
+    def __call__(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        rows = zip(*batch.values(), strict=True)
+        results = [self.function(dict(zip(batch, row, strict=True))) for row in rows]
+        return {name: [result[name] for result in results] for name in results[0]}
+
+
+# Joining any dataset ------------------------------------------------------------------------------
+
+_patched_for_streaming = True
+"""Keeps `datasets` from replacing open, os and Path in this module by ones that read URLs."""
+
+_NAME_COLUMNS = ("image_id", "file_name", "filename", "__key__")
+_JOIN_ROWS = 16
+_CHECKED_ROWS = 32
+
+
+def join(
+    dataset: Any,
+    directory: str | os.PathLike[str],
+    *,
+    split: str | None = None,
+    select: Selection | None = None,
+    image_column: str | None = None,
+    id_column: str | None = None,
+    on_missing: OnMissing = "error",
+    on_mismatch: OnMismatch = "error",
+    geometry: Geometry = "aligned",
+    decode: bool = True,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> Any:
+    """Join a dataset of ImageNet images with a build, by image id.
+
+    Parameters
+    ----------
+    dataset : datasets.Dataset or datasets.IterableDataset
+        It has a column of images, and tells their file names: in the images' paths, or in a column
+        ``image_id``, ``file_name``, ``filename`` or ``__key__`` (WebDataset).
+    directory : str or path
+        A build: a directory, or the id of a dataset on the Hub.
+    split : str, optional
+        The build's split; by default the dataset's.
+    select : Selection, optional
+        Only some images.
+    image_column, id_column : str, optional
+        The columns of images and of file names, where they cannot be told.
+    on_missing : {"error", "skip"}
+        What to do with images that the build has no masks of.
+    on_mismatch : {"error", "warn", "skip"}
+        What to do with images of another size, or another label, than masks were made from. Of a
+        `datasets.Dataset` the labels and the sizes of some images are compared beforehand, and
+        that of each image by the transforms.
+    geometry : {"aligned", "upstream"}
+        How masks lie on images, see `grid_box`.
+    decode : bool
+        False gives a dict with bytes or path in place of decoded images.
+    cache_dir : str or path, optional
+        Where to keep the look-up table, in place of the cache of `datasets`.
+
+    Returns
+    -------
+    datasets.Dataset or datasets.IterableDataset
+        The columns of the config ``images``, and those of `dataset` that have other names.
+
+    Raises
+    ------
+    SalientImageNetError
+        If the dataset does not fit the build; the sentence says what to do.
+    """
+    build = Build.open(directory)
+    split = build.split(split or _split_of(dataset, build))
+    probe = dataset
+    if dataset.features is None:
+        probe = dataset._resolve_features()
+        dataset = probe
+    column = image_column or _image_column(probe)
+    features = image_features(build.features("masks", split), on_mismatch, geometry, decode)
+    records = _Records(build, split, _cache(cache_dir))
+    joiner = _Join(
+        records=records,
+        filter=select.resolve(build, split) if select else None,
+        column=column,
+        name_column=id_column or _name_column(dataset),
+        translation=records.translation(dataset.features.get("label")),
+        features=features,
+        on_missing=on_missing,
+        on_mismatch=on_mismatch,
+    )
+    raw = dataset.cast_column(column, Image(decode=False))
+    others = {n: f for n, f in raw.features.items() if n not in features and n != column}
+    if isinstance(dataset, datasets.Dataset):
+        return joiner.map_style(raw)
+    return raw.map(
+        joiner,
+        batched=True,
+        batch_size=_JOIN_ROWS,
+        remove_columns=list(raw.features),
+    ).cast(Features({**features, **others}))
+
+
+def _split_of(dataset: Any, build: Build) -> str:
+    name = str(dataset.split or "").split("[")[0]
+    if _ALIASES.get(name, name) in build.splits:
+        return name
+    if len(build.splits) == 1:
+        return build.splits[0]
+    raise SalientImageNetError(
+        f"The dataset does not tell its split: say split=, {' or '.join(build.splits)}."
+    )
+
+
+def _image_column(dataset: Any) -> str:
+    columns = [name for name, kind in dataset.features.items() if isinstance(kind, Image)]
+    if len(columns) != 1:
+        raise SalientImageNetError(
+            f"The dataset has {len(columns)} columns of images among {', '.join(dataset.features)}:"
+            " say image_column=."
+        )
+    return str(columns[0])
+
+
+def _name_column(dataset: Any) -> str | None:
+    return next((name for name in _NAME_COLUMNS if name in dataset.features), None)
+
+
+@dataclass(frozen=True)
+class _Join:
+    """Finds the rows of a build for a batch of images."""
+
+    records: _Records
+    filter: _Filter | None
+    column: str
+    name_column: str | None
+    translation: npt.NDArray[np.int64] | None
+    features: Features
+    on_missing: str
+    on_mismatch: str
+
+    def __call__(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        """Return the batch with the columns of ``images``, without the rows to skip."""
+        images = batch[self.column]
+        names = batch[self.name_column] if self.name_column else [i["path"] for i in images]
+        found, kept = self.look_up(names, batch.get("label"))
+        table = self.records.take(found)
+        if self.on_mismatch == "skip":
+            same = [
+                _size(images[row]["bytes"] or Path(images[row]["path"]).read_bytes()) == size
+                for row, size in zip(kept.tolist(), _sizes(table), strict=True)
+            ]
+            skipped["mismatch"] += same.count(False)
+            kept, table = kept[same], table.filter(pa.array(same))
+        chosen = [images[row] for row in kept.tolist()]
+        struct = pa.array(chosen, pa.struct({"bytes": pa.binary(), "path": pa.string()}))
+        rows = _masks_to_images(table, struct).select(list(self.features)).to_pydict()
+        others = (name for name in batch if name not in rows and name != self.column)
+        return {**rows, **{name: [batch[name][row] for row in kept] for name in others}}
+
+    def look_up(
+        self, names: Sequence_[str | None], labels: Sequence_[int] | None
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return rows of the build, and the rows of the dataset that they belong to."""
+        if None in names:
+            raise SalientImageNetError(
+                "The dataset does not tell the file names of its images, by which masks are "
+                "joined: use a copy that keeps them, or say id_column=."
+            )
+        ids = [image_id(name) for name in names if name is not None]
+        found = self.records.find(ids)
+        kept = np.flatnonzero(found >= 0)
+        if len(kept) < len(ids):
+            missing = [ids[row] for row in np.flatnonzero(found < 0).tolist()]
+            if not len(kept) and self.on_missing == "error":
+                raise SalientImageNetError(
+                    f"None of these images is in the build: {', '.join(missing[:3])}; it has names "
+                    f"such as {', '.join(self.records.ids)}: check the dataset and split=."
+                )
+            if self.on_missing == "error":
+                raise SalientImageNetError(
+                    f"The build has no masks of {len(missing)} images, such as "
+                    f"{', '.join(missing[:3])}: leave them out, or use on_missing='skip'."
+                )
+            skipped["missing"] += len(missing)
+        if self.filter is not None and len(kept):
+            table = self.records.take(found[kept])
+            table = table.append_column("_row", pa.array(kept))
+            kept = self.filter.apply(table)["_row"].to_numpy()
+        if labels is not None and self.translation is not None and len(kept):
+            theirs = np.asarray(labels)[kept]
+            known = np.where(theirs >= 0, self.translation[theirs], _NONE)
+            kept = kept[self._same_labels(self.records.labels(found[kept]), known)]
+        return found[kept], kept
+
+    def _same_labels(
+        self, ours: npt.NDArray[np.int64], theirs: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.bool_]:
+        """Return which rows to keep; a label of -1 is unknown."""
+        same: npt.NDArray[np.bool_] = (ours == theirs) | (theirs == _NONE)
+        if not same.all():
+            first = int(np.flatnonzero(~same)[0])
+            message = (
+                f"The dataset labels an image {theirs[first]} that is {ours[first]} here: labels "
+                "are indices of sorted wnids, not the devkit's; drop the dataset's column label, "
+                "or use on_mismatch='warn'."
+            )
+            if self.on_mismatch == "error":
+                raise SalientImageNetError(message)
+            _logger.warning(message)
+            if self.on_mismatch == "skip":
+                skipped["mismatch"] += int((~same).sum())
+                return same
+        return np.ones(len(ours), np.bool_)
+
+    def map_style(self, raw: datasets.Dataset) -> datasets.Dataset:
+        """Return a dataset of the same images with the build's columns beside them.
+
+        No image is read or copied: annotations become a memory-mapped table of their own.
+        """
+        found, kept = self.look_up(_names(raw, self.column, self.name_column), _labels(raw))
+        if len(kept) < len(raw):
+            raw = raw.select(kept)
+        self._check_some(raw, found)
+        images = raw.cast_column(self.column, self.features["image"])
+        if self.column != "image":
+            images = images.rename_column(self.column, "image")
+        columns = Features({n: kind for n, kind in self.features.items() if n != "image"})
+        annotations = (
+            datasets.Dataset.from_dict({"row": found})
+            .with_format("arrow")
+            .map(
+                partial(_annotate, self.records, columns),
+                batched=True,
+                batch_size=_BATCH_ROWS,
+                features=columns,
+            )
+            .with_format(None)
+        )
+        ours = [name for name in columns if name in images.column_names]
+        joined: datasets.Dataset = datasets.concatenate_datasets(
+            [annotations, images.remove_columns(ours)], axis=1
+        )
+        first = [name for name in self.features if name in joined.column_names]
+        return joined.select_columns(
+            [*first, *(name for name in joined.column_names if name not in first)]
+        )
+
+    def _check_some(self, raw: datasets.Dataset, found: npt.NDArray[np.int64]) -> None:
+        places = np.unique(np.linspace(0, len(raw) - 1, _CHECKED_ROWS).astype(int))
+        if self.on_mismatch != "error" or not len(raw):
+            return
+        sizes = _sizes(self.records.take(found[places]))
+        for place, expected in zip(places.tolist(), sizes, strict=True):
+            image = raw[place][self.column]
+            seen = _size(image["bytes"] or Path(image["path"]).read_bytes())
+            if seen is not None and seen != expected:
+                raise SalientImageNetError(_mismatch(str(image["path"]), seen, expected))
+
+
+def _sizes(table: pa.Table) -> list[tuple[int, int]]:
+    return list(zip(table["width"].to_pylist(), table["height"].to_pylist(), strict=True))
+
+
+def _annotate(records: _Records, columns: Features, batch: pa.Table) -> pa.Table:
+    table = records.take(batch["row"].to_numpy())
+    no_images = pa.nulls(len(table), pa.struct({"bytes": pa.binary(), "path": pa.string()}))
+    return _masks_to_images(table, no_images).select(list(columns)).cast(columns.arrow_schema)
+
+
+def _names(dataset: datasets.Dataset, column: str, name_column: str | None) -> list[str | None]:
+    """Return the file names of all rows, from Arrow: rows would read the images' bytes."""
+    if name_column:
+        return list(dataset.select_columns([name_column])[name_column])
+    names = pc.struct_field(dataset.data.table[column], "path")
+    indices = dataset._indices
+    if indices is not None:
+        names = names.take(indices.column(0))
+    paths: list[str | None] = names.to_pylist()
+    return paths
+
+
+def _labels(dataset: datasets.Dataset) -> list[int] | None:
+    if "label" not in dataset.column_names:
+        return None
+    return list(dataset.select_columns(["label"])["label"])
+
+
+# Transforms of image and masks together -----------------------------------------------------------
+
+
+def _cut(
+    example: dict[str, Any],
+    window: tuple[int, int, int, int],
+    size: tuple[int, int],
+    flip: bool,
+    image: PIL.Image.Image,
+) -> dict[str, Any]:
+    """Return the example with `image`, and masks of a window of the decoded image.
+
+    An image that is a resized copy, which `on_mismatch="warn"` lets through, has its window scaled
+    to the original's pixels.
+    """
+    seen = example["image"].size
+    original = example["width"], example["height"]
+    if seen != original and not example["image"].info.get(_RESIZED_ALLOWED):
+        raise SalientImageNetError(_mismatch(example["image_id"], seen, original))
+    scale_x, scale_y = original[0] / seen[0], original[1] / seen[1]
+    left, top, right, bottom = window
+    scaled = (left * scale_x, top * scale_y, right * scale_x, bottom * scale_y)
+    masks = {
+        name: example[name] and example[name].cropped(scaled, size, flip)
+        for name in _PICTURES
+        if name in example
+    }
+    return {**example, **masks, "image": image, "window": scaled, "flip": flip}
+
+
+@dataclass
+class RandomResizedCrop:
+    """A random part of the image, resized and perhaps mirrored, and its masks.
+
+    As torchvision's ``RandomResizedCrop`` and ``RandomHorizontalFlip``. Masks are rendered at the
+    crop alone.
+
+    Parameters
+    ----------
+    size : int
+        Pixels of either side of the result.
+    scale : (float, float)
+        Least and greatest part of the image's area.
+    ratio : (float, float)
+        Least and greatest width over height.
+    flip : float
+        Probability to mirror.
+    seed : int, optional
+        By default the seed is drawn by torch where that is in use (so ``torch.manual_seed`` makes
+        runs repeat), else by the system. Workers and epochs of a ``DataLoader`` differ either way.
+    """
+
+    size: int
+    scale: tuple[float, float] = (0.08, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    flip: float = 0.5
+    seed: int | None = None
+    _generator: np.random.Generator | None = field(default=None, init=False, repr=False)
+    _owner: tuple[int, int | None] | None = field(default=None, init=False, repr=False)
+
+    def __call__(self, example: dict[str, Any]) -> dict[str, Any]:
+        """Return the example with ``image``, ``core_mask``, ``spurious_mask`` cut alike.
+
+        Its new columns ``window`` and ``flip`` tell `render` where.
+        """
+        generator = self._random()
+        image = example["image"]
+        window = self.window(image.width, image.height, generator)
+        flip = bool(generator.random() < self.flip)
+        cut = image.crop(window).resize((self.size, self.size), PIL.Image.Resampling.BILINEAR)
+        if flip:
+            cut = cut.transpose(PIL.Image.Transpose.FLIP_LEFT_RIGHT)
+        return _cut(example, window, (self.size, self.size), flip, cut)
+
+    def window(
+        self, width: int, height: int, generator: np.random.Generator
+    ) -> tuple[int, int, int, int]:
+        """Draw a part of an image: left, top, right, bottom."""
+        low, high = math.log(self.ratio[0]), math.log(self.ratio[1])
+        for _ in range(10):
+            area = width * height * generator.uniform(*self.scale)
+            aspect = math.exp(generator.uniform(low, high))
+            w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+            if 0 < w <= width and 0 < h <= height:
+                left = int(generator.integers(0, width - w + 1))
+                top = int(generator.integers(0, height - h + 1))
+                return left, top, left + w, top + h
+        # Like torchvision: the largest centred part of a permitted shape.
+        w = min(width, round(height * self.ratio[1]))
+        h = min(height, round(width / self.ratio[0]))
+        left, top = (width - w) // 2, (height - h) // 2
+        return left, top, left + w, top + h
+
+    def _random(self) -> np.random.Generator:
+        torch = sys.modules.get("torch")
+        worker = torch.utils.data.get_worker_info() if torch is not None else None
+        owner = os.getpid(), worker.seed if worker else None
+        if self._generator is None or self._owner != owner:
+            seeds = [] if self.seed is None else [self.seed]
+            if worker is not None:
+                seeds.append(worker.seed)
+            elif torch is not None and not seeds:
+                seeds.append(int(torch.empty((), dtype=torch.int64).random_()))
+            self._generator, self._owner = np.random.default_rng(seeds or None), owner
+        return self._generator
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_generator": None, "_owner": None}
+
+
+@dataclass(frozen=True)
+class CenterCrop:
+    """The image resized and its centre cut out, with its masks, for evaluation.
+
+    As torchvision's ``Resize`` and ``CenterCrop``. The defaults show what the masks' network saw.
+
+    Parameters
+    ----------
+    size : int
+        Pixels of either side of the result.
+    resize : int
+        Pixels of the short side before the cut.
+    """
+
+    size: int = CROP_SIZE
+    resize: int = RESIZE_SIZE
+
+    def __post_init__(self) -> None:
+        if self.size > self.resize:
+            raise SalientImageNetError(
+                f"A crop of {self.size} pixels is larger than the image resized to {self.resize}: "
+                "use a smaller size or a larger resize."
+            )
+
+    def __call__(self, example: dict[str, Any]) -> dict[str, Any]:
+        """Return the example with ``image``, ``core_mask``, ``spurious_mask`` cut alike.
+
+        Its new columns ``window`` and ``flip`` tell `render` where.
+        """
+        image = example["image"]
+        width, height = resized_size(image.width, image.height, self.resize)
+        left, top = round((width - self.size) / 2.0), round((height - self.size) / 2.0)
+        cut = image.resize((width, height), PIL.Image.Resampling.BILINEAR)
+        cut = cut.crop((left, top, left + self.size, top + self.size))
+        x, y = image.width / width, image.height / height
+        window = (left * x, top * y, (left + self.size) * x, (top + self.size) * y)
+        return _cut(example, window, (self.size, self.size), False, cut)
+
+
+@dataclass(frozen=True)
+class ToTensors:
+    """Turns an example into tensors that ``torch.utils.data.default_collate`` can stack.
+
+    Parameters
+    ----------
+    render : bool
+        Whether to hand out masks, or what `render` needs to make them on the device, for a batch.
+
+    Notes
+    -----
+    ``image`` is uint8 of shape (3, height, width); ``core_mask`` and ``spurious_mask`` are uint8 of
+    shape (1, height, width), zero where the class has no such feature. Without `render` there are
+    ``grids`` (uint8, (features, grid_height, grid_width)), ``window`` (float64, (4,)) and ``flip``
+    (bool) instead. ``core`` and ``spurious`` (bool, (features,)) stand for ``kinds``. Nulls become
+    NaN in ``spuriosity`` and -1 in ``spuriosity_rank``.
+    """
+
+    render: bool = True
+
+    def __call__(self, example: dict[str, Any]) -> dict[str, Any]:
+        """Return the example in tensors."""
+        import torch  # noqa: PLC0415
+
+        result = dict(example)
+        image = result.get("image")
+        if isinstance(image, PIL.Image.Image):
+            pixels = torch.from_numpy(np.array(image.convert("RGB")))
+            result["image"] = pixels.permute(2, 0, 1).contiguous()
+            height, width = pixels.shape[:2]
+        elif isinstance(image, torch.Tensor):
+            height, width = image.shape[-2:]
+        else:
+            width, height = example.get("width", 1), example.get("height", 1)
+        for name in _PICTURES:
+            mask = result.pop(name, None)
+            if isinstance(mask, torch.Tensor):
+                result[name] = mask
+            elif self.render and name in example:
+                array = mask.numpy() if mask is not None else np.zeros((height, width), np.uint8)
+                result[name] = torch.from_numpy(array)[None]
+        self._numbers(example, result)
+        return result
+
+    def _numbers(self, example: dict[str, Any], result: dict[str, Any]) -> None:
+        import torch  # noqa: PLC0415
+
+        grids = result.pop("grids", None)
+        shape = result.pop("grid_height", None), result.pop("grid_width", None)
+        window, flip = result.pop("window", None), result.pop("flip", False)
+        if not self.render and grids is not None:
+            result["grids"] = torch.from_numpy(unpack_grids(grids, *shape).copy())
+            window = window or (0, 0, example["width"], example["height"])
+            result["window"] = torch.tensor(window, dtype=torch.float64)
+            result["flip"] = torch.tensor(flip)
+        kinds = result.pop("kinds", None)
+        if kinds is not None:
+            for kind in KINDS:
+                result[kind] = torch.tensor([value == kind for value in kinds])
+        for name in ("features", "activations", "peaks", "activation_ranks"):
+            if name in result:
+                result[name] = torch.tensor(result[name])
+        for name, null in (("spuriosity", math.nan), ("spuriosity_rank", -1)):
+            if name in result and result[name] is None:
+                result[name] = null
+
+
+class V2:
+    """A bridge to `torchvision.transforms.v2`: your pipeline, for image and masks together.
+
+    Geometric transforms move masks like the image, bilinearly (torchvision's own masks are resized
+    to the nearest pixel, which a soft mask cannot bear); transforms of colour leave them alone.
+    Masks are rendered at full size, so `RandomResizedCrop` of this module is faster.
+
+    Parameters
+    ----------
+    transforms : callable
+        Called once with a dict of ``image`` (``tv_tensors.Image``, uint8), ``core_mask`` and
+        ``spurious_mask`` (uint8, (1, height, width)).
+    """
+
+    def __init__(self, transforms: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        self.transforms = transforms
+
+    def __call__(self, example: dict[str, Any]) -> dict[str, Any]:
+        """Return the example with transformed tensors in place of image and masks."""
+        import torch  # noqa: PLC0415
+        from torchvision import tv_tensors  # noqa: PLC0415
+
+        image = example["image"]
+        inputs = {
+            "image": tv_tensors.Image(torch.from_numpy(np.array(image)).permute(2, 0, 1)),
+            **{
+                name: _mask_tensor()(torch.from_numpy(_sized(example[name], *image.size))[None])
+                for name in _PICTURES
+                if name in example
+            },
+        }
+        outputs = self.transforms(inputs)
+        return {**example, **{n: value.as_subclass(torch.Tensor) for n, value in outputs.items()}}
+
+
+def _sized(mask: SoftMask | None, width: int, height: int) -> npt.NDArray[np.uint8]:
+    """Render a mask at the size of its image, which may be a resized copy; zero for no mask."""
+    if mask is None:
+        return np.zeros((height, width), np.uint8)
+    if mask.size == (width, height):
+        return mask.numpy()
+    return mask.cropped((0, 0, mask.width, mask.height), (height, width)).numpy()
+
+
+@lru_cache(maxsize=1)
+def _mask_tensor() -> Any:
+    """Return a class of tv_tensors that v2 moves like masks, but bilinearly."""
+    from torchvision import tv_tensors  # noqa: PLC0415
+    from torchvision.transforms.v2 import functional  # noqa: PLC0415
+
+    class SoftMaskTensor(tv_tensors.Mask):  # type: ignore[misc]
+        pass
+
+    def move_like(name: str) -> None:
+        kernel = getattr(functional, f"{name}_image")
+
+        def move(mask: Any, *args: Any, **kwargs: Any) -> Any:
+            import torch  # noqa: PLC0415
+
+            moved = kernel(mask.as_subclass(torch.Tensor), *args, **kwargs)
+            return tv_tensors.wrap(moved, like=mask)
+
+        functional.register_kernel(name, SoftMaskTensor)(move)
+
+    for name in ("resize", "resized_crop", "affine", "rotate", "perspective", "elastic"):
+        move_like(name)
+    return SoftMaskTensor
