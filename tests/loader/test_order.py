@@ -1,0 +1,110 @@
+"""Every row of an epoch is seen exactly once, however the work is split."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import datasets
+import pytest
+from datasets.distributed import split_dataset_by_node
+
+import salient_imagenet_1m as si
+from tests.loader.conftest import World
+
+torch_data = pytest.importorskip("torch.utils.data")
+
+
+def stream(world: World, **arguments: Any) -> Any:
+    return si.load(
+        world.build,
+        images=world.images,
+        split="train",
+        streaming=True,
+        format="torch",
+        transform=si.RandomResizedCrop(16),
+        **arguments,
+    )
+
+
+def seen(dataset: Any, workers: int) -> list[str]:
+    loader = torch_data.DataLoader(dataset, batch_size=4, num_workers=workers)
+    return [name for batch in loader for name in batch["image_id"]]
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2, 5])
+def test_workers(world: World, workers: int) -> None:
+    assert Counter(seen(stream(world), workers)) == Counter(world.ids())
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_joined_with_workers(world: World, workers: int) -> None:
+    folder = datasets.load_dataset(
+        "imagefolder", data_dir=str(world.images / "train"), split="train"
+    ).to_iterable_dataset(num_shards=4)
+    joined = si.load(
+        world.build, images=folder, split="train", transform=si.CenterCrop(), format="torch"
+    )
+    assert Counter(seen(joined, workers)) == Counter(world.ids())
+
+
+def test_nodes_and_workers(world: World) -> None:
+    names = []
+    for rank in range(2):
+        part = split_dataset_by_node(stream(world), rank=rank, world_size=2)
+        names.append(seen(part, workers=2))
+    assert Counter(names[0] + names[1]) == Counter(world.ids())
+    assert abs(len(names[0]) - len(names[1])) < 20
+
+
+@pytest.mark.parametrize("stop", [1, 11, 13, 25, 39])
+def test_resume(world: World, stop: int) -> None:
+    first = stream(world)
+    names = []
+    for example in first:
+        names.append(example["image_id"])
+        if len(names) == stop:
+            break
+    state = first.state_dict()
+    again = stream(world)
+    again.load_state_dict(state)
+    names += [example["image_id"] for example in again]
+    assert names == world.ids()
+
+
+def test_resume_of_a_selection(world: World) -> None:
+    select = si.Selection(labels=(0, 1))
+    expected = [example["image_id"] for example in stream(world, select=select)]
+    first = stream(world, select=select)
+    iterator = iter(first)
+    names = [next(iterator)["image_id"] for _ in range(9)]
+    again = stream(world, select=select)
+    again.load_state_dict(first.state_dict())
+    assert names + [example["image_id"] for example in again] == expected
+
+
+def test_shuffle(world: World) -> None:
+    shuffled = stream(world).shuffle(seed=3, buffer_size=10)
+    names = [example["image_id"] for example in shuffled]
+    assert names != world.ids()
+    assert Counter(names) == Counter(world.ids())
+    shuffled.set_epoch(1)
+    assert [example["image_id"] for example in shuffled] != names
+
+
+def test_map_style_with_workers(world: World) -> None:
+    dataset = si.load(
+        world.build,
+        images=world.images,
+        split="train",
+        format="torch",
+        transform=si.RandomResizedCrop(16),
+    )
+    assert seen(dataset, 2) == world.ids()
+
+
+def test_prepared_by_two_processes(world: World) -> None:
+    dataset = si.load(
+        world.build, images=world.images, split="train", num_proc=2, on_missing="skip"
+    )
+    assert Counter(dataset["image_id"][:]) == Counter(world.ids())

@@ -1,0 +1,101 @@
+"""Selections, against the same condition in plain Python."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+
+import salient_imagenet_1m as si
+from tests.loader.conftest import WNIDS, World
+
+
+def ids(world: World, selection: si.Selection, way: str) -> list[str]:
+    if way == "masks":
+        rows = si.load(world.build, split="train", select=selection)
+    elif way == "join":
+        folder = datasets.load_dataset(
+            "imagefolder", data_dir=str(world.images / "train"), split="train"
+        )
+        rows = si.join(folder, world.build, select=selection)
+    else:
+        rows = si.load(
+            world.build, images=world.images, split="train", streaming=True, select=selection
+        )
+    return [row["image_id"] for row in rows]
+
+
+def rank(row: dict[str, Any]) -> int:
+    return -1 if row["spuriosity_rank"] is None else int(row["spuriosity_rank"])
+
+
+@pytest.mark.parametrize("way", ["images", "masks", "join"])
+@pytest.mark.parametrize(
+    ("selection", "condition"),
+    [
+        (si.Selection(labels=(2, 0)), lambda row: row["label"] in (0, 2)),
+        (si.Selection(labels=[WNIDS[3]]), lambda row: row["label"] == 3),  # type: ignore[arg-type]
+        (si.Selection(ranked=True), lambda row: row["label"] in (1, 3)),
+        (si.Selection(most_spurious=3), lambda row: 0 <= rank(row) < 3),
+        (si.Selection(least_spurious=2), lambda row: rank(row) >= 8),
+        (
+            si.Selection(most_spurious=1, least_spurious=2, labels=(1,)),
+            lambda row: row["label"] == 1 and (rank(row) < 1 or rank(row) >= 8),
+        ),
+        (si.Selection(zone="validated"), lambda row: min(row["activation_ranks"]) < 2),
+        (si.Selection(zone="first_release"), lambda row: True),
+    ],
+    ids=str,
+)
+def test_selections(world: World, way: str, selection: si.Selection, condition: Any) -> None:
+    expected = [row["image_id"] for row in world.rows["train"] if condition(row)]
+    found = ids(world, selection, way)
+    assert expected
+    assert (sorted(found) if way == "join" else found) == (
+        sorted(expected) if way == "join" else expected
+    )
+
+
+def test_masks_outside_the_zone_are_left_out(world: World) -> None:
+    rows = {row["image_id"]: row for row in world.rows["train"]}
+    stream = si.load(
+        world.build,
+        images=world.images,
+        split="train",
+        streaming=True,
+        select=si.Selection(zone="validated"),
+    )
+    for example in stream:
+        row = rows[example["image_id"]]
+        inside = [rank < 2 for rank in row["activation_ranks"]]
+        kinds = [k if there else None for k, there in zip(row["kinds"], inside, strict=True)]
+        assert example["kinds"] == kinds
+        for kind in si.KINDS:
+            mask = example[f"{kind}_mask"]
+            if kind in kinds:
+                np.testing.assert_array_equal(np.asarray(mask), si.render(example, kind))
+                np.testing.assert_array_equal(
+                    np.asarray(mask), si.render(row | {"kinds": kinds}, kind)
+                )
+            else:
+                assert mask is None
+
+
+def test_rankings_and_features(world: World) -> None:
+    rankings = si.load(
+        world.build, "rankings", split="train", select=si.Selection(most_spurious=2, labels=(3,))
+    )
+    assert rankings["spuriosity_rank"][:] == [0, 1]
+    features = si.load(world.build, "features", split="train", select=si.Selection(labels=(3,)))
+    assert features.num_rows == 5
+
+
+def test_bad_selections(world: World) -> None:
+    with pytest.raises(si.SalientImageNetError, match="no zone 'best'"):
+        si.Selection(zone="best")  # type: ignore[arg-type]
+    with pytest.raises(si.SalientImageNetError, match="use 1 or more"):
+        si.Selection(most_spurious=0)
+    with pytest.raises(si.SalientImageNetError, match="no class 'n99999999'"):
+        si.load(world.build, split="train", select=si.Selection(labels=("n99999999",)))

@@ -1,0 +1,221 @@
+"""Image and masks are cut, resized and mirrored together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+import pytest
+
+import salient_imagenet_1m as si
+from tests.loader.conftest import World
+
+torch = pytest.importorskip("torch")
+v2 = pytest.importorskip("torchvision.transforms.v2")
+
+
+def made(width: int = 300, height: int = 200, seed: int = 0) -> dict[str, Any]:
+    """An example whose image is its own core mask, so that whatever moves both must agree."""
+    rng = np.random.default_rng(seed)
+    grids = np.clip(rng.normal(128, 60, (5, 7, 7)), 1, 255).astype(np.uint8)
+    core = si.SoftMask(grids[:3], si._Target(width, height))
+    spurious = si.SoftMask(grids[3:], si._Target(width, height))
+    return {
+        "image": PIL.Image.merge("RGB", [core.convert("L")] * 3),
+        "core_mask": core,
+        "spurious_mask": spurious,
+        "image_id": "n01440764_1",
+        "label": 3,
+        "width": width,
+        "height": height,
+        "grids": grids.tobytes(),
+        "grid_height": 7,
+        "grid_width": 7,
+        "kinds": ["core"] * 3 + ["spurious"] * 2,
+        "activations": [0.5] * 5,
+        "spuriosity": None,
+        "spuriosity_rank": None,
+    }
+
+
+def inside(mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """Where the box is, without its border: there image and mask are resampled differently."""
+    return np.asarray(
+        torch.nn.functional.max_pool2d(torch.from_numpy(mask == 0).float()[None], 9, 1, 4)[0] == 0
+    )
+
+
+def agree(image: npt.NDArray[np.uint8], mask: npt.NDArray[np.uint8], most: float = 2.5) -> None:
+    assert image.shape == mask.shape
+    where = inside(mask)
+    assert where.any()
+    assert np.abs(image.astype(int) - mask)[where].mean() < most
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_resized_crop_moves_both(seed: int) -> None:
+    result = si.RandomResizedCrop(96, scale=(0.3, 1), seed=seed)(made(seed=seed))
+    image, mask = np.asarray(result["image"])[..., 0], np.asarray(result["core_mask"])
+    assert image.shape == (96, 96)
+    agree(image, mask)
+    again = si.RandomResizedCrop(96, scale=(0.3, 1), seed=seed)(made(seed=seed))
+    assert again["window"] == result["window"]
+    np.testing.assert_array_equal(mask, again["core_mask"].numpy())
+
+
+def test_random_resized_crop_draws_like_torchvision() -> None:
+    image = torch.zeros(1, 200, 300)
+    theirs = np.array(
+        [
+            v2.RandomResizedCrop(96).make_params([image])[name]
+            for _ in range(800)
+            for name in ("width", "height", "left", "top")
+        ]
+    ).reshape(-1, 4)
+    generator, ours = np.random.default_rng(0), []
+    for _ in range(800):
+        left, top, right, bottom = si.RandomResizedCrop(96).window(300, 200, generator)
+        assert 0 <= left < right <= 300
+        assert 0 <= top < bottom <= 200
+        ours.append((right - left, bottom - top, left, top))
+    np.testing.assert_allclose(np.mean(ours, 0), theirs.mean(0), atol=8)
+    np.testing.assert_allclose(np.std(ours, 0), theirs.std(0), atol=8)
+
+
+@pytest.mark.parametrize(("width", "height"), [(2000, 20), (20, 2000)])
+def test_fallback_of_extreme_shapes(width: int, height: int) -> None:
+    window = si.RandomResizedCrop(96, scale=(0.9, 1)).window(
+        width, height, np.random.default_rng(0)
+    )
+    v2_params = v2.RandomResizedCrop(96, scale=(0.9, 1)).make_params(
+        [torch.zeros(1, height, width)]
+    )
+    left, top, right, bottom = window
+    assert (left, top) == (v2_params["left"], v2_params["top"])
+    assert (right - left, bottom - top) == (v2_params["width"], v2_params["height"])
+
+
+def test_crop_is_resized_like_torchvision() -> None:
+    example = made()
+    result = si.RandomResizedCrop(96, seed=1, flip=0)(example)
+    left, top, right, bottom = (int(edge) for edge in result["window"])
+    expected = v2.functional.resized_crop(
+        example["image"], top, left, bottom - top, right - left, [96, 96]
+    )
+    assert result["image"].tobytes() == expected.tobytes()
+
+
+def test_flip() -> None:
+    plain = si.RandomResizedCrop(96, seed=1, flip=0)(made())
+    mirrored = si.RandomResizedCrop(96, seed=1, flip=1)(made())
+    np.testing.assert_array_equal(
+        np.asarray(plain["core_mask"])[:, ::-1], np.asarray(mirrored["core_mask"])
+    )
+    np.testing.assert_array_equal(
+        np.asarray(plain["image"])[:, ::-1], np.asarray(mirrored["image"])
+    )
+
+
+@pytest.mark.parametrize(("width", "height"), [(300, 200), (217, 331), (224, 224), (90, 500)])
+def test_center_crop_is_torchvisions(width: int, height: int) -> None:
+    example = made(width, height)
+    result = si.CenterCrop()(example)
+    expected = v2.Compose([v2.Resize(256), v2.CenterCrop(224)])(example["image"])
+    assert result["image"].tobytes() == expected.tobytes()
+    grids = example["core_mask"].grids
+    assert np.abs(result["core_mask"].numpy() - si.upsample(grids, 224, 224).max(0)).max() < 0.51
+    with pytest.raises(si.SalientImageNetError, match="larger than the image"):
+        si.CenterCrop(224, resize=200)
+
+
+def test_tensors_collate() -> None:
+    crop, tensors = si.RandomResizedCrop(32), si.ToTensors()
+    examples = [tensors(crop(made(seed=seed))) for seed in range(3)]
+    examples[1]["spuriosity"] = 0.5
+    batch = torch.utils.data.default_collate(examples)
+    assert batch["image"].shape == (3, 3, 32, 32)
+    assert batch["core_mask"].shape == (3, 1, 32, 32)
+    assert batch["image"].dtype == batch["core_mask"].dtype == torch.uint8
+    assert batch["core"].tolist() == [[True] * 3 + [False] * 2] * 3
+    assert torch.isnan(batch["spuriosity"]).tolist() == [True, False, True]
+    assert batch["spuriosity_rank"].tolist() == [-1] * 3
+
+
+def test_a_class_without_masks_gives_zeros() -> None:
+    example = made() | {"spurious_mask": None}
+    result = si.ToTensors()(si.CenterCrop()(example))
+    assert not result["spurious_mask"].any()
+    assert result["spurious_mask"].shape == (1, 224, 224)
+
+
+def test_masks_rendered_later_on_the_device() -> None:
+    crops = [si.RandomResizedCrop(64, seed=seed)(made(seed=seed)) for seed in range(4)]
+    batch = torch.utils.data.default_collate([si.ToTensors(render=False)(crop) for crop in crops])
+    assert "core_mask" not in batch
+    for kind in si.KINDS:
+        masks = si.render(batch, kind, size=64)
+        for mask, crop in zip(masks, crops, strict=True):
+            difference = np.abs(mask.numpy().astype(int) - crop[f"{kind}_mask"].numpy())
+            assert difference.max() <= 1
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        v2.RandomResizedCrop(96, scale=(0.3, 1), antialias=True),
+        v2.Compose([v2.Resize(80), v2.CenterCrop(64), v2.RandomHorizontalFlip(1)]),
+        v2.RandomRotation(30, interpolation=v2.InterpolationMode.BILINEAR),
+        v2.RandomAffine(10, (0.1, 0.1), interpolation=v2.InterpolationMode.BILINEAR),
+        v2.RandomPerspective(0.3, p=1),
+    ],
+    ids=lambda transform: type(transform).__name__,
+)
+def test_v2_moves_both(transform: Any) -> None:
+    torch.manual_seed(0)
+    result = si.V2(transform)(made())
+    assert type(result["core_mask"]) is torch.Tensor
+    agree(result["image"][0].numpy(), result["core_mask"][0].numpy())
+    assert len(np.unique(result["core_mask"])) > 60  # bilinear, not blocks
+
+
+def test_v2_colours_leave_masks_alone() -> None:
+    example = made()
+    transform = v2.Compose(
+        [v2.ColorJitter(brightness=(3, 3)), v2.ToDtype(torch.float32, scale=True)]
+    )
+    result = si.V2(transform)(example)
+    np.testing.assert_array_equal(result["core_mask"][0].numpy(), example["core_mask"].numpy())
+    assert result["image"].dtype == torch.float32
+    assert set(si.ToTensors()(result)) >= {"image", "core_mask", "core", "label"}
+
+
+def test_seeds(world: World) -> None:
+    def windows(workers: int, seed: int | None = None, torch_seed: int = 0) -> list[Any]:
+        torch.manual_seed(torch_seed)
+        dataset = si.load(
+            world.build,
+            images=world.images,
+            split="train",
+            streaming=True,
+            transform=si.RandomResizedCrop(16, seed=seed),
+            format="torch",
+            render=False,
+        )
+        loader = torch.utils.data.DataLoader(dataset, batch_size=None, num_workers=workers)
+        return [tuple(example["window"].tolist()) for example in loader]
+
+    assert windows(2) == windows(2)
+    assert windows(2) != windows(2, torch_seed=1)
+    assert windows(0, seed=1) == windows(0, seed=1, torch_seed=2)
+    assert windows(0, seed=1) != windows(0, seed=2)
+    assert windows(0) == windows(0)
+    drawn = windows(2)
+    assert len(set(drawn)) > 0.9 * len(drawn)  # workers do not draw the same
+
+
+def test_a_mask_of_a_crop_is_not_stored() -> None:
+    mask = made()["core_mask"].cropped((0, 0, 10, 10), (5, 5))
+    with pytest.raises(si.SalientImageNetError, match="not stored as grids"):
+        si.SoftMaskFeature().encode_example(mask)
