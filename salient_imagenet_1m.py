@@ -26,6 +26,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Sequence as Sequence_
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial, reduce
@@ -40,7 +41,7 @@ import numpy.typing as npt
 import PIL.Image
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset
+import pyarrow.parquet as pq
 from datasets import ClassLabel, Features, Image, Sequence, Value
 from datasets.features.features import register_feature
 
@@ -1086,17 +1087,15 @@ class Build:
     def features(self, config: str, split: str) -> Features:
         """Return the columns of a config, read from the first file's metadata."""
         file = self.files(config, split)[0]
-        with _parquet(file) as fragment:
-            return Features.from_arrow_schema(fragment.physical_schema)
+        with _parquet(file) as opened:
+            return Features.from_arrow_schema(opened.schema_arrow)
 
     def scan(
         self, config: str, split: str, columns: list[str], where: pc.Expression | None = None
     ) -> pa.Table:
         """Read columns of all files of a config and split at once."""
-        batches = [
-            batch for file in self.files(config, split) for batch in _scan(file, columns, where)
-        ]
-        return pa.Table.from_batches(batches)
+        files = self.files(config, split)
+        return pa.concat_tables([part for file in files for part in _scan(file, columns, where)])
 
     def wnids(self, split: str) -> dict[int, str]:
         """Return the wnid of each label that the build has features of."""
@@ -1119,11 +1118,11 @@ def _read(url: str) -> bytes:
 
 @contextmanager
 def _parquet(file: str) -> Iterator[Any]:
-    """Open a Parquet file as a fragment; what is wrong with it becomes a sentence."""
+    """Open a Parquet file; what is wrong with it becomes a sentence."""
     filesystem, path = _filesystem(file)
     try:
-        with filesystem.open(path, "rb") as opened:
-            yield pyarrow.dataset.ParquetFileFormat().make_fragment(opened)
+        with filesystem.open(path, "rb") as opened, pq.ParquetFile(opened) as parquet:
+            yield parquet
     except FileNotFoundError as error:
         raise SalientImageNetError(
             f"{file} is missing, though the build's manifest.json lists it: download or copy the "
@@ -1138,16 +1137,16 @@ def _parquet(file: str) -> Iterator[Any]:
 
 def _scan(
     file: str, columns: list[str] | None, where: pc.Expression | None = None
-) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of a Parquet file that match a filter, in order."""
-    with _parquet(file) as fragment:
-        yield from fragment.to_batches(
-            columns=columns,
-            filter=where,
-            batch_size=_BATCH_ROWS,
-            batch_readahead=0,
-            fragment_readahead=0,
-        )
+) -> Iterator[pa.Table]:
+    """Yield the rows of a Parquet file that match a filter, in order, a row group at a time.
+
+    This thread reads: a scanner's threads, left in the middle of a file, crash the interpreter when
+    it ends. Rows are in random order, so that no row group could be passed over anyway.
+    """
+    with _parquet(file) as parquet:
+        for group in range(parquet.num_row_groups):
+            table = parquet.read_row_group(group, columns, use_threads=False)
+            yield table if where is None else table.filter(where)
 
 
 # Selections ---------------------------------------------------------------------------------------
@@ -1560,8 +1559,7 @@ class _Records:
         path = directory / "records.npy"
         rows = np.lib.format.open_memmap(path, "w+", kind, (total,))
         for file in files:
-            for batch in _scan(file, schema.names):
-                table = pa.Table.from_batches([batch])
+            for table in _scan(file, schema.names):
                 part = rows[len(names) : len(names) + len(table)]
                 _fill(part, table)
                 names += table["image_id"].to_pylist()
@@ -1577,12 +1575,12 @@ class _Records:
         """Return the number of rows, their columns, and these as a fixed-size record."""
         total, longest, cells = 0, 1, 0
         for file in files:
-            for batch in _scan(file, ["image_id", "grids"]):
-                total += len(batch)
-                longest = max(longest, pc.max(pc.binary_length(batch["image_id"])).as_py() or 1)
-                cells = max(cells, pc.max(pc.binary_length(batch["grids"])).as_py() or 0)
-        with _parquet(files[0]) as fragment:
-            columns = [c for c in fragment.physical_schema if c.name not in _PICTURES]
+            for table in _scan(file, ["image_id", "grids"]):
+                total += len(table)
+                longest = max(longest, pc.max(pc.binary_length(table["image_id"])).as_py() or 1)
+                cells = max(cells, pc.max(pc.binary_length(table["grids"])).as_py() or 0)
+        with _parquet(files[0]) as parquet:
+            columns = [c for c in parquet.schema_arrow if c.name not in _PICTURES]
         schema = pa.schema(columns)
         kinds: list[Any] = []
         for column in schema:
@@ -1776,8 +1774,8 @@ class SalientImageNet1M(datasets.ArrowBasedBuilder):  # type: ignore[misc]
         path = Path(root)
         if not path.exists():
             raise FileNotFoundError(f"There is no file or directory {root}: check images=.")
-        first = next(_scan(build.files("masks", split)[0], ["image_id", "label"]))
-        ids, wnids = first["image_id"].to_pylist()[:64], build.wnids(split)
+        first = next(_scan(build.files("masks", split)[0], ["image_id", "label"])).slice(0, 64)
+        ids, wnids = first["image_id"].to_pylist(), build.wnids(split)
         if path.is_dir():
             tar = path / f"ILSVRC2012_img_{_FOLDERS.get(split, (split,))[0]}.tar"
             if not tar.is_file():
@@ -1813,16 +1811,15 @@ class SalientImageNet1M(datasets.ArrowBasedBuilder):  # type: ignore[misc]
     def _read(self, file: str, filter_: _Filter | None) -> Iterator[pa.Table]:
         names = list(self.info.features)
         if self.config.name == "images":
-            with _parquet(file) as fragment:
-                names = [name for name in fragment.physical_schema.names if name not in _PICTURES]
+            with _parquet(file) as parquet:
+                names = [name for name in parquet.schema_arrow.names if name not in _PICTURES]
         zone = filter_ is not None and filter_.selection.zone and self._stored == "masks"
         needed = ["label", "kinds", "activation_ranks"] if zone else []
         columns = [*names, *(name for name in needed if name not in names)]
         where = filter_.expression(self.config.name) if filter_ else None
-        for batch in _scan(file, columns, where):
-            table = pa.Table.from_batches([batch])
+        for table in _scan(file, columns, where):
             if filter_ is not None and zone:
-                table = filter_.in_zone(table)
+                table = filter_.in_zone(table)  # noqa: PLW2901
             if len(table):
                 yield table
 
@@ -1907,6 +1904,7 @@ def load(
     transform: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
     format: Literal["torch"] | None = None,  # noqa: A002 (as in datasets)
     render: bool = True,
+    threads: int = 0,
     on_missing: OnMissing = "error",
     on_mismatch: OnMismatch = "error",
     geometry: Geometry = "aligned",
@@ -1941,6 +1939,8 @@ def load(
         Give tensors that a ``DataLoader`` can collate, see `ToTensors`.
     render : bool
         With ``format="torch"``: whether to hand out masks, or grids for `render` on the device.
+    threads : int
+        With ``streaming``: decode, transform and render this many images at a time, in threads.
     on_missing : {"error", "skip"}
         What to do where masks or images have no counterpart; `skipped` counts them.
     on_mismatch : {"error", "warn", "skip"}
@@ -1986,7 +1986,7 @@ def load(
             cache_dir=cache_dir,
         )
         joined = joined.select_columns(list(columns)) if columns else joined
-        return _finish(joined, transform, format, render)
+        return _finish(joined, transform, format, render, threads)
     base = None if split is None else split.split("[")[0]
     if base is not None and base.isidentifier():
         split = split and split.replace(base, build.split(base), 1)
@@ -2005,14 +2005,14 @@ def load(
         cache_dir=options["cache"], config_name=config, data_dir=build.location, **options
     )
     if streaming:
-        return _finish(builder.as_streaming_dataset(split), transform, format, render)
+        return _finish(builder.as_streaming_dataset(split), transform, format, render, threads)
     try:
         builder.download_and_prepare(num_proc=num_proc)
     except datasets.exceptions.DatasetGenerationError as error:
         if isinstance(error.__cause__, SalientImageNetError):
             raise error.__cause__ from None
         raise
-    return _finish(builder.as_dataset(split), transform, format, render)
+    return _finish(builder.as_dataset(split), transform, format, render, threads)
 
 
 def _is_dataset(images: Any) -> bool:
@@ -2075,20 +2075,27 @@ def _finish(
     transform: Callable[[dict[str, Any]], dict[str, Any]] | None,
     form: str | None,
     rendered: bool,
+    threads: int,
 ) -> Any:
     """Apply the user's transform, and turn the result into tensors where that is wanted."""
     if isinstance(dataset, dict):
-        parts = {name: _finish(part, transform, form, rendered) for name, part in dataset.items()}
+        parts = {
+            name: _finish(part, transform, form, rendered, threads)
+            for name, part in dataset.items()
+        }
         return type(dataset)(parts)
     if form not in (None, "torch"):
         raise SalientImageNetError(f"There is no format {form!r}: use torch or None.")
     steps = [step for step in (transform, ToTensors(rendered) if form else None) if step]
-    if not steps:
-        return dataset
     if isinstance(dataset, datasets.Dataset):
-        return dataset.with_transform(_OnBatch(_Steps(steps)))
+        return dataset.with_transform(_OnBatch(_Steps(steps))) if steps else dataset
     # The columns go, or those that a step dropped would come back.
-    return dataset.map(_Steps(steps), remove_columns=list(dataset.features or ()))
+    columns = list(dataset.features)
+    if threads:
+        function = _OnBatch(_Steps([_Decode(dataset.features), *steps]), threads)
+        undecoded = dataset.decode(False)
+        return undecoded.map(function, batched=True, batch_size=4 * threads, remove_columns=columns)
+    return dataset.map(_Steps(steps), remove_columns=columns) if steps else dataset
 
 
 @dataclass(frozen=True)
@@ -2102,15 +2109,35 @@ class _Steps:
 
 
 @dataclass(frozen=True)
+class _Decode:
+    """Decodes the columns of an example that do so by themselves."""
+
+    features: Features
+
+    def __call__(self, example: dict[str, Any]) -> dict[str, Any]:
+        decoded: dict[str, Any] = self.features.decode_example(example)
+        return decoded
+
+
+@dataclass(frozen=True)
 class _OnBatch:
-    """A function of an example as one of a batch, which is how a map-style dataset wants it."""
+    """A function of an example as one of a batch, in threads if there are any."""
 
     function: Callable[[dict[str, Any]], dict[str, Any]]
+    threads: int = 0
 
     def __call__(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        rows = zip(*batch.values(), strict=True)
-        results = [self.function(dict(zip(batch, row, strict=True))) for row in rows]
+        rows = [dict(zip(batch, row, strict=True)) for row in zip(*batch.values(), strict=True)]
+        apply = _pool(os.getpid(), self.threads).map if self.threads else map
+        results = list(apply(self.function, rows))
         return {name: [result[name] for result in results] for name in results[0]}
+
+
+@lru_cache(maxsize=1)
+def _pool(process: int, threads: int) -> ThreadPoolExecutor:
+    """Return the threads of a process; those of the one that it was forked from are not there."""
+    del process
+    return ThreadPoolExecutor(threads)
 
 
 # Joining any dataset ------------------------------------------------------------------------------
@@ -2407,9 +2434,9 @@ def _cut(
     to the original's pixels.
     """
     seen = example["image"].size
-    original = example["width"], example["height"]
+    original = example.get("width", seen[0]), example.get("height", seen[1])
     if seen != original and not example["image"].info.get(_RESIZED_ALLOWED):
-        raise SalientImageNetError(_mismatch(example["image_id"], seen, original))
+        raise SalientImageNetError(_mismatch(example.get("image_id", ""), seen, original))
     scale_x, scale_y = original[0] / seen[0], original[1] / seen[1]
     left, top, right, bottom = window
     scaled = (left * scale_x, top * scale_y, right * scale_x, bottom * scale_y)

@@ -1,0 +1,308 @@
+"""Samples per second with masks, as ratios over images alone and over other layouts.
+
+    SALIENT_REAL_DATA=DIR python -m tests.benchmarks.loader_throughput [--rows 1000] [--repeats 3]
+
+Reads the original-size images of DIR/fullsize, repeated to the number of rows. Variants take turns,
+and each is judged by its best turn, since other work on the machine only ever slows one down.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import itertools
+import json
+import os
+import sys
+import tarfile
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torchvision import transforms
+
+import salient_imagenet_1m as si
+
+SHARDS = 8
+EVALUATION = transforms.Compose(
+    [transforms.Resize(256), transforms.CenterCrop(224), transforms.ToTensor()]
+)
+
+
+def synthetic_rows(images: Path, count: int) -> list[dict[str, Any]]:
+    """Rows of smooth random grids for the images; an eighth of the features is spurious."""
+    rng = np.random.default_rng(0)
+    paths = sorted(images.glob("*/*.JPEG"))
+    sizes = [PIL.Image.open(path).size for path in paths]
+    classes = sorted({path.parent.name for path in paths})
+    spurious = rng.random((len(classes), 5)) < 0.126
+    rows = []
+    for path, (width, height) in itertools.islice(
+        itertools.cycle(zip(paths, sizes, strict=True)), count
+    ):
+        label = classes.index(path.parent.name)
+        grids = np.clip(rng.normal(90, 80, (5, 7, 7)), 0, 255).astype(np.uint8)
+        row = dict.fromkeys(si.mask_features(classes, 5))
+        row |= {
+            "image_id": path.stem,
+            "label": label,
+            "width": width,
+            "height": height,
+            "features": list(range(5)),
+            "kinds": np.where(spurious[label], "spurious", "core").tolist(),
+            "activations": [0.5] * 5,
+            "peaks": [1.0] * 5,
+            "activation_ranks": [0] * 5,
+            "grids": grids.tobytes(),
+            "grid_height": 7,
+            "grid_width": 7,
+            "predicted": label,
+        }
+        rows.append(row)
+    return rows
+
+
+def write_build(target: Path, rows: list[dict[str, Any]], classes: list[str]) -> None:
+    schema = si.parquet_schema(si.mask_features(classes, 5))
+    (target / "masks").mkdir(parents=True)
+    (target / "features").mkdir()
+    for shard in range(SHARDS):
+        table = pa.Table.from_pylist(rows[shard::SHARDS], schema)
+        pq.write_table(table, target / "masks" / f"train-{shard:05d}-of-{SHARDS:05d}.parquet")
+    pairs = [{"label": label, "wnid": wnid} for label, wnid in enumerate(classes)]
+    table = pa.Table.from_pylist(pairs, si.parquet_schema(si.pair_features(classes)))
+    pq.write_table(table, target / "features" / "train-00000-of-00001.parquet")
+    files = {path.relative_to(target).as_posix(): 0 for path in target.rglob("*.parquet")}
+    manifest = {"format_version": 1, "origin": {}, "splits": {"train": {}}, "files": files}
+    (target / "manifest.json").write_text(json.dumps(manifest))
+
+
+def jpeg(mask: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:
+    file = io.BytesIO()
+    PIL.Image.fromarray(mask).save(file, "JPEG")
+    return file.getvalue()
+
+
+def feature_masks(row: dict[str, Any]) -> list[bytes]:
+    window = si.crop_box(row["width"], row["height"])
+    return [jpeg(si.render(row, position, window=window, size=224)) for position in range(5)]
+
+
+class FirstRelease(Dataset[Any]):
+    """The first release's layout: a 224-pixel JPEG per image and feature, transformed alike."""
+
+    def __init__(self, images: Path, masks: Path, rows: list[dict[str, Any]], any_: bool) -> None:
+        self.samples = [
+            (
+                str(images / masks_of(row)[0] / f"{row['image_id']}.JPEG"),
+                [str(masks / f"{index}_{position}.jpg") for position in range(5)] if any_ else [],
+                row["kinds"],
+                row["label"],
+            )
+            for index, row in enumerate(rows)
+        ]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Any:
+        image, masks, kinds, label = self.samples[index]
+        pixels = EVALUATION(PIL.Image.open(image).convert("RGB"))
+        if not masks:
+            return pixels, label
+        rendered = [EVALUATION(PIL.Image.open(mask)) for mask in masks]
+        unions = []
+        for kind in si.KINDS:
+            chosen = [m for m, k in zip(rendered, kinds, strict=True) if k == kind]
+            unions.append(torch.stack(chosen).amax(0) if chosen else torch.zeros(1, 224, 224))
+        return pixels, *unions, label
+
+
+def masks_of(row: dict[str, Any]) -> tuple[str, str]:
+    wnid, _, word = row["image_id"].partition("_")
+    return wnid, word
+
+
+class WebDataset(IterableDataset[Any]):
+    """Tar shards of an image with its masks as JPEGs, read in order, transformed alike."""
+
+    def __init__(self, shards: list[Path]) -> None:
+        self.shards = shards
+
+    def __iter__(self) -> Iterator[Any]:
+        worker = torch.utils.data.get_worker_info()
+        first, step = (worker.id, worker.num_workers) if worker else (0, 1)
+        for shard in self.shards[first::step]:
+            with tarfile.open(shard) as tar:
+                for _, members in itertools.groupby(tar, lambda info: info.name.split(".")[0]):
+                    files = {}
+                    for info in members:
+                        file = tar.extractfile(info)
+                        assert file is not None
+                        files[info.name.partition(".")[2]] = file.read()
+                    yield self.decoded(files)
+
+    @staticmethod
+    def decoded(files: dict[str, bytes]) -> Any:
+        kinds = json.loads(files["json"])
+        pixels = EVALUATION(PIL.Image.open(io.BytesIO(files["jpg"])).convert("RGB"))
+        rendered = [
+            EVALUATION(PIL.Image.open(io.BytesIO(files[f"{position}.jpg"])))
+            for position in range(len(kinds))
+        ]
+        unions = []
+        for kind in si.KINDS:
+            chosen = [m for m, k in zip(rendered, kinds, strict=True) if k == kind]
+            unions.append(torch.stack(chosen).amax(0) if chosen else torch.zeros(1, 224, 224))
+        return pixels, *unions
+
+
+def write_others(root: Path, images: Path, rows: list[dict[str, Any]]) -> list[Path]:
+    """Write the masks of the first release's layout, and WebDataset shards of 5 and 2 masks."""
+    (root / "masks").mkdir()
+    shards = []
+    for name, unions in (("five", False), ("unions", True)):
+        for shard in range(SHARDS):
+            path = root / f"{name}-{shard}.tar"
+            shards.append(path)
+            with tarfile.open(path, "w") as tar:
+                for index in range(shard, len(rows), SHARDS):
+                    row = rows[index]
+                    masks = feature_masks(row)
+                    kinds = row["kinds"]
+                    if unions:
+                        window = si.crop_box(row["width"], row["height"])
+                        kinds = [kind for kind in si.KINDS if kind in row["kinds"]]
+                        masks = [jpeg(si.render(row, k, window=window, size=224)) for k in kinds]
+                    else:
+                        for position, mask in enumerate(masks):
+                            (root / "masks" / f"{index}_{position}.jpg").write_bytes(mask)
+                    image = images / masks_of(row)[0] / f"{row['image_id']}.JPEG"
+                    add(tar, f"{index}.jpg", image.read_bytes())
+                    add(tar, f"{index}.json", json.dumps(kinds).encode())
+                    for position, mask in enumerate(masks):
+                        add(tar, f"{index}.{position}.jpg", mask)
+    return shards
+
+
+def add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    tar.addfile(info, io.BytesIO(content))
+
+
+def variants(root: Path, images: Path, rows: list[dict[str, Any]]) -> dict[str, Callable[[], Any]]:
+    """Return, by name, what gives a dataset and the batch size to read it with."""
+    build = root / "build"
+
+    def ours(
+        transform: Any, *columns: str, render: bool = True, threads: int = 0
+    ) -> Callable[[], Any]:
+        def opened() -> Any:
+            stream = si.load(
+                build,
+                images=images.parent,
+                split="train",
+                streaming=True,
+                columns=columns or None,
+                transform=transform,
+                format="torch",
+                render=render,
+                threads=threads,
+            )
+            return stream, 32 if transform else None
+
+        return opened
+
+    shards = write_others(root, images, rows)
+    crop, center = si.RandomResizedCrop(224), si.CenterCrop()
+    pictures = ("image", "core_mask", "spurious_mask", "label", "width", "height")
+    return {
+        "training crops, images alone": ours(crop, "image", "label"),
+        "training crops, with masks": ours(crop, *pictures),
+        "training crops, all columns": ours(crop),
+        "training crops, grids for the device": ours(crop, render=False),
+        "full size, images alone": ours(None, "image", "label"),
+        "full size, with masks": ours(None, *pictures),
+        "full size, images alone, two threads": ours(None, "image", "label", threads=2),
+        "full size, with masks, two threads": ours(None, *pictures, threads=2),
+        "evaluation crops, with masks": ours(center, *pictures),
+        "first release": lambda: (FirstRelease(images, root / "masks", rows, True), 32),
+        "first release, images alone": lambda: (FirstRelease(images, root, rows, False), 32),
+        "WebDataset, five masks": lambda: (WebDataset(shards[:SHARDS]), 32),
+        "WebDataset, two unions": lambda: (WebDataset(shards[SHARDS:]), 32),
+    }
+
+
+RATIOS = [
+    ("training crops, with masks", "training crops, images alone", 0.95),
+    ("training crops, all columns", "training crops, images alone", None),
+    ("training crops, grids for the device", "training crops, images alone", None),
+    ("full size, with masks", "full size, images alone", 0.90),
+    ("full size, with masks, two threads", "full size, images alone", 0.90),
+    ("full size, with masks, two threads", "full size, images alone, two threads", None),
+    ("evaluation crops, with masks", "first release", 1.7),
+    ("first release, images alone", "first release", None),
+    ("evaluation crops, with masks", "WebDataset, five masks", 1.5),
+    ("evaluation crops, with masks", "WebDataset, two unions", None),
+]
+
+
+def samples_per_second(opened: tuple[Any, int | None], workers: int, rows: int) -> float:
+    dataset, batch_size = opened
+    torch.set_num_threads(1)
+    loader = DataLoader(dataset, batch_size=batch_size, num_workers=workers)
+    iterator = iter(loader)
+    first = next(iterator)  # starting workers is not what is measured
+    count = (
+        1 if batch_size is None else len(first[0] if isinstance(first, list) else first["label"])
+    )
+    started = time.perf_counter()
+    for _ in iterator:
+        pass
+    return (rows - count) / (time.perf_counter() - started)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=1000)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", default="", help="variants whose names hold this word")
+    options = parser.parse_args()
+    real = os.environ.get("SALIENT_REAL_DATA")
+    if not real:
+        sys.exit("Set SALIENT_REAL_DATA to the directory of real data.")
+    images = Path(real, "fullsize", "train")
+    with tempfile.TemporaryDirectory() as temporary:
+        root = Path(temporary)
+        rows = synthetic_rows(images, options.rows)
+        classes = sorted(path.name for path in images.iterdir())
+        write_build(root / "build", rows, classes)
+        chosen = {n: v for n, v in variants(root, images, rows).items() if options.only in n}
+        speeds: dict[tuple[str, int], list[float]] = defaultdict(list)
+        for _ in range(options.repeats):
+            for workers in (0, 2):
+                for name, variant in chosen.items():
+                    speed = samples_per_second(variant(), workers, len(rows))
+                    speeds[name, workers].append(speed)
+        for workers in (0, 2):
+            print(f"\n{workers} workers, samples/s (best of {options.repeats})")
+            for name in chosen:
+                print(f"  {name:40} {max(speeds[name, workers]):7.1f}")
+            for name, base, goal in RATIOS:
+                if {name, base} <= chosen.keys():
+                    ratio = max(speeds[name, workers]) / max(speeds[base, workers])
+                    print(f"  {name} / {base}: {ratio:.2f}" + (f" (goal {goal})" if goal else ""))
+
+
+if __name__ == "__main__":
+    main()
