@@ -227,7 +227,7 @@ def _name_labels(images: Images, given: list[int]) -> dict[str, int]:
 
 
 def _imagenet_wnids() -> list[str]:
-    names: list[str] = ImageNetInfo().label_names()  # type: ignore[no-untyped-call]
+    names: list[str] = ImageNetInfo().label_names()
     return names
 
 

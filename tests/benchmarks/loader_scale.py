@@ -98,7 +98,9 @@ import torch  # a second of its own, and datasets would import it
 import salient_imagenet_1m as si
 build, images, cache = sys.argv[1:]
 start = time.perf_counter()
-stream = si.load(build, images=images, split="train", streaming=True, on_missing="skip", cache_dir=cache)
+stream = si.load(
+    build, images=images, split="train", streaming=True, on_missing="skip", cache_dir=cache
+)
 example = next(iter(stream))
 example["core_mask"].load()
 print(time.perf_counter() - start)

@@ -50,7 +50,7 @@ def test_cues_come_with_their_classes_as_often_as_the_world_says() -> None:
 
 
 def test_what_is_written_is_what_was_drawn(tmp_path: Path) -> None:
-    drawn = []
+    drawn: list[int] = []
     write_world(tmp_path, TINY, drawn.append)
     assert sum(drawn) == 3 * (6 + 4)
     truth = read_truth(tmp_path)
