@@ -1,0 +1,68 @@
+"""The README's blocks run, one after the other."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import salient_imagenet_1m as si
+from tests.loader.conftest import WNIDS, World
+
+ROOT = Path(si.__file__).parent
+SECTIONS = ("Load it with your images", "Train with masks", "Evaluate")
+
+
+def blocks() -> list[str]:
+    """Return the Python blocks of the loader's sections, from whichever README has them."""
+    for name in ("README_LOADER.md", "README.md"):
+        path = ROOT / name
+        if path.exists() and f"## {SECTIONS[0]}" in (text := path.read_text()):
+            parts = re.split(r"^## ", text, flags=re.MULTILINE)
+            chosen = [part for part in parts if part.startswith(SECTIONS)]
+            assert len(chosen) == len(SECTIONS)
+            found = [re.findall(r"```python\n(.*?)```", part, re.DOTALL) for part in chosen]
+            assert all(found)
+            return [block for part in found for block in part]
+    raise AssertionError("no README has the loader's sections")
+
+
+def run(build: Path, images: Path) -> dict[str, Any]:
+    names: dict[str, Any] = {"BUILD": str(build), "IMAGES": str(images)}
+    for block in blocks():
+        exec(compile(block, "README", "exec"), names)
+    return names
+
+
+def test_readme(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torchvision")
+    names = run(world.build, world.images)
+    assert names["core"].shape == (32, 224, 224)
+    assert -1 <= names["gap"] <= 1
+    assert "epoch 1: loss" in capsys.readouterr().out
+    assert WNIDS[0] == "n01440764"  # the README names it
+
+
+def test_real_build(capsys: pytest.CaptureFixture[str]) -> None:
+    """A build that the builder made of real images, and those images."""
+    build = os.environ.get("SALIENT_REAL_BUILD")
+    real = os.environ.get("SALIENT_REAL_DATA")
+    if not build or not real:
+        pytest.skip("set SALIENT_REAL_DATA, and SALIENT_REAL_BUILD to a build of its imagenette")
+    images = Path(real, "imagenette")
+    for split in ("train", "val"):
+        dataset = si.load(build, images=images, split=split, streaming=True)
+        count = 0
+        for example in dataset:
+            if count % 50 == 0:
+                for kind in si.KINDS:
+                    mask = example[f"{kind}_mask"]
+                    assert (mask is None) == (kind not in example["kinds"])
+                    assert mask is None or mask.size == example["image"].size
+            count += 1
+        expected = sum(1 for _ in (images / split).glob("*/*.JPEG"))
+        assert count == expected
+    assert run(Path(build), images)["core"].shape == (32, 224, 224)
