@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -35,6 +36,35 @@ def seen(dataset: Any, workers: int) -> list[str]:
 @pytest.mark.parametrize("workers", [0, 1, 2, 5])
 def test_workers(world: World, workers: int) -> None:
     assert Counter(seen(stream(world), workers)) == Counter(world.ids())
+
+
+def test_spawned_workers(world: World, official_tar: Path) -> None:
+    """What workers are sent when they are not forked is small and whole."""
+    for images in (world.images, official_tar):
+        dataset = si.load(
+            world.build,
+            images=images,
+            split="train",
+            streaming=True,
+            transform=si.RandomResizedCrop(16),
+            format="torch",
+        )
+        loader = torch_data.DataLoader(
+            dataset, batch_size=None, num_workers=1, multiprocessing_context="spawn"
+        )
+        assert [example["image_id"] for example in loader] == world.ids()
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_threads(world: World, threads: int) -> None:
+    dataset = stream(world, threads=threads)
+    assert seen(dataset, 0) == world.ids()
+    plain = si.load(
+        world.build, images=world.images, split="train", streaming=True, threads=threads
+    )
+    examples = list(plain)
+    assert [example["image_id"] for example in examples] == world.ids()
+    assert examples[0]["image"].size == (examples[0]["width"], examples[0]["height"])
 
 
 @pytest.mark.parametrize("workers", [0, 2])
