@@ -1,13 +1,23 @@
 """Salient ImageNet-1M: soft masks of core and spurious features, joined with your own ImageNet.
 
-This file is the single home of the byte format and of its geometry:
+    import salient_imagenet_1m as si
 
-* an **image id** is the canonical stem of an ImageNet file name (`image_id`);
-* a **grid** is the uint8 form of a neural activation map (NAM) of an image,
-  ``grid = round(255 * NAM / peak)``, so that ``NAM ~ grid * peak / 255`` (`encode_grids`);
-* a row stores the grids of its class's features back to back (`pack_grids`, `unpack_grids`);
-* a grid covers the **box** of the original image that the network saw (`crop_box`);
-* a **soft mask** is a grid upsampled bilinearly to pixels (`upsample`).
+    dataset = si.load(BUILD, images=IMAGES, split="train", streaming=True)
+
+Import this file: `datasets` runs no loading scripts since release 4 (under release 3 it is one). It
+needs datasets, numpy, pillow and pyarrow; torch and torchvision where you ask for tensors.
+
+From top to bottom: the byte format and its geometry, of which this file is the single home;
+rendering (`render`, `SoftMask`); columns that decode themselves; builds and selections of their
+rows; images in folders and tars; look-up by image id; the dataset (`SalientImageNet1M`, `load`);
+joins with any other dataset (`join`); transforms of image and masks together.
+
+* An **image id** is the canonical stem of an ImageNet file name (`image_id`).
+* A **grid** is the uint8 form of a neural activation map (NAM) of an image,
+  ``grid = round(255 * NAM / peak)``, so that ``NAM ~ grid * peak / 255`` (`encode_grids`).
+* A row stores the grids of its class's features back to back (`pack_grids`, `unpack_grids`).
+* A grid covers the **box** of the original image that the network saw (`crop_box`).
+* A **soft mask** is a grid upsampled bilinearly to pixels (`render`, `upsample`).
 """
 
 from __future__ import annotations
@@ -46,20 +56,40 @@ from datasets import ClassLabel, Features, Image, Sequence, Value
 from datasets.features.features import register_feature
 
 __all__ = [
+    "CONFIGS",
     "CROP_SIZE",
     "FORMAT_VERSION",
+    "KINDS",
     "RESIZE_SIZE",
+    "V2",
     "Box",
+    "Build",
+    "CenterCrop",
+    "RandomResizedCrop",
+    "SalientImageNet1M",
+    "SalientImageNet1MConfig",
+    "SalientImageNetError",
+    "Selection",
+    "SoftMask",
+    "SoftMaskFeature",
+    "StoredImage",
+    "ToTensors",
     "crop_box",
     "embedding_features",
     "encode_grids",
+    "grid_box",
+    "image_features",
     "image_id",
+    "join",
+    "load",
     "mask_features",
     "pack_grids",
     "pair_features",
     "parquet_schema",
     "ranking_features",
+    "render",
     "resized_size",
+    "skipped",
     "union",
     "unpack_grids",
     "upsample",
@@ -1948,7 +1978,8 @@ def load(
     render : bool
         With ``format="torch"``: whether to hand out masks, or grids for `render` on the device.
     threads : int
-        With ``streaming``: decode, transform and render this many images at a time, in threads.
+        With ``streaming``: decode, transform and render this many images at a time, in threads of
+        each worker. Four hide the rendering where there are cores to spare.
     on_missing : {"error", "skip"}
         What to do where masks or images have no counterpart; `skipped` counts them.
     on_mismatch : {"error", "warn", "skip"}

@@ -62,6 +62,13 @@ def test_threads(world: World, threads: int) -> None:
     plain = si.load(
         world.build, images=world.images, split="train", streaming=True, threads=threads
     )
+    folder = datasets.load_dataset(
+        "imagefolder", data_dir=str(world.images / "train"), split="train", streaming=True
+    )
+    joined = si.load(
+        world.build, images=folder, split="train", transform=si.CenterCrop(), threads=threads
+    )
+    assert Counter(example["image_id"] for example in joined) == Counter(world.ids())
     examples = list(plain)
     assert [example["image_id"] for example in examples] == world.ids()
     assert examples[0]["image"].size == (examples[0]["width"], examples[0]["height"])
