@@ -980,7 +980,7 @@ def _mismatch(name: str, seen: tuple[int, int], expected: tuple[int, int]) -> st
 def _masks_to_images(table: pa.Table, images: pa.StructArray) -> pa.Table:
     """Return rows of the config ``images`` from rows of ``masks`` (without their pictures)."""
     grids, grid_height, grid_width = _grid_matrix(table)
-    kinds = _lists(table["kinds"]).to_numpy(zero_copy_only=False).reshape(len(table), -1)
+    kinds = _matrix(table["kinds"])
     sizes = {name: table[name].combine_chunks() for name in ("width", "height")}
     columns: dict[str, Any] = {
         "image": _struct(
@@ -1006,7 +1006,7 @@ def _masks_to_images(table: pa.Table, images: pa.StructArray) -> pa.Table:
 
 def _grid_matrix(table: pa.Table) -> tuple[npt.NDArray[np.uint8], int, int]:
     """Return the grids of rows as (rows, features, cells), and height and width of a grid."""
-    features = len(_lists(table["kinds"])) // max(1, len(table))
+    features = table["kinds"].type.list_size
     heights = table["grid_height"].unique().to_pylist() or [1]
     widths = table["grid_width"].unique().to_pylist() or [1]
     height, width = heights[0], widths[0]
@@ -1018,9 +1018,10 @@ def _grid_matrix(table: pa.Table) -> tuple[npt.NDArray[np.uint8], int, int]:
     return packed.reshape(len(table), features, height * width), height, width
 
 
-def _lists(column: pa.ChunkedArray) -> pa.Array:
-    """Return the elements of a column of lists, one after the other."""
-    return column.combine_chunks().flatten()
+def _matrix(column: pa.ChunkedArray) -> npt.NDArray[Any]:
+    """Return a column of lists of fixed size as an array with a row for each."""
+    values: npt.NDArray[Any] = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return values.reshape(len(column), column.type.list_size)
 
 
 # A build ------------------------------------------------------------------------------------------
@@ -1294,13 +1295,13 @@ class _Filter:
         """Leave out masks outside the zone, and images of which no mask is left."""
         if self.selection.zone is None:
             return table
-        ranks = _lists(table["activation_ranks"]).to_numpy().reshape(len(table), -1)
+        ranks = _matrix(table["activation_ranks"])
         if self.selection.zone == "first_release":
             inside = ranks < FIRST_RELEASE_RANKS
         else:
-            sizes = np.array([self.sizes[label] for label in table["label"].to_pylist()])
+            sizes = np.array([self.sizes[n] for n in table["label"].to_pylist()], np.int64)
             inside = ranks < VALIDATED_FRACTION * sizes[:, None]
-        kinds = _lists(table["kinds"])
+        kinds = table["kinds"].combine_chunks().flatten()
         kept = pc.if_else(pa.array(inside.ravel()), kinds, pa.scalar(None, kinds.type))
         column = table.schema.get_field_index("kinds")
         lists = pa.FixedSizeListArray.from_arrays(kept, ranks.shape[1])
@@ -1650,10 +1651,9 @@ def _fill(rows: Any, table: pa.Table) -> None:
         elif name == "grids":
             rows[name] = _grid_matrix(table)[0].reshape(len(table), -1)
         elif name == "kinds":
-            spurious = pc.equal(column.flatten(), "spurious").to_numpy(zero_copy_only=False)
-            rows[name] = spurious.reshape(len(table), -1)
+            rows[name] = _matrix(table[name]) == "spurious"
         elif pa.types.is_fixed_size_list(column.type):
-            rows[name] = column.flatten().to_numpy().reshape(len(table), -1)
+            rows[name] = _matrix(table[name])
         elif pa.types.is_integer(column.type):
             rows[name] = column.fill_null(_NONE).to_numpy()
         else:
@@ -2164,7 +2164,17 @@ def _raw_streams(builder: SalientImageNet1M, split: str | None) -> Any:
         )
         for generator in builder._split_generators(None)
     }
-    return datasets.IterableDatasetDict(streams) if split is None else streams[split]
+    if split is None:
+        return datasets.IterableDatasetDict(streams)
+    parts = [_ALIASES.get(name, name) for name in split.split("+")]
+    if unknown := [name for name in parts if name not in streams]:
+        raise SalientImageNetError(
+            f"A stream has no split {unknown[0]}: use {' or '.join(streams)}, and take() or skip() "
+            "for a part of it."
+        )
+    if len(parts) == 1:
+        return streams[parts[0]]
+    return datasets.concatenate_datasets([streams[name] for name in parts])
 
 
 def _raw_rows(

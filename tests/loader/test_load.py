@@ -85,8 +85,13 @@ def test_columns(world: World) -> None:
 
 
 def test_slices(world: World) -> None:
-    dataset = si.load(world.build, images=world.images, split="train[:7]")
-    assert ids(dataset) == world.ids()[:7]
+    arguments: dict[str, Any] = {"images": world.images}
+    assert ids(si.load(world.build, split="train[:7]", **arguments)) == world.ids()[:7]
+    arguments |= {"streaming": True, "transform": si.CenterCrop()}
+    both = si.load(world.build, split="train+validation", **arguments)
+    assert ids(both) == world.ids() + world.ids("validation")
+    with pytest.raises(si.SalientImageNetError, match=r"no split train\[:7\]: use train, and take"):
+        si.load(world.build, split="train[:7]", **arguments)
 
 
 def test_undecoded_images_are_bytes_or_paths(world: World, official_tar: Path) -> None:
