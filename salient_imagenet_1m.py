@@ -2152,9 +2152,9 @@ def _finish(
 
 
 def _raw_streams(builder: SalientImageNet1M, split: str | None) -> Any:
-    """Return streams of undecoded examples, at a fifth of the cost of a builder's own.
+    """Return streams of undecoded examples, for steps that decode by themselves.
 
-    `datasets` would take each row out of Arrow, and check its types, by itself.
+    A builder's own stream takes each row out of Arrow, and checks its types, one at a time.
     """
     streams = {
         generator.name: datasets.IterableDataset.from_generator(
