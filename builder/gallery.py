@@ -269,10 +269,14 @@ class Curator:
         """Take one image apart: its core mask and its spurious mask."""
         rows = selection.most or next(iter(selection.top.values()))
         row = rows[0]
-        return [
-            self._picture(row, thumbnails, spotlight(_grids(row)[chosen], kind), f"{kind} mask")
+        layers = {
+            kind: spotlight(_grids(row)[chosen], kind)
             for kind in ("core", "spurious")
             if any(chosen := [own == kind for own in row["kinds"]])
+        }
+        name = row["image_id"]
+        return [
+            Picture(name, thumbnails[name], layer, f"{kind} mask") for kind, layer in layers.items()
         ]
 
     def _picture(self, row: Row, thumbnails: dict[str, str], layer: str, caption: str) -> Picture:
@@ -288,7 +292,7 @@ def _pair_layer(row: Row, feature: int) -> str:
 
 
 def _score(row: Row) -> str:
-    return f"{row['spuriosity']:+.1f}"
+    return f"{row['spuriosity']:+.1f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _grids(row: Row) -> Any:

@@ -40,7 +40,7 @@ def listed(wnids: list[str | None], labels: list[int] | None = None) -> Any:
 
 def slow_features(world: World) -> dict[int, list[tuple[int, float, list[str]]]]:
     """Return each predicted class's top five features as the formula says, image by image."""
-    model = timm.create_model(NETWORK.partition(":")[2], num_classes=len(CLASSES)).eval()
+    model: Any = timm.create_model(NETWORK.partition(":")[2], num_classes=len(CLASSES)).eval()
     model.load_state_dict(torch.load(world.checkpoint, weights_only=True))
     config = model.pretrained_cfg
     prepare = transforms.Compose(

@@ -211,10 +211,16 @@ def test_images_of_another_set_are_refused(world: World, data: Path, tmp_path: P
         make_gallery(Exhibition(data, str(other.parent), tmp_path / "out"), QUIET)
 
 
+def log(browser: webdriver.Chrome, name: str) -> list[dict[str, Any]]:
+    """Return what came into a log since it was last read."""
+    entries: list[dict[str, Any]] = browser.get_log(name)  # type: ignore[no-untyped-call]
+    return entries
+
+
 def open_page(browser: webdriver.Chrome, path: Path) -> None:
     """Open a page, and see that all its images decode and that nothing else was loaded."""
-    browser.get_log("browser")
-    browser.get_log("performance")
+    log(browser, "browser")
+    log(browser, "performance")
     browser.get(path.as_uri())
     sizes = browser.execute_async_script(
         "const done = arguments[0], images = [...document.images];"
@@ -225,11 +231,11 @@ def open_page(browser: webdriver.Chrome, path: Path) -> None:
     assert set(sizes) == {SIDE}
     requested = [
         entry["message"].partition('"request":{')[2].partition('"url":"')[2].partition('"')[0]
-        for entry in browser.get_log("performance")
+        for entry in log(browser, "performance")
         if '"Network.requestWillBeSent"' in entry["message"]
     ]
     assert {url for url in requested if not url.startswith("data:")} == {path.as_uri()}
-    assert browser.get_log("browser") == []
+    assert log(browser, "browser") == []
 
 
 def shown(browser: webdriver.Chrome, selector: str) -> list[WebElement]:
