@@ -86,6 +86,19 @@ def exclusive(directory: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def require_directory(path: Path) -> None:
+    """See that `path` is a directory, or can become one.
+
+    Raises
+    ------
+    BuildError
+        If it, or what it would lie in, is a file.
+    """
+    nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if not nearest.is_dir():
+        raise BuildError(f"{nearest} is a file: give --out a directory.")
+
+
 @contextmanager
 def disk_errors_as_sentences(directory: Path) -> Iterator[None]:
     """Turn a full or read-only disk under `directory` into a `BuildError`."""

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from builder.decode import UnusableImageError, decode
 from builder.errors import BuildError
-from builder.files import atomic_write, disk_errors_as_sentences
+from builder.files import atomic_write, disk_errors_as_sentences, require_directory
 from builder.images import Images, open_images
 from builder.job import Reporter
 from builder.manifest import Manifest
@@ -125,7 +125,7 @@ def make_gallery(
     Parameters
     ----------
     exhibition : Exhibition
-        Where `out` ends in .html it is the one page, otherwise a new directory.
+        Where `out` ends in .html it is the one page, otherwise a directory; both are new.
     reporter : Reporter
     knowledge : Knowledge, optional
 
@@ -176,7 +176,11 @@ def _check(exhibition: Exhibition) -> Manifest:
         raise BuildError(f"{data} has no split {split}, only {there}: check --split.")
     if exhibition.votes and read_votes(exhibition.votes).sha256 != manifest.origin["votes_sha256"]:
         raise BuildError(f"{exhibition.votes} are not the votes of {data}: check --votes.")
-    if out.suffix != ".html" and out.exists():
+    if out.suffix == ".html" and not out.parent.is_dir():
+        raise BuildError(f"There is no directory {out.parent}: check --out.")
+    if out.suffix != ".html":
+        require_directory(out)
+    if out.exists():
         raise BuildError(f"{out} exists already: remove it, or use another --out.")
     classes = manifest.splits[split]["counts"]["classes"]
     if out.suffix == ".html" and classes > LARGEST_PAGE:

@@ -45,7 +45,7 @@ from builder.demo.world import (
 from builder.discover import Candidate, Eye, Search, discover, label_classes, read_candidates
 from builder.engine import process
 from builder.errors import BuildError
-from builder.files import atomic_write, disk_errors_as_sentences, exclusive
+from builder.files import atomic_write, disk_errors_as_sentences, exclusive, require_directory
 from builder.gallery import Exhibition, Knowledge, make_gallery
 from builder.images import open_images
 from builder.job import BATCH_SIZES, Reporter
@@ -171,8 +171,7 @@ def run_demo(
 
 def _check(folder: Folder) -> None:
     root = folder.root
-    if root.exists() and not root.is_dir():
-        raise BuildError(f"{root} is a file: give --out a directory.")
+    require_directory(root)
     if root.is_dir() and any(root.iterdir()) and not folder.settings.exists():
         raise BuildError(f"{root} is not empty and holds no demo: use an empty or new --out.")
 
@@ -225,6 +224,7 @@ def _make(folder: Folder, world: World, recipe: Recipe, reporter: Reporter) -> N
     with clock.time("recovery"), reporter.track("comparing with the truth"):
         recovery, evidence = _recover(folder, world, truth, robust)
     with clock.time("gallery"):
+        folder.gallery.unlink(missing_ok=True)
         exhibition = Exhibition(
             folder.dataset, str(folder.images), folder.gallery, votes=folder.votes
         )

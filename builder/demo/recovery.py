@@ -171,10 +171,12 @@ class Recovery:
         }
 
     def verdict(self, control: str, key: str) -> str:
-        """Say in two words what a control does to a score."""
+        """Say in a word or two what a control does to a score."""
         value, found, chance = self.controls[control][key], self.found[key], self.chance[key]
         if abs(value - chance) <= AT_CHANCE:
             return "at chance"
+        if value < chance:
+            return "below chance"
         return "falls" if value < found - AT_CHANCE else "stays"
 
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from builder.demo.demo import Folder
 from builder.demo.recovery import KEYS, MEANINGS
 
-_STYLES = {"at chance": "dim", "falls": "yellow", "stays": "red"}
+_STYLES = {"at chance": "dim", "below chance": "dim", "falls": "yellow", "stays": "red"}
 
 
 def recovery_table(report: dict[str, Any]) -> Table:
@@ -22,9 +22,10 @@ def recovery_table(report: dict[str, Any]) -> Table:
         show_edge=False,
         padding=0,
         title="What was planted, and what the data set gives back",
-        caption="Each control breaks one link. Dim: at chance, within 0.05; yellow: falls, but not "
-        "to chance; red: stays. A class without a feature of the kind does not enter: 'covers' is "
-        "the share of classes that do, 'all classes' the score if the others count as chance.",
+        caption="Each control breaks one link. Dim: within 0.05 of chance, or below; yellow: "
+        "falls, but not to chance; red: stays. A class without a feature of the kind does not "
+        "enter: 'covers' is the share of classes that do, 'all classes' the score if the others "
+        "count as chance.",
         caption_justify="left",
     )
     table.add_column("on validation images", no_wrap=True)

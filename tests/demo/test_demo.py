@@ -132,10 +132,10 @@ def test_a_directory_of_something_else_is_refused(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_a_bad_out_is_one_sentence_and_exit_status_2(tmp_path: Path) -> None:
-    file = tmp_path / "file"
-    file.touch()
-    command = [sys.executable, "-m", "builder", "demo", "--out", str(file)]
+@pytest.mark.parametrize("name", ["file", "file/demo"])
+def test_a_bad_out_is_one_sentence_and_exit_status_2(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    command = [sys.executable, "-m", "builder", "demo", "--out", str(tmp_path / name)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert "is a file: give --out a directory." in " ".join(result.stderr.split())
