@@ -20,8 +20,8 @@ mask of that kind and does not enter there; coverage is the share of classes tha
 
 Each negative control breaks one link, and what hangs on that link falls to chance:
 
-- *votes shuffled* over the pairs: kinds agreement and separation. The masks still show features of
-  the class, and a pixelwise maximum over features of both kinds keeps much of either.
+- *votes shuffled* over the pairs: kinds agreement, and separation on average. The masks still show
+  features of the class, and a pixelwise maximum over features of both kinds keeps much of either.
 - *random features*, alive and with the kinds kept: everything falls far, but a feature of another
   class may share a colour or a cue with this one, so that some remains.
 - *another image*: each image has the row of another of its class, and all that is said of an
@@ -84,7 +84,7 @@ MEANINGS = {
 CONTROLS = ("votes shuffled", "random features", "another image")
 
 AT_CHANCE = 0.05
-"""A control within that distance of chance is at chance; its draws scatter by half of it."""
+"""A control within that distance of chance is at chance."""
 
 DRAWS = 5
 """How often each control is drawn; its scores are the means."""
