@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from PIL import Image
 
 from builder.settings import Settings
 from builder.votes import ANSWERS, COLUMNS
+from tests.quiet import Quiet
 
 # Tiny networks gain nothing from a second thread, and wait long for it on a busy machine.
 torch.set_num_threads(1)
@@ -48,29 +48,6 @@ class World:
             **changes,
         }
         return Settings(**options)  # type: ignore[arg-type]
-
-
-class Quiet:
-    """A reporter that remembers what was said."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def say(self, text: str) -> None:
-        self.lines.append(text)
-
-    def track(self, title: str, total: int | None = None, done: int = 0) -> Tracker:
-        return Tracker()
-
-
-class Tracker:
-    """Progress that nobody sees."""
-
-    def __enter__(self) -> Callable[[int], None]:
-        return lambda count: None
-
-    def __exit__(self, *exception: object) -> None:
-        return None
 
 
 def make_image(generator: np.random.Generator, width: int, height: int) -> Image.Image:

@@ -22,7 +22,8 @@ from builder.build import build
 from builder.errors import BuildError
 from builder.estimate import estimate
 from tests.checks import check_build
-from tests.conftest import CLASSES, FEATURES, NETWORK, Quiet, World, write_votes
+from tests.conftest import CLASSES, FEATURES, NETWORK, World, write_votes
+from tests.quiet import Quiet
 
 
 def hashes(directory: Path) -> dict[str, str]:

@@ -8,7 +8,8 @@ import yaml
 from huggingface_hub import DatasetCard
 
 from builder.build import build
-from tests.conftest import Quiet, World
+from tests.conftest import World
+from tests.quiet import Quiet
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,8 @@ from builder.build import build
 from builder.cli import app, main
 from builder.files import exclusive
 from builder.votes import COLUMNS
-from tests.conftest import NETWORK, Quiet, World
+from tests.conftest import NETWORK, World
+from tests.quiet import Quiet
 
 ROOT = Path(__file__).parents[1]
 

@@ -16,7 +16,8 @@ from torchvision import transforms
 from builder.discover import COLUMNS, Search, TopImages, discover, label_classes, read_candidates
 from builder.errors import BuildError
 from builder.images import NO_LABEL
-from tests.conftest import CLASSES, NETWORK, Quiet, World
+from tests.conftest import CLASSES, NETWORK, World
+from tests.quiet import Quiet
 
 
 def search(world: World, out: Path, **changes: Any) -> Search:

@@ -13,7 +13,8 @@ from builder.engine import analyse
 from builder.errors import BuildError
 from builder.job import Job, open_job
 from builder.loading import LoadedBatch
-from tests.conftest import Quiet, World
+from tests.conftest import World
+from tests.quiet import Quiet
 
 
 @pytest.fixture

@@ -22,7 +22,8 @@ from builder.errors import BuildError
 from builder.gallery import Exhibition, Knowledge, make_gallery
 from builder.pictures import COLOURS, SIDE, outlines, spotlight, thumbnail
 from builder.selection import select
-from tests.conftest import CLASSES, Quiet, World
+from tests.conftest import CLASSES, World
+from tests.quiet import Quiet
 
 MARKUP = "<script>document.title='planted'</script><img src=x onerror=alert(1)>\"'&"
 QUIET = Quiet()
@@ -213,7 +214,7 @@ def test_images_of_another_set_are_refused(world: World, data: Path, tmp_path: P
 
 def log(browser: webdriver.Chrome, name: str) -> list[dict[str, Any]]:
     """Return what came into a log since it was last read."""
-    entries: list[dict[str, Any]] = browser.get_log(name)  # type: ignore[no-untyped-call]
+    entries: list[dict[str, Any]] = browser.get_log(name)
     return entries
 
 

@@ -17,7 +17,7 @@ from builder.build import build
 from builder.errors import BuildError
 from builder.settings import Settings
 from tests.checks import check_build
-from tests.conftest import Quiet
+from tests.quiet import Quiet
 
 pytestmark = pytest.mark.skipif(
     "SALIENT_REAL_DATA" not in os.environ,

@@ -32,7 +32,7 @@ from builder.job import Job, open_job
 from builder.runner import ShardRunner
 from builder.settings import Settings
 from salient_imagenet_1m import unpack_grids, upsample
-from tests.conftest import Quiet
+from tests.quiet import Quiet
 
 REAL = Path(os.environ["SALIENT_REAL_DATA"])
 VOTES = REAL / "discover_spurious_features.csv"

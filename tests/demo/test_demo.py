@@ -19,7 +19,7 @@ from builder.demo.training import Recipe
 from builder.demo.world import World
 from builder.errors import BuildError
 from builder.votes import read_votes
-from tests.conftest import Quiet
+from tests.quiet import Quiet
 
 TINY = World(classes=3, train=24, val=6, size=64)
 QUICK = Recipe(epochs=6, batch=24, rate=1e-2)

@@ -17,17 +17,13 @@ SECTIONS = ("Load it with your images", "Train with masks", "Evaluate")
 
 
 def blocks() -> list[str]:
-    """Return the Python blocks of the loader's sections, from whichever README has them."""
-    for name in ("README_LOADER.md", "README.md"):
-        path = ROOT / name
-        if path.exists() and f"## {SECTIONS[0]}" in (text := path.read_text()):
-            parts = re.split(r"^## ", text, flags=re.MULTILINE)
-            chosen = [part for part in parts if part.startswith(SECTIONS)]
-            assert len(chosen) == len(SECTIONS)
-            found = [re.findall(r"```python\n(.*?)```", part, re.DOTALL) for part in chosen]
-            assert all(found)
-            return [block for part in found for block in part]
-    raise AssertionError("no README has the loader's sections")
+    """Return the Python blocks of the README's sections on the loader."""
+    parts = re.split(r"^## ", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
+    chosen = [part for part in parts if part.startswith(SECTIONS)]
+    assert len(chosen) == len(SECTIONS)
+    found = [re.findall(r"```python\n(.*?)```", part, re.DOTALL) for part in chosen]
+    assert all(found)
+    return [block for part in found for block in part]
 
 
 def run(build: Path, images: Path) -> dict[str, Any]:
