@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from builder.errors import BuildError
 from builder.loading import LoadedBatch
@@ -62,14 +63,20 @@ class Analyser:
         Raises
         ------
         BuildError
-            If the network gives numbers that are not finite.
+            If the network gives numbers that are not finite, or the device runs out of memory.
         """
         stages = batch.stages
         with stages.time("network"):
-            output = self.network(batch.pixels)
-            # Also waits for the device, so that the time is the network's.
-            activations = output.activations.cpu().numpy()
-            predicted = output.logits.argmax(dim=1).cpu().numpy()
+            try:
+                output = self.network(batch.pixels)
+                # Also waits for the device, so that the time is the network's.
+                activations = output.activations.cpu().numpy()
+                predicted = output.logits.argmax(dim=1).cpu().numpy()
+            except torch.OutOfMemoryError as error:
+                raise BuildError(
+                    f"{self.network.device} has too little memory for {len(batch.pixels)} images "
+                    "at a time: use a smaller --batch-size."
+                ) from error
         if not np.isfinite(activations).all():
             raise BuildError(
                 f"The network {self.network.name} gives activations that are not finite: check "

@@ -74,11 +74,16 @@ class Workspace:
                     f"{self.out} is not empty and holds no build: use an empty or new --out."
                 )
             manifest = Manifest(origin)
-        self._compare(manifest.origin, origin)
+        other = "use another --out, or the same inputs"
+        self._compare(manifest.origin, origin, other)
         if self.split in manifest.splits:
-            self._compare(manifest.splits[self.split]["inputs"], inputs)
-        elif self._inputs_path.exists():
-            self._compare(json.loads(self._inputs_path.read_bytes()), {**origin, **inputs})
+            self._compare(manifest.splits[self.split]["inputs"], inputs, other)
+        elif self._has_work:
+            self._compare(
+                json.loads(self._inputs_path.read_bytes()),
+                {**origin, **inputs},
+                f"{other}, or remove {self.directory} to begin anew",
+            )
         return manifest
 
     def claim(self, origin: dict[str, Any], inputs: dict[str, Any]) -> None:
@@ -121,10 +126,17 @@ class Workspace:
     def _inputs_path(self) -> Path:
         return self.directory / "inputs.json"
 
-    def _compare(self, found: dict[str, Any], expected: dict[str, Any]) -> None:
+    @property
+    def _has_work(self) -> bool:
+        """Whether there is more than a note of the inputs, which alone binds nobody."""
+        return self._inputs_path.exists() and any(
+            path != self._inputs_path for path in self.directory.iterdir()
+        )
+
+    def _compare(self, found: dict[str, Any], expected: dict[str, Any], remedy: str) -> None:
         for name in sorted(found.keys() | expected.keys()):
             if found.get(name) != expected.get(name):
                 raise BuildError(
                     f"{self.out} holds another build: its {name} is {found.get(name)}, this "
-                    f"command's is {expected.get(name)}; use another --out, or the same inputs."
+                    f"command's is {expected.get(name)}; {remedy}."
                 )

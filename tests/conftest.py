@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import timm
 import torch
 from PIL import Image
 
+from builder.build import build
 from builder.settings import Settings
 from builder.votes import ANSWERS, COLUMNS
 from tests.quiet import Quiet
@@ -122,3 +124,23 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 def reporter() -> Quiet:
     """Return a reporter that remembers what was said."""
     return Quiet()
+
+
+@pytest.fixture(scope="session")
+def imagenette(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a build of the real Imagenette images, both splits, with EfficientNet-Lite0."""
+    if "SALIENT_REAL_DATA" not in os.environ:
+        pytest.skip("SALIENT_REAL_DATA does not name a folder with real images and votes")
+    real = Path(os.environ["SALIENT_REAL_DATA"])
+    out = tmp_path_factory.mktemp("imagenette") / "out"
+    for split in ("train", "validation"):
+        settings = Settings(
+            images=str(real / "imagenette"),
+            votes=real / "efficientnet_lite0_votes.csv",
+            network="efficientnet-lite0",
+            split=split,
+            device="cpu",
+            out=out,
+        )
+        build(settings, Quiet())
+    return out

@@ -26,6 +26,10 @@ from tests.conftest import CLASSES, FEATURES, NETWORK, World, write_votes
 from tests.quiet import Quiet
 
 
+class KilledError(BaseException):
+    """A kill -9 that a test survives."""
+
+
 def hashes(directory: Path) -> dict[str, str]:
     return {
         path.relative_to(directory).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
@@ -149,6 +153,33 @@ def test_another_build_is_refused_with_the_name_of_what_changed(
     with pytest.raises(BuildError, match=f"holds another build: its {name}"):
         build(world.settings(built, **change), reporter)
     assert hashes(built) == before
+
+
+def test_a_build_that_finished_nothing_binds_nobody(
+    world: World, tmp_path: Path, reporter: Quiet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def out_of_memory(self: object, pixels: torch.Tensor) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("builder.network.Network.__call__", out_of_memory)
+        with pytest.raises(BuildError, match="use a smaller --batch-size"):
+            build(world.settings(tmp_path / "out", batch_size=36), reporter)
+    build(world.settings(tmp_path / "out", batch_size=4), reporter)
+
+
+def test_other_inputs_are_refused_while_unfinished_work_lies_there(
+    world: World, tmp_path: Path, reporter: Quiet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(*arguments: object, **options: object) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("builder.finalise.Finaliser.write", dies)
+        with pytest.raises(KilledError):
+            build(world.settings(tmp_path / "out"), reporter)
+    with pytest.raises(BuildError, match=r"its images_sha256 is .* to begin anew"):
+        build(world.settings(tmp_path / "out", seed=1), reporter)
 
 
 def test_other_votes_are_refused_for_another_split(
@@ -279,10 +310,6 @@ def test_killed_anywhere_it_resumes_to_the_same_bytes(
     assert train
     assert train.items() <= hashes(built).items()
     assert not (out / ".build").exists()
-
-
-class KilledError(BaseException):
-    pass
 
 
 def test_killed_at_any_file_it_shows_nothing_half_and_resumes_to_the_same_bytes(

@@ -39,24 +39,6 @@ LABELS = {
 }
 
 
-@pytest.fixture(scope="module")
-def imagenette(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("imagenette") / "out"
-    for split in ("train", "validation"):
-        build(
-            Settings(
-                images=str(REAL / "imagenette"),
-                votes=REAL / "efficientnet_lite0_votes.csv",
-                network="efficientnet-lite0",
-                split=split,
-                device="cpu",
-                out=out,
-            ),
-            Quiet(),
-        )
-    return out
-
-
 @pytest.mark.parametrize(("split", "folder"), [("train", "train"), ("validation", "val")])
 def test_imagenette_is_the_reference_s(imagenette: Path, split: str, folder: str) -> None:
     weights = load_architecture("efficientnet-lite0", None).model.state_dict()

@@ -42,15 +42,11 @@ def test_readme(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     assert WNIDS[0] == "n01440764"  # the README names it
 
 
-def test_real_build(capsys: pytest.CaptureFixture[str]) -> None:
+def test_real_build(imagenette: Path) -> None:
     """A build that the builder made of real images, and those images."""
-    build = os.environ.get("SALIENT_REAL_BUILD")
-    real = os.environ.get("SALIENT_REAL_DATA")
-    if not build or not real:
-        pytest.skip("set SALIENT_REAL_DATA, and SALIENT_REAL_BUILD to a build of its imagenette")
-    images = Path(real, "imagenette")
+    images = Path(os.environ["SALIENT_REAL_DATA"], "imagenette")
     for split in ("train", "val"):
-        dataset = si.load(build, images=images, split=split, streaming=True)
+        dataset = si.load(imagenette, images=images, split=split, streaming=True)
         count = 0
         for example in dataset:
             if count % 50 == 0:
@@ -61,4 +57,4 @@ def test_real_build(capsys: pytest.CaptureFixture[str]) -> None:
             count += 1
         expected = sum(1 for _ in (images / split).glob("*/*.JPEG"))
         assert count == expected
-    assert run(Path(build), images)["core"].shape == (32, 224, 224)
+    assert run(imagenette, images)["core"].shape == (32, 224, 224)

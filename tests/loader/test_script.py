@@ -118,3 +118,31 @@ def test_nothing_but_its_four_needs() -> None:
         env={**os.environ, "USE_TORCH": "0"},
     )
     assert result.stdout.strip() == "[]"
+
+
+PLAIN = """
+import sys
+import datasets
+
+for config in ("masks", "rankings", "features"):
+    for streaming in (True, False):
+        rows = datasets.load_dataset(sys.argv[1], config, split="train", streaming=streaming)
+        print(config, sum(1 for _ in rows))
+"""
+
+
+def test_published_files_load_with_datasets_3_alone(
+    imagenette: Path, tmp_path: Path, python: str
+) -> None:
+    environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    environment.pop("PYTHONPATH", None)
+    result = subprocess.run(
+        [python, "-c", PLAIN, str(imagenette)],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    counts = [("masks", 600)] * 2 + [("rankings", 240)] * 2 + [("features", 50)] * 2
+    assert result.stdout.splitlines() == [f"{config} {count}" for config, count in counts]
