@@ -7,13 +7,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
 import timm
 import torch
-from PIL import Image
 
 from builder.build import build
+from builder.demo.world import World as PlantedWorld
+from builder.demo.world import write_world
 from builder.settings import Settings
 from builder.votes import ANSWERS, COLUMNS
 from tests.quiet import Quiet
@@ -21,7 +21,8 @@ from tests.quiet import Quiet
 # Tiny networks gain nothing from a second thread, and wait long for it on a busy machine.
 torch.set_num_threads(1)
 
-CLASSES = ("n00000001", "n00000002", "n00000003")
+PLANTED = PlantedWorld(classes=3, train=12, val=5, size=64)
+CLASSES = tuple(PLANTED.wnids)
 NETWORK = "timm:test_resnet"
 CHANNELS = 96
 FEATURES = 5
@@ -50,12 +51,6 @@ class World:
             **changes,
         }
         return Settings(**options)  # type: ignore[arg-type]
-
-
-def make_image(generator: np.random.Generator, width: int, height: int) -> Image.Image:
-    """Return a picture of random blobs, smooth enough for JPEG."""
-    coarse = generator.integers(0, 256, (6, 6, 3), np.uint8)
-    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
 
 
 def write_votes(path: Path, spurious: dict[tuple[int, int], list[str]]) -> None:
@@ -89,23 +84,10 @@ def write_checkpoint(path: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    """Three classes of 12 training and 5 validation images of several sizes."""
+def planted_world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """The demo's planted world, tiny: three classes of 12 training and 5 validation images."""
     base = tmp_path_factory.mktemp("world")
-    generator = np.random.default_rng(0)
-    sizes = [(60, 40), (40, 60), (64, 64), (301, 200), (33, 90)]
-    for split, count in (("train", 12), ("val", 5)):
-        for label, wnid in enumerate(CLASSES):
-            folder = base / "images" / split / wnid
-            folder.mkdir(parents=True)
-            for number in range(count):
-                name = (
-                    f"{wnid}_{number}"
-                    if split == "train"
-                    else f"ILSVRC2012_val_{10 * label + number:08d}"
-                )
-                image = make_image(generator, *sizes[number % len(sizes)])
-                image.save(folder / f"{name}.JPEG", quality=90)
+    write_world(base, PLANTED, lambda count: None)
     write_votes(
         base / "votes.csv",
         {
@@ -143,4 +125,19 @@ def imagenette(tmp_path_factory: pytest.TempPathFactory) -> Path:
             out=out,
         )
         build(settings, Quiet())
+    return out
+
+
+@pytest.fixture(scope="session")
+def world(planted_world: World) -> World:
+    """Return the planted world; tests of the loader have another of this name."""
+    return planted_world
+
+
+@pytest.fixture(scope="session")
+def planted(planted_world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a build of the tiny world, both splits."""
+    out = tmp_path_factory.mktemp("planted") / "out"
+    build(planted_world.settings(out), Quiet())
+    build(planted_world.settings(out, split="validation"), Quiet())
     return out

@@ -38,17 +38,9 @@ def hashes(directory: Path) -> dict[str, str]:
     }
 
 
-@pytest.fixture(scope="module")
-def built(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("built") / "out"
-    build(world.settings(out), Quiet())
-    build(world.settings(out, split="validation"), Quiet())
-    return out
-
-
 @pytest.mark.parametrize(("split", "folder"), [("train", "train"), ("validation", "val")])
 def test_every_column_is_the_reference_s(
-    built: Path, world: World, split: str, folder: str
+    planted: Path, world: World, split: str, folder: str
 ) -> None:
     model = timm.create_model("test_resnet", num_classes=len(CLASSES)).eval()
     model.load_state_dict(torch.load(world.checkpoint, weights_only=True))
@@ -59,7 +51,7 @@ def test_every_column_is_the_reference_s(
     config = model.pretrained_cfg
     labels = {wnid: label for label, wnid in enumerate(CLASSES)}
     check_build(
-        built,
+        planted,
         split,
         world.root / folder,
         world.votes,
@@ -70,8 +62,8 @@ def test_every_column_is_the_reference_s(
     )
 
 
-def test_the_directory_is_the_data_set_and_nothing_else(built: Path) -> None:
-    assert sorted(path.name for path in built.iterdir()) == [
+def test_the_directory_is_the_data_set_and_nothing_else(planted: Path) -> None:
+    assert sorted(path.name for path in planted.iterdir()) == [
         "README.md",
         "features",
         "manifest.json",
@@ -80,20 +72,20 @@ def test_the_directory_is_the_data_set_and_nothing_else(built: Path) -> None:
     ]
 
 
-def test_the_manifest_knows_every_file(built: Path) -> None:
-    manifest = json.loads((built / "manifest.json").read_text())
-    found = hashes(built)
+def test_the_manifest_knows_every_file(planted: Path) -> None:
+    manifest = json.loads((planted / "manifest.json").read_text())
+    found = hashes(planted)
     del found["manifest.json"]
     assert {name: file["sha256"] for name, file in manifest["files"].items()} == found
 
 
-def test_it_loads_without_our_code(built: Path, tmp_path: Path) -> None:
+def test_it_loads_without_our_code(planted: Path, tmp_path: Path) -> None:
     script = (
         "import sys; from datasets import load_dataset\n"
         f"for split in ('train', 'validation'):\n"
         f"    for config in ('masks', 'rankings', 'features'):\n"
         f"        for streaming in (True, False):\n"
-        f"            rows = load_dataset({str(built)!r}, config, split=split, "
+        f"            rows = load_dataset({str(planted)!r}, config, split=split, "
         f"streaming=streaming, cache_dir={str(tmp_path)!r})\n"
         f"            print(config, split, sum(1 for _ in rows))\n"
         "assert 'salient_imagenet_1m' not in sys.modules and 'builder' not in sys.modules\n"
@@ -108,31 +100,33 @@ def test_it_loads_without_our_code(built: Path, tmp_path: Path) -> None:
     assert lines.count("features validation 15") == 2
 
 
-def test_masks_is_the_default_config(built: Path) -> None:
-    row = next(iter(load_dataset(str(built), split="train", streaming=True)))
+def test_masks_is_the_default_config(planted: Path) -> None:
+    row = next(iter(load_dataset(str(planted), split="train", streaming=True)))
     assert {"image_id", "grids"} <= row.keys()
 
 
-def test_rows_are_mixed_over_classes(built: Path) -> None:
-    rows = load_dataset(str(built), "masks", split="train", streaming=True)
+def test_rows_are_mixed_over_classes(planted: Path) -> None:
+    rows = load_dataset(str(planted), "masks", split="train", streaming=True)
     assert len({row["label"] for row in rows.take(8)}) == len(CLASSES)
 
 
-def test_the_same_command_again_changes_nothing(built: Path, world: World, reporter: Quiet) -> None:
-    before = hashes(built)
-    outcome = build(world.settings(built), reporter)
+def test_the_same_command_again_changes_nothing(
+    planted: Path, world: World, reporter: Quiet
+) -> None:
+    before = hashes(planted)
+    outcome = build(world.settings(planted), reporter)
     assert outcome.images == 0
-    assert hashes(built) == before
+    assert hashes(planted) == before
     assert "Nothing to do" in reporter.lines[-1]
 
 
 def test_worker_processes_give_the_same_bytes(
-    built: Path, world: World, tmp_path: Path, reporter: Quiet
+    planted: Path, world: World, tmp_path: Path, reporter: Quiet
 ) -> None:
     build(world.settings(tmp_path / "out", workers=2), reporter)
     train = {name: digest for name, digest in hashes(tmp_path / "out").items() if "train" in name}
     assert train
-    assert train.items() <= hashes(built).items()
+    assert train.items() <= hashes(planted).items()
 
 
 @pytest.mark.parametrize(
@@ -147,12 +141,12 @@ def test_worker_processes_give_the_same_bytes(
     ],
 )
 def test_another_build_is_refused_with_the_name_of_what_changed(
-    built: Path, world: World, reporter: Quiet, change: dict[str, Any], name: str
+    planted: Path, world: World, reporter: Quiet, change: dict[str, Any], name: str
 ) -> None:
-    before = hashes(built)
+    before = hashes(planted)
     with pytest.raises(BuildError, match=f"holds another build: its {name}"):
-        build(world.settings(built, **change), reporter)
-    assert hashes(built) == before
+        build(world.settings(planted, **change), reporter)
+    assert hashes(planted) == before
 
 
 def test_a_build_that_finished_nothing_binds_nobody(
@@ -291,7 +285,7 @@ def command(world: World, out: Path) -> list[str]:
 
 
 def test_killed_anywhere_it_resumes_to_the_same_bytes(
-    built: Path, world: World, tmp_path: Path
+    planted: Path, world: World, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     kills = 0
@@ -308,12 +302,12 @@ def test_killed_anywhere_it_resumes_to_the_same_bytes(
     subprocess.run(command(world, out), check=True, capture_output=True)
     train = {name: digest for name, digest in hashes(out).items() if "train" in name}
     assert train
-    assert train.items() <= hashes(built).items()
+    assert train.items() <= hashes(planted).items()
     assert not (out / ".build").exists()
 
 
 def test_killed_at_any_file_it_shows_nothing_half_and_resumes_to_the_same_bytes(
-    built: Path, world: World, tmp_path: Path, reporter: Quiet, monkeypatch: pytest.MonkeyPatch
+    planted: Path, world: World, tmp_path: Path, reporter: Quiet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Dies before each rename in turn, of shards, sums, published files, card and manifest."""
     out = tmp_path / "out"
@@ -341,7 +335,7 @@ def test_killed_at_any_file_it_shows_nothing_half_and_resumes_to_the_same_bytes(
             assert_nothing_half_is_visible(out)
             if renames % 5 == 0 or renames > 14:
                 build(world.settings(out), reporter)
-                assert_same_train(out, built)
+                assert_same_train(out, planted)
     assert renames > 6 * 2
 
 
@@ -355,7 +349,7 @@ def assert_nothing_half_is_visible(out: Path) -> None:
     assert len(rows) == 36
 
 
-def assert_same_train(out: Path, built: Path) -> None:
+def assert_same_train(out: Path, planted: Path) -> None:
     train = {name: digest for name, digest in hashes(out).items() if "train" in name}
     assert train
-    assert train.items() <= hashes(built).items()
+    assert train.items() <= hashes(planted).items()

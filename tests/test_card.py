@@ -7,17 +7,10 @@ import pytest
 import yaml
 from huggingface_hub import DatasetCard
 
-from builder.build import build
-from tests.conftest import World
-from tests.quiet import Quiet
 
-
-@pytest.fixture(scope="module")
-def card(world: World, tmp_path_factory: pytest.TempPathFactory) -> str:
-    out = tmp_path_factory.mktemp("card") / "out"
-    build(world.settings(out), Quiet())
-    build(world.settings(out, split="validation"), Quiet())
-    return (out / "README.md").read_text()
+@pytest.fixture
+def card(planted: Path) -> str:
+    return (planted / "README.md").read_text()
 
 
 def test_the_hub_s_own_classes_read_its_header(card: str) -> None:
@@ -51,12 +44,10 @@ def test_no_placeholder_is_left(card: str) -> None:
     assert "$" not in card
 
 
-def test_its_code_runs(card: str, world: World, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    build(world.settings(out), Quiet())
+def test_its_code_runs(card: str, planted: Path) -> None:
     namespace: dict[str, object] = {}
     for block in card.split("```python\n")[1:]:
-        code = block.split("```")[0].replace("PATH_OR_REPOSITORY", str(out))
+        code = block.split("```")[0].replace("PATH_OR_REPOSITORY", str(planted))
         exec(compile(code, "README.md", "exec"), namespace)
     maps, row = namespace["maps"], namespace["row"]
     assert isinstance(maps, np.ndarray)

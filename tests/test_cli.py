@@ -189,7 +189,7 @@ def only_validation(world: World, directory: Path) -> Options:
 
 def other_classes(world: World, directory: Path) -> Options:
     (directory / "images").mkdir()
-    (directory / "images" / "n99999999").symlink_to(world.root / "train" / "n00000001")
+    (directory / "images" / "n99999999").symlink_to(world.root / "train" / "n90000001")
     return {"images": directory / "images"}
 
 
@@ -258,7 +258,7 @@ BAD_INPUT = [
     ),
     pytest.param(
         changed_votes(lambda rows: rows.__delitem__(slice(1, 4))),
-        "The pair class n00000001, feature 1 in",
+        "The pair class n90000001, feature 1 in",
     ),
     pytest.param(
         changed_votes(set_all("Input.class_index", "1", "0")),
@@ -266,7 +266,7 @@ BAD_INPUT = [
     ),
     pytest.param(
         changed_votes(set_all("Input.feature_index", "1", "96")),
-        "has votes on feature 96 of class n00000001, but timm:test_resnet has features 0 to 95",
+        "has votes on feature 96 of class n90000001, but timm:test_resnet has features 0 to 95",
     ),
     pytest.param(
         changed_votes(set_all("Input.class_index", "2", "3")),
@@ -457,7 +457,7 @@ def test_a_dry_run_tells_counts_size_and_time_and_writes_nothing(
 def test_a_dry_run_counts_what_names_alone_set_aside(terminal: Terminal, tmp_path: Path) -> None:
     images = tmp_path / "images"
     images.mkdir()
-    for wnid in ("n00000001", "n00000002"):
+    for wnid in ("n90000001", "n90000002"):
         (images / wnid).symlink_to(terminal.world.root / "train" / wnid)
     (images / "n99999999").mkdir()
     (images / "n99999999" / "n99999999_1.JPEG").write_bytes(b"no votes")
@@ -474,12 +474,12 @@ def test_a_limit_is_the_number_of_images(terminal: Terminal) -> None:
 def test_a_build_ends_with_a_table_that_reconciles(terminal: Terminal, tmp_path: Path) -> None:
     images = tmp_path / "images"
     images.mkdir()
-    (images / "n00000001").symlink_to(terminal.world.root / "train" / "n00000001")
+    (images / "n90000001").symlink_to(terminal.world.root / "train" / "n90000001")
     (images / "n99999999").mkdir()
     (images / "n99999999" / "n99999999_1.JPEG").write_bytes(b"no votes")
-    (images / "n00000002").mkdir()
-    (images / "n00000002" / "n00000002_1.JPEG").write_bytes(b"")
-    (images / "n00000002" / "n00000002_2.JPEG").write_bytes(b"What a nice otter.")
+    (images / "n90000002").mkdir()
+    (images / "n90000002" / "n90000002_1.JPEG").write_bytes(b"")
+    (images / "n90000002" / "n90000002_2.JPEG").write_bytes(b"What a nice otter.")
     ran = terminal.run_apart(images=images)
     assert ran.status == 0, ran.stderr
     assert "Traceback" not in ran.stderr
