@@ -34,7 +34,7 @@ def make_card(manifest: Manifest, votes: Votes) -> str:
     rows = sum(split["counts"]["rows"] for split in splits.values())
     return Template(_template_path().read_text("utf-8")).substitute(
         size_category=next((name for limit, name in _SIZES if rows < limit), "1M<n<10M"),
-        configs=_configs(splits, embeddings=origin["embeddings"]),
+        configs=_configs(splits, embeddings=origin["keep_embeddings"]),
         statistics=_statistics(splits),
         split=next(iter(splits)),
         features_per_class=origin["features_per_class"],

@@ -167,7 +167,7 @@ def discover(search: Search, reporter: Reporter) -> list[Candidate]:
             f"{search.network} predicts none of the classes of {search.images}: check --checkpoint."
         )
     if never:
-        reporter.say(f"{never:,} classes are never predicted, so that none of their features is.")
+        reporter.say(f"{never:,} classes are never predicted: the table has no rows for them.")
     with disk_errors_as_sentences(search.out.parent), atomic_write(search.out) as file:
         file.write(_as_csv(candidates))
     return candidates

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import TypeVar
 
@@ -16,7 +17,10 @@ from builder.analysis import Analyser, Analysis
 from builder.job import Job
 from builder.loading import Batch, LoadedBatch, Loader
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+_FEEDERS = 2
 
 
 def analyse(job: Job, batches: Sequence[Batch]) -> Iterator[Analysis]:
@@ -34,10 +38,10 @@ def process(
 ) -> Iterator[Result]:
     """Load batches and work on them, and yield the results in the order of the batches.
 
-    With worker processes, they load ahead while the network runs in this thread: right for a
-    GPU. Without, there is a thread per CPU core, each of which loads a batch and then runs the
-    network on it with one core: no core ever waits for another, which two cores sharing each
-    layer do at every layer's end.
+    With worker processes, these load ahead, and two threads feed the network: right for a GPU,
+    which has the next batch while the results of the last are taken care of. Without, there is a
+    thread per CPU core, each of which loads a batch and then runs the network on it with one core:
+    no core ever waits for another, which two cores sharing each layer do at every layer's end.
 
     Parameters
     ----------
@@ -54,26 +58,28 @@ def process(
         One for each batch.
     """
     if workers:
-        yield from map(work, _load_ahead(batches, loader, workers))
+        yield from _in_threads(_load_ahead(batches, loader, workers), work, _FEEDERS)
     else:
-        yield from _thread_per_core(batches, loader, work)
+        cores = torch.get_num_threads()
+        yield from _in_threads(
+            batches, lambda batch: work(loader(batch)), cores, partial(torch.set_num_threads, 1)
+        )
 
 
-def _thread_per_core(
-    batches: Iterable[Batch], loader: Loader, work: Callable[[LoadedBatch], Result]
+def _in_threads(
+    items: Iterable[Item],
+    work: Callable[[Item], Result],
+    threads: int,
+    initializer: Callable[[], object] | None = None,
 ) -> Iterator[Result]:
-    threads = torch.get_num_threads()
-    remaining = iter(batches)
-    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-
-        def submit(batch: Batch) -> Future[Result]:
-            return pool.submit(lambda: work(loader(batch)))
-
-        pending = deque(submit(batch) for batch in islice(remaining, 2 * threads))
+    """Work on items in threads, and yield the results in order; few items are under way."""
+    remaining = iter(items)
+    with ThreadPoolExecutor(threads, initializer=initializer) as pool:
+        pending = deque(pool.submit(work, item) for item in islice(remaining, 2 * threads))
         try:
             while pending:
                 yield pending.popleft().result()
-                pending.extend(submit(batch) for batch in islice(remaining, 1))
+                pending.extend(pool.submit(work, item) for item in islice(remaining, 1))
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -96,5 +102,6 @@ def _load_ahead(batches: Sequence[Batch], loader: Loader, workers: int) -> Itera
         batch_size=None,
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
+        # Safe although PyTorch has run: a worker decodes, and runs none of its kernels.
         multiprocessing_context="fork",
     )

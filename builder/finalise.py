@@ -19,7 +19,7 @@ from builder.errors import BuildError
 from builder.files import atomic_write
 from builder.plan import Plan, SetAside
 from builder.scores import NO_RANK, Scores, score
-from builder.shard import read_set_aside, read_shard, shard_path
+from builder.shard import fixed_lists, read_set_aside, read_shard, shard_path
 from builder.votes import Votes
 from salient_imagenet_1m import (
     embedding_features,
@@ -110,7 +110,7 @@ class Finaliser:
         return pa.concat_tables([table.replace_schema_metadata(None) for table in tables])
 
     def _write_images(self, target: Path, scores: Scores) -> None:
-        """Write the configs ``masks`` and ``embeddings``: a file at a time, a shard a row group."""
+        """Write the configs ``masks`` and ``embeddings``, a file at a time."""
         masks_schema = parquet_schema(mask_features(self.names, self.votes.features_per_class))
         embeddings_schema = parquet_schema(embedding_features(self.head_weight.shape[1]))
         files = self.plan.files
@@ -138,9 +138,9 @@ class Finaliser:
         constants = {"grid_height": self.grid_height, "grid_width": self.grid_width}
         columns = {
             **{name: rows[name].combine_chunks() for name in rows.column_names},
-            "features": _fixed_lists(self.votes.features[labels]),
-            "kinds": _fixed_lists(kinds),
-            "activation_ranks": _fixed_lists(scores.activation_ranks[part]),
+            "features": fixed_lists(self.votes.features[labels]),
+            "kinds": fixed_lists(kinds),
+            "activation_ranks": fixed_lists(scores.activation_ranks[part]),
             "core_mask": _images(rows["core_mask"]),
             "spurious_mask": _images(rows["spurious_mask"]),
             "spuriosity": pa.array(spuriosity, mask=np.isnan(spuriosity)),
@@ -224,7 +224,7 @@ class Finaliser:
 
 
 def _write(path: Path, schema: pa.Schema, tables: list[pa.Table]) -> None:
-    """Write tables as Parquet for the Hub: large ones as a row group each."""
+    """Write tables as one Parquet file for the Hub: row groups fit its viewer's pages."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
         atomic_write(path) as file,
@@ -236,8 +236,7 @@ def _write(path: Path, schema: pa.Schema, tables: list[pa.Table]) -> None:
             use_content_defined_chunking=True,
         ) as writer,
     ):
-        for table in tables:
-            writer.write_table(table, row_group_size=_ROW_GROUP)
+        writer.write_table(pa.concat_tables(tables), row_group_size=_ROW_GROUP)
 
 
 def _write_set_aside(target: Path, published: Path, split: str, set_aside: list[SetAside]) -> None:
@@ -267,10 +266,6 @@ def _column_bytes(directory: Path, column: str) -> int:
 def _matrix(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
     lists = column.combine_chunks()
     return np.asarray(lists.flatten().to_numpy().reshape(len(lists), -1))
-
-
-def _fixed_lists(values: npt.NDArray[np.generic]) -> pa.FixedSizeListArray:
-    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
 
 
 def _images(column: pa.ChunkedArray) -> pa.StructArray:

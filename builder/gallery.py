@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -155,15 +156,17 @@ def make_gallery(
             views = list(curator.views(reporter))
             _write(exhibition.out, template.render(page="all", views=views, **shared))
             return exhibition.out
-        exhibition.out.mkdir(parents=True)
+        unfinished = exhibition.out.with_name(f".{exhibition.out.name}.unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
         cards = []
         for view in curator.views(reporter):
             html = template.render(page="class", views=[view], **shared)
-            _write(exhibition.out / view.file, html)
+            _write(unfinished / view.file, html)
             cards.append(_card(view))
-        index = exhibition.out / "index.html"
-        _write(index, template.render(page="index", cards=cards, **shared))
-        return index
+        _write(unfinished / "index.html", template.render(page="index", cards=cards, **shared))
+        unfinished.rename(exhibition.out)
+        return exhibition.out / "index.html"
 
 
 def _check(exhibition: Exhibition) -> Manifest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import tarfile
@@ -22,7 +23,7 @@ SPLIT_FOLDERS = {"train": ("train",), "validation": ("validation", "val")}
 
 NO_LABEL = -1
 
-_WNID = re.compile(r"n\d{8}")
+WNID = re.compile(r"n\d{8}")
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _NAME_COLUMNS = ("file_name", "filename", "__key__")
 
@@ -85,7 +86,10 @@ def open_images(source: str, split: str, on_listed: Callable[[int], None]) -> Im
     else:
         raise BuildError(f"There is no file, directory or dataset {source}: check --images.")
     if not len(images.paths):
-        raise BuildError(f"{source} holds no images of the split {split}: check --images.")
+        raise BuildError(
+            f"{source} holds no images of the split {split} in class folders: sort the files into "
+            "a folder per wnid, or check --images and --split."
+        )
     return images
 
 
@@ -172,9 +176,11 @@ class DatasetImages:
 
     def read(self, index: int) -> bytes:
         """Return the bytes of a row's image."""
-        image = self._dataset[index][self._column]
+        image = self._dataset[index][self._column] or {"bytes": None, "path": None}
         if image["bytes"] is not None:
             return bytes(image["bytes"])
+        if image["path"] is None:
+            raise OSError(errno.ENODATA, "the row holds no image")
         return Path(image["path"]).read_bytes()
 
 
@@ -282,5 +288,5 @@ def _only_image_column(source: str, dataset: Any) -> str:
 def _wnid_of(name: str) -> str | None:
     """Return the wnid of the Hub's names, ``n01440764_10026_n01440764.JPEG``, or of a folder."""
     path = PurePosixPath(name)
-    found = _WNID.findall(path.stem)
+    found = WNID.findall(path.stem)
     return found[-1] if found else path.parent.name or None

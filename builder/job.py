@@ -20,17 +20,24 @@ from builder.network import Network
 from builder.plan import Plan, make_plan
 from builder.settings import Settings
 from builder.votes import Votes, read_votes
-from salient_imagenet_1m import CROP_SIZE, RESIZE_SIZE
+from salient_imagenet_1m import CROP_SIZE, FORMAT_VERSION, RESIZE_SIZE
 
 PREPROCESSING = (
     f"PIL RGB without EXIF rotation, Resize({RESIZE_SIZE}, bilinear, antialias), "
     f"CenterCrop({CROP_SIZE}), ToTensor, Normalize"
 )
+_LIBRARIES = ("datasets", "numpy", "pillow", "pyarrow", "timm", "torch", "torchvision")
+
+
+def _usable_cores() -> int:
+    # A slot of a cluster has fewer than its machine; not every system tells.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
 
 BATCH_SIZES = {"cpu": 16, "cuda": 256}
 """Images per forward pass, by device."""
 
-WORKERS = {"cpu": 0, "cuda": os.cpu_count() or 1}
+WORKERS = {"cpu": 0, "cuda": _usable_cores()}
 """Processes that load ahead of the network, by device."""
 
 
@@ -80,9 +87,11 @@ class Job:
         """Return what all splits of a data set have in common."""
         network = self.network
         return {
+            "format_version": FORMAT_VERSION,
             "network": network.name,
-            "weights_sha256": network.weights_sha256,
             "precision": network.precision,
+            "keep_embeddings": self.settings.keep_embeddings,
+            "weights_sha256": network.weights_sha256,
             "mean": network.mean,
             "std": network.std,
             "classes": network.classes,
@@ -94,23 +103,21 @@ class Job:
             "resize": RESIZE_SIZE,
             "crop": CROP_SIZE,
             "grid": [network.grid_height, network.grid_width],
-            "embeddings": self.settings.keep_embeddings,
         }
 
     def inputs(self) -> dict[str, Any]:
         """Return all that the bytes of this split depend on, besides `origin`."""
         return {
             "split": self.plan.split,
-            "images_sha256": self.plan.sha256,
             "seed": self.settings.seed,
-            "shard_size": self.plan.shard_size,
+            "limit": self.settings.limit,
+            "images": self.plan.images,
+            "images_sha256": self.plan.sha256,
             "batch_size": self.batch_size,
+            "shard_size": self.plan.shard_size,
             "device": self.network.device.type,
             "python": platform.python_version(),
-            **{
-                name: version(name)
-                for name in ("datasets", "numpy", "pillow", "pyarrow", "torch", "torchvision")
-            },
+            **{name: version(name) for name in _LIBRARIES},
         }
 
 
@@ -129,15 +136,16 @@ def open_job(settings: Settings, reporter: Reporter) -> Job:
     _check_fit(votes, network, settings)
     with reporter.track("listing images") as advance:
         images = open_images(settings.images, settings.split, advance)
-    plan = make_plan(
-        images, votes.labels, settings.split, settings.seed, settings.limit, settings.shard_size
-    )
+    with reporter.track("planning"):
+        plan = make_plan(
+            images, votes.labels, settings.split, settings.seed, settings.limit, settings.shard_size
+        )
     if not len(plan.order):
         first = plan.set_aside[0]
         raise BuildError(
-            f"None of the {plan.images} images of {settings.images} can be used; the first, "
-            f"{first.path}, has {first.detail}, the votes are on classes such as "
-            f"{votes.pairs[0].wnid}: check --images and --votes."
+            f"None of the {plan.images} images of {settings.images} can be used (of the first, "
+            f"{first.path}: {first.detail}; the votes are on classes such as "
+            f"{votes.pairs[0].wnid}): check --images and --votes, images need a folder per wnid."
         )
     batch_size = settings.batch_size or BATCH_SIZES[device.type]
     workers = settings.workers

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import torch
 from torch import Tensor
 
 from builder.decode import Decoded, UnusableImageError, decode
+from builder.errors import first_line
 from builder.images import Images
 from builder.plan import Plan, SetAside
 from builder.stages import Stages
@@ -100,5 +102,5 @@ class Loader:
     def _read(self, member: int) -> bytes:
         try:
             return self.images.read(member)
-        except OSError as error:
-            raise UnusableImageError("unreadable", error.strerror or str(error)) from error
+        except (OSError, pa.ArrowException) as error:
+            raise UnusableImageError("unreadable", first_line(error)) from error

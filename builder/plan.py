@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from builder.images import NO_LABEL, Images
+from builder.images import NO_LABEL, WNID, Images
 from salient_imagenet_1m import image_id
 
 LARGEST_SHARD = 1024
-"""Images in a shard: one row group of the published Parquet."""
+"""Images in a shard: what a kill costs at most."""
 
 SMALLEST_SHARD = 16
 
@@ -134,7 +134,7 @@ def make_plan(
         sorted(range(len(ids)), key=lambda index: (hashes[index], ids[index], paths[index])),
         np.int64,
     )[:limit]
-    counts = Counter(ids[index] for index in order)
+    counts = Counter(ids)
     set_aside = []
     usable = np.ones(len(order), np.bool_)
     for position, index in enumerate(order):
@@ -142,7 +142,8 @@ def make_plan(
             detail = f"{counts[ids[index]]} images have this id"
             set_aside.append(SetAside(ids[index], paths[index], "duplicate_id", detail))
         elif found[index] == NO_LABEL:
-            detail = f"no votes on the class {images.wnids[int(index)].as_py()}"
+            wnid = images.wnids[int(index)].as_py()
+            detail = f"no votes on the class {wnid}" if wnid else "nothing tells its class"
             set_aside.append(SetAside(ids[index], paths[index], "no_votes", detail))
         else:
             continue
@@ -153,7 +154,10 @@ def make_plan(
 
 
 def _labels(images: Images, wanted: Mapping[str, int]) -> npt.NDArray[np.int64]:
-    """Return each image's label: by wnid where one is known, else as the source says."""
+    """Return each image's label: by its wnid, else as the source says where that tells no wnid.
+
+    A source's own labels may be numbered otherwise (Imagenette's are 0 to 9).
+    """
     dictionary = images.wnids.dictionary_encode()
     by_wnid = np.array(
         [wanted.get(wnid, NO_LABEL) for wnid in dictionary.dictionary.to_pylist()] + [NO_LABEL],
@@ -162,9 +166,10 @@ def _labels(images: Images, wanted: Mapping[str, int]) -> npt.NDArray[np.int64]:
     indices: npt.NDArray[np.int64] = (
         dictionary.indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False)
     )
+    is_wnid = [bool(WNID.fullmatch(name)) for name in dictionary.dictionary.to_pylist()] + [False]
+    told = np.isin(images.labels, list(wanted.values())) & ~np.array(is_wnid)[indices]
     labels = by_wnid[indices]
-    known = np.isin(images.labels, list(wanted.values()))
-    return np.where(labels == NO_LABEL, np.where(known, images.labels, NO_LABEL), labels)
+    return np.where((labels == NO_LABEL) & told, images.labels, labels)
 
 
 def _hashes(ids: list[str], seed: int) -> list[bytes]:

@@ -23,6 +23,7 @@ from rich.text import Text
 
 from builder.build import Outcome
 from builder.estimate import Estimate
+from builder.importance import TOPS
 
 _LOG_EVERY_SECONDS = 30.0
 
@@ -91,15 +92,24 @@ def outcome_table(outcome: Outcome) -> Table:
     for reason, count in counts["set_aside"].items():
         table.add_row(f"  {reason}", f"{count:,}")
     table.add_section()
+    table.add_row("voted features in the network's top 5, 10, 20", _agreement(outcome))
     table.add_row("masks", f"{counts['masks']:,}")
     table.add_row("bytes per mask", f"{counts['grid_bytes'] / counts['masks']:.1f}")
     table.add_section()
     for stage, seconds in outcome.stages.seconds.items():
-        table.add_row(f"{stage}, seconds of all cores", f"{seconds:,.1f}")
+        table.add_row(f"{stage}, seconds over all threads", f"{seconds:,.1f}")
     table.add_row("whole run, seconds", f"{outcome.seconds:,.1f}")
     if outcome.images:
         table.add_row("images this run", f"{outcome.images:,}")
     return table
+
+
+def _agreement(outcome: Outcome) -> str:
+    found = outcome.split["agreement"]
+    if not found["pairs"]:
+        return "too few images to tell"
+    counts = ", ".join(str(found[f"in_top_{top}"]) for top in TOPS)
+    return f"{counts} of {found['pairs']}"
 
 
 def estimate_table(estimate: Estimate) -> Table:

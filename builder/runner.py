@@ -128,7 +128,8 @@ class ShardRunner:
                 f"only {found.in_top[max(TOPS)]} are among the network's own {max(TOPS)} most "
                 f"important of their class, expected at least {MINIMUM_AGREEMENT:.0%}; two "
                 "checkpoints bear the same name, see 'The real run' in the README, check "
-                "--checkpoint and --votes, or go on with --allow-mismatch."
+                f"--checkpoint and --votes and remove {self._directory}, or go on with "
+                "--allow-mismatch."
             )
         return found
 

@@ -112,17 +112,18 @@ def _table(plan: Plan, analysis: Analysis, *, embeddings: bool) -> pa.Table:
         "label": pa.array(plan.labels[analysis.members], pa.int64()),
         "width": pa.array(analysis.sizes[:, 0]),
         "height": pa.array(analysis.sizes[:, 1]),
-        "activations": _fixed_lists(masks.activations),
-        "peaks": _fixed_lists(masks.peaks),
+        "activations": fixed_lists(masks.activations),
+        "peaks": fixed_lists(masks.peaks),
         "grids": pa.array([pack_grids(grids) for grids in masks.grids], pa.binary()),
         "core_mask": pa.array(masks.core, pa.binary()),
         "spurious_mask": pa.array(masks.spurious, pa.binary()),
         "predicted": pa.array(analysis.predicted, pa.int64()),
     }
     if embeddings:
-        columns["embedding"] = _fixed_lists(analysis.activations.astype(np.float16))
+        columns["embedding"] = fixed_lists(analysis.activations.astype(np.float16))
     return pa.table(columns)
 
 
-def _fixed_lists(values: npt.NDArray[np.generic]) -> pa.FixedSizeListArray:
+def fixed_lists(values: npt.NDArray[np.generic]) -> pa.FixedSizeListArray:
+    """Return the rows of a matrix as lists of one length."""
     return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.errors import BuildError
-from builder.files import atomic_write, move_into_place
+from builder.files import atomic_write, move_into_place, require_directory
 from builder.manifest import MANIFEST_FILE, Manifest
 
 CARD_FILE = "README.md"
@@ -55,7 +55,7 @@ class Workspace:
         Returns
         -------
         Manifest
-            Of the data set as it is; `is_finished` tells whether the split is in it.
+            Of the data set as it is; the split is among its splits where it is finished.
 
         Raises
         ------
@@ -63,9 +63,7 @@ class Workspace:
             If the directory holds something else, or a build from other inputs; the sentence
             names what differs.
         """
-        for path in (self.out, *self.out.parents):
-            if path.exists() and not path.is_dir():
-                raise BuildError(f"{path} is a file: give --out a directory.")
+        require_directory(self.out)
         manifest = Manifest.load(self.out)
         if manifest is None:
             names = [path.name for path in self.out.iterdir()] if self.out.exists() else []
@@ -78,7 +76,14 @@ class Workspace:
         self._compare(manifest.origin, origin, other)
         if self.split in manifest.splits:
             self._compare(manifest.splits[self.split]["inputs"], inputs, other)
-        elif self._has_work:
+            return manifest
+        for name, split in manifest.splits.items():
+            if split["inputs"]["images_sha256"] == inputs["images_sha256"]:
+                raise BuildError(
+                    f"These are the images of the split {name}, which {self.out} already holds: "
+                    "check --images and --split."
+                )
+        if self._has_work:
             self._compare(
                 json.loads(self._inputs_path.read_bytes()),
                 {**origin, **inputs},
@@ -134,7 +139,8 @@ class Workspace:
         )
 
     def _compare(self, found: dict[str, Any], expected: dict[str, Any], remedy: str) -> None:
-        for name in sorted(found.keys() | expected.keys()):
+        # In the order of expected: what a user names stands before what follows from it.
+        for name in {**expected, **found}:
             if found.get(name) != expected.get(name):
                 raise BuildError(
                     f"{self.out} holds another build: its {name} is {found.get(name)}, this "

@@ -132,12 +132,12 @@ def test_worker_processes_give_the_same_bytes(
 @pytest.mark.parametrize(
     ("change", "name"),
     [
-        ({"seed": 1}, "images_sha256"),
-        ({"limit": 20}, "images_sha256"),
+        ({"seed": 1}, "seed"),
+        ({"limit": 20}, "limit"),
         ({"batch_size": 3}, "batch_size"),
         ({"shard_size": 5}, "shard_size"),
         ({"precision": "bfloat16"}, "precision"),
-        ({"keep_embeddings": True}, "embeddings"),
+        ({"keep_embeddings": True}, "keep_embeddings"),
     ],
 )
 def test_another_build_is_refused_with_the_name_of_what_changed(
@@ -172,8 +172,17 @@ def test_other_inputs_are_refused_while_unfinished_work_lies_there(
         patch.setattr("builder.finalise.Finaliser.write", dies)
         with pytest.raises(KilledError):
             build(world.settings(tmp_path / "out"), reporter)
-    with pytest.raises(BuildError, match=r"its images_sha256 is .* to begin anew"):
+    with pytest.raises(BuildError, match=r"its seed is 0, .* to begin anew"):
         build(world.settings(tmp_path / "out", seed=1), reporter)
+
+
+def test_the_same_images_are_refused_as_another_split(
+    world: World, tmp_path: Path, reporter: Quiet
+) -> None:
+    images = str(world.root / "train")
+    build(world.settings(tmp_path / "out", images=images), reporter)
+    with pytest.raises(BuildError, match="These are the images of the split train"):
+        build(world.settings(tmp_path / "out", images=images, split="validation"), reporter)
 
 
 def test_other_votes_are_refused_for_another_split(

@@ -335,13 +335,13 @@ def built(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (give(seed=1), "its images_sha256 is"),
+        (give(seed=1), "its seed is 0, this command's is 1"),
         (give(batch_size=5), "its batch_size is 4, this command's is 5"),
         (give(shard_size=9), "its shard_size is 16, this command's is 9"),
         (give(precision="bfloat16"), "its precision is float32, this command's is bfloat16"),
-        (give(keep_embeddings=True), "its embeddings is False, this command's is True"),
+        (give(keep_embeddings=True), "its keep_embeddings is False, this command's is True"),
         (changed_votes(set_one(2, "Answer.reasons", "other")), "its votes_sha256 is"),
-        (give(limit=20), "its images_sha256 is"),
+        (give(limit=20), "its limit is None, this command's is 20"),
     ],
 )
 @pytest.mark.parametrize("dry_run", [False, True])

@@ -148,9 +148,9 @@ def test_a_split_without_a_folder_is_refused_with_those_that_have_one(tmp_path: 
     ("folders", "said"),
     [
         ((), "has no class folders: --images takes ROOT/train/<wnid>/* or ROOT/<wnid>/*."),
-        (("train",), "holds no images of the split train: check --images."),
-        (("train/n00000001",), "holds no images of the split train: check --images."),
-        (("n00000001",), "holds no images of the split train: check --images."),
+        (("train",), "holds no images of the split train in class folders"),
+        (("train/n00000001",), "holds no images of the split train in class folders"),
+        (("n00000001",), "holds no images of the split train in class folders"),
     ],
 )
 def test_an_empty_directory_is_refused(tmp_path: Path, folders: tuple[str, ...], said: str) -> None:
@@ -395,3 +395,20 @@ def test_a_tar_and_a_folder_give_the_same_ids_and_wnids(tmp_path: Path) -> None:
         for images in map(open_split, sources)
     ]
     assert found[0] == found[1]
+
+
+def test_a_row_without_an_image_is_unreadable_and_stops_nothing(tmp_path: Path) -> None:
+    table = {
+        "image": [{"bytes": b"x", "path": None}, None],
+        "file_name": ["n90000001_1.JPEG", "n90000001_2.JPEG"],
+    }
+    features = datasets.Features(
+        {"image": datasets.Image(decode=False), "file_name": datasets.Value("string")}
+    )
+    (tmp_path / "data").mkdir()
+    made = datasets.Dataset.from_dict(table, features=features)
+    made.to_parquet(tmp_path / "data" / "train-00000-of-00001.parquet")
+    images = open_images(str(tmp_path / "data"), "train", lambda count: None)
+    assert images.read(0) == b"x"
+    with pytest.raises(OSError, match="holds no image"):
+        images.read(1)

@@ -75,6 +75,19 @@ def test_two_images_of_one_id_and_classes_without_votes_are_set_aside() -> None:
     assert plan.images == 4
 
 
+def test_a_known_wnid_without_votes_never_takes_the_source_s_own_number() -> None:
+    images = Listed(["n03888257/a.JPEG"])
+    images.labels = np.array([0])
+    plan = plan_of(images)
+    assert not len(plan.order)
+    assert plan.set_aside[0].detail == "no votes on the class n03888257"
+
+
+def test_a_limit_lets_neither_of_two_images_with_one_id_through() -> None:
+    images = Listed(["n0/a.JPEG", "n0/a.jpg"])
+    assert plan_of(images, limit=1).set_aside[0].reason == "duplicate_id"
+
+
 def test_labels_of_the_source_serve_where_no_wnid_is_known() -> None:
     plan = plan_of(Listed(["a.JPEG", "b.JPEG", "c.JPEG"], labels=[2, 0, 9]))
     assert {plan.ids[index]: plan.labels[index] for index in plan.order} == {"a": 2, "b": 0}
