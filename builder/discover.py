@@ -23,7 +23,7 @@ from builder.files import atomic_write, disk_errors_as_sentences
 from builder.images import NO_LABEL, Images, open_images
 from builder.importance import Importance
 from builder.job import BATCH_SIZES, WORKERS, Reporter, find_device
-from builder.loading import Batch, LoadedBatch, Loader
+from builder.loading import LoadedBatch, Loader, batches_of
 from builder.network import Network
 from builder.plan import Plan, make_plan
 
@@ -147,10 +147,7 @@ def discover(search: Search, reporter: Reporter) -> list[Candidate]:
     top = TopImages(network.classes, network.channels)
     batch_size = search.batch_size or BATCH_SIZES[device.type]
     workers = WORKERS[device.type] if search.workers is None else search.workers
-    batches = [
-        Batch(0, plan.order[start : start + batch_size])
-        for start in range(0, len(plan.order), batch_size)
-    ]
+    batches = batches_of(plan.order, batch_size)
     set_aside = len(plan.set_aside)
     with reporter.track("images", len(plan.order)) as advance:
         for sight in process(batches, loader, Eye(network), workers):

@@ -15,7 +15,7 @@ import torch
 from builder.architectures import load_architecture
 from builder.errors import BuildError
 from builder.images import Images, open_images
-from builder.loading import Batch
+from builder.loading import Batch, batches_of
 from builder.network import Network
 from builder.plan import Plan, make_plan
 from builder.settings import Settings
@@ -79,9 +79,7 @@ class Job:
 
     def batches(self, shard: int) -> list[Batch]:
         """Return the batches of a shard; no batch holds images of two shards."""
-        members = self.plan.members(shard)
-        starts = range(0, len(members), self.batch_size)
-        return [Batch(shard, members[start : start + self.batch_size]) for start in starts]
+        return batches_of(self.plan.members(shard), self.batch_size, shard)
 
     def origin(self) -> dict[str, Any]:
         """Return what all splits of a data set have in common."""

@@ -33,6 +33,12 @@ class Batch:
     members: npt.NDArray[np.int64]
 
 
+def batches_of(members: npt.NDArray[np.int64], size: int, shard: int = 0) -> list[Batch]:
+    """Cut positions in the listing into batches of `size`; the last may be smaller."""
+    starts = range(0, len(members), size)
+    return [Batch(shard, members[start : start + size]) for start in starts]
+
+
 @dataclass
 class LoadedBatch:
     """The images of a batch that could be used, and those that could not.

@@ -141,3 +141,9 @@ def planted(planted_world: World, tmp_path_factory: pytest.TempPathFactory) -> P
     build(planted_world.settings(out), Quiet())
     build(planted_world.settings(out, split="validation"), Quiet())
     return out
+
+
+@pytest.fixture
+def seeded() -> None:
+    """Seed PyTorch, so that random networks are the same each time."""
+    torch.manual_seed(0)

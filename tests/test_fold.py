@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from copy import deepcopy
 
 import pytest
@@ -13,15 +13,7 @@ from torchvision.models import DenseNet, resnet18, shufflenet_v2_x0_5
 
 from builder.fold import fold_batch_norms
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Seed, and let each forward pass keep to one core."""
-    threads = torch.get_num_threads()
-    torch.manual_seed(0)
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("seeded")
 
 
 def densenet() -> nn.Module:

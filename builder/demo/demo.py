@@ -49,9 +49,9 @@ from builder.files import atomic_write, disk_errors_as_sentences, exclusive, req
 from builder.gallery import Exhibition, Knowledge, make_gallery
 from builder.images import open_images
 from builder.job import BATCH_SIZES, Reporter
-from builder.loading import Batch, LoadedBatch, Loader
+from builder.loading import Batch, LoadedBatch, Loader, batches_of
 from builder.network import Network
-from builder.plan import Plan, make_plan
+from builder.plan import make_plan
 from builder.settings import Settings
 from builder.votes import ANSWERS, COLUMNS
 from salient_imagenet_1m import encode_grids
@@ -319,7 +319,9 @@ def _predictions(folder: Folder, network: Network) -> dict[str, int]:
     loader = _open(folder, network, "validation")
     return {
         loader.plan.ids[member]: int(label)
-        for sight in process(_batches(loader.plan), loader, Eye(network), workers=0)
+        for sight in process(
+            batches_of(loader.plan.order, BATCH_SIZES[_CPU.type]), loader, Eye(network), workers=0
+        )
         for member, label in zip(sight.members, sight.predicted, strict=True)
     }
 
@@ -334,7 +336,11 @@ def _random_features(
         maps: NDArray[np.float32] = network(batch.pixels).maps.numpy()
         return maps
 
-    maps = np.concatenate(list(process(_batches(loader.plan), loader, look, workers=0)))
+    maps = np.concatenate(
+        list(
+            process(batches_of(loader.plan.order, BATCH_SIZES[_CPU.type]), loader, look, workers=0)
+        )
+    )
     place = {loader.plan.ids[member]: row for row, member in enumerate(loader.plan.order)}
     maps = maps[[place[name] for name in ids]]
     # Features that matter to no class are part of the draw, those that are dead are not.
@@ -351,12 +357,6 @@ def _open(folder: Folder, network: Network, split: str) -> Loader:
     images = open_images(str(folder.images), split, lambda _: None)
     labels = label_classes(images, network.classes)
     return Loader(images, make_plan(images, labels, split, seed=0, limit=None, shard_size=None))
-
-
-def _batches(plan: Plan) -> list[Batch]:
-    size = BATCH_SIZES[_CPU.type]
-    starts = range(0, len(plan.order), size)
-    return [Batch(0, plan.order[start : start + size]) for start in starts]
 
 
 def _knowledge(
