@@ -236,6 +236,35 @@ def gallery(
     reporter.say(f"Done. Open {page} in a browser.")
 
 
+@app.command()
+def verify(
+    data: Annotated[Path, typer.Argument(help="A data set that build made.", metavar="DIR")],
+    images: Annotated[
+        str | None, typer.Option(help="Its images, as for build: a sample of them is looked up.")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="The split that the images are of; all, by default.")
+    ] = None,
+) -> None:
+    """See whether a data set is what it says it is: a line per check, exit status 1 if it is not.
+
+    Hashes every file against the manifest, and recomputes from the rows what other columns, other
+    files and the card say of them. Hashes tell damage, and numbers that contradict each other tell
+    mistakes; neither tells who wrote them.
+    """
+    from builder.report import print_check  # noqa: PLC0415
+    from builder.verify import checks  # noqa: PLC0415
+
+    console = Console()
+    wrong = 0
+    for check in checks(data, images, split):
+        print_check(console, check)
+        wrong += not check.passed
+    if wrong:
+        typer.secho(f"{data} is not what it says it is.", fg=typer.colors.RED, err=True)
+        sys.exit(1)
+
+
 def main() -> None:
     """Run the command line; bad input is one sentence and exit status 2."""
     # Pillow warns of odd metadata, which is no news in ImageNet.

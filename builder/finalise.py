@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from builder.errors import BuildError
 from builder.files import atomic_write
 from builder.plan import Plan, SetAside
 from builder.scores import NO_RANK, Scores, score
-from builder.shard import fixed_lists, read_set_aside, read_shard, shard_path
+from builder.shard import fixed_lists, matrix, read_set_aside, read_shard, shard_path
 from builder.votes import Votes
 from salient_imagenet_1m import (
     embedding_features,
@@ -31,7 +31,7 @@ from salient_imagenet_1m import (
 
 SET_ASIDE_FILE = "set_aside.parquet"
 
-_SET_ASIDE_SCHEMA = pa.schema(
+SET_ASIDE_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("split", "image_id", "path", "reason", "detail")]
 )
 _ROW_GROUP = 2048
@@ -90,7 +90,7 @@ class Finaliser:
             )
         ids, labels = numbers["image_id"], numbers["label"].to_numpy()
         id_order = pc.rank(ids, tiebreaker="first").to_numpy().astype(np.int64)
-        scores = score(labels, id_order, _matrix(numbers["activations"]), self.votes.spurious)
+        scores = score(labels, id_order, matrix(numbers["activations"]), self.votes.spurious)
         self._write_images(target, scores)
         self._write_rankings(target, ids, labels, scores)
         self._write_pairs(target, scores)
@@ -126,9 +126,9 @@ class Finaliser:
                     columns = rows.select(["image_id", "embedding"])
                     embeddings.append(columns.cast(embeddings_schema))
                 start = part.stop
-            _write(target / "masks" / name, masks_schema, masks)
+            write_parquet(target / "masks" / name, masks_schema, masks)
             if self.keep_embeddings:
-                _write(target / "embeddings" / name, embeddings_schema, embeddings)
+                write_parquet(target / "embeddings" / name, embeddings_schema, embeddings)
 
     def _mask_columns(self, rows: pa.Table, scores: Scores, part: slice) -> pa.Table:
         labels = rows["label"].to_numpy()
@@ -190,7 +190,7 @@ class Finaliser:
     ) -> None:
         schema = parquet_schema(features)
         table = pa.table({name: columns[name] for name in features}).cast(schema)
-        _write(target / config / self._file_name(0, 1), schema, [table])
+        write_parquet(target / config / self._file_name(0, 1), schema, [table])
 
     def _file_name(self, index: int, count: int) -> str:
         return f"{self.plan.split}-{index:05d}-of-{count:05d}.parquet"
@@ -218,12 +218,12 @@ class Finaliser:
             "spurious_masks": int(self.votes.spurious[labels].sum()),
             "ranked_classes": int(self.votes.spurious[present].any(axis=1).sum()),
             "ranked_rows": int((scores.spuriosity_ranks != NO_RANK).sum()),
-            "grid_bytes": _column_bytes(target / "masks", "grids"),
+            "grid_bytes": column_bytes((target / "masks").iterdir(), "grids"),
             "masks_bytes": sum(path.stat().st_size for path in (target / "masks").iterdir()),
         }
 
 
-def _write(path: Path, schema: pa.Schema, tables: list[pa.Table]) -> None:
+def write_parquet(path: Path, schema: pa.Schema, tables: list[pa.Table]) -> None:
     """Write tables as one Parquet file for the Hub: row groups fit its viewer's pages."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
@@ -246,14 +246,14 @@ def _write_set_aside(target: Path, published: Path, split: str, set_aside: list[
         rows += [row for row in others if row["split"] != split]
     if rows:
         rows.sort(key=lambda row: (row["split"], row["path"]))
-        table = pa.Table.from_pylist(rows, _SET_ASIDE_SCHEMA)
-        _write(target / SET_ASIDE_FILE, _SET_ASIDE_SCHEMA, [table])
+        table = pa.Table.from_pylist(rows, SET_ASIDE_SCHEMA)
+        write_parquet(target / SET_ASIDE_FILE, SET_ASIDE_SCHEMA, [table])
 
 
-def _column_bytes(directory: Path, column: str) -> int:
-    """Return the compressed bytes of a column over all Parquet files of a directory."""
+def column_bytes(paths: Iterable[Path], column: str) -> int:
+    """Return the compressed bytes of a column over Parquet files."""
     total = 0
-    for path in directory.iterdir():
+    for path in paths:
         metadata = pq.read_metadata(path)
         for group in map(metadata.row_group, range(metadata.num_row_groups)):
             chunks = map(group.column, range(group.num_columns))
@@ -261,11 +261,6 @@ def _column_bytes(directory: Path, column: str) -> int:
                 chunk.total_compressed_size for chunk in chunks if chunk.path_in_schema == column
             )
     return total
-
-
-def _matrix(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
-    lists = column.combine_chunks()
-    return np.asarray(lists.flatten().to_numpy().reshape(len(lists), -1))
 
 
 def _images(column: pa.ChunkedArray) -> pa.StructArray:

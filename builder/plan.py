@@ -129,7 +129,7 @@ def make_plan(
     paths: list[str] = images.paths.to_pylist()
     ids = [image_id(path) for path in paths]
     found = _labels(images, labels)
-    hashes = _hashes(ids, seed)
+    hashes = order_keys(ids, seed)
     order = np.array(
         sorted(range(len(ids)), key=lambda index: (hashes[index], ids[index], paths[index])),
         np.int64,
@@ -172,6 +172,7 @@ def _labels(images: Images, wanted: Mapping[str, int]) -> npt.NDArray[np.int64]:
     return np.where((labels == NO_LABEL) & told, images.labels, labels)
 
 
-def _hashes(ids: list[str], seed: int) -> list[bytes]:
+def order_keys(ids: list[str], seed: int) -> list[bytes]:
+    """Return the keyed hash of each image id, by which rows are sorted."""
     key = seed.to_bytes(8, "little")
     return [hashlib.blake2b(name.encode(), digest_size=8, key=key).digest() for name in ids]

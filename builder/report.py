@@ -24,6 +24,7 @@ from rich.text import Text
 from builder.build import Outcome
 from builder.estimate import Estimate
 from builder.importance import TOPS
+from builder.verify import Check
 
 _LOG_EVERY_SECONDS = 30.0
 
@@ -110,6 +111,14 @@ def _agreement(outcome: Outcome) -> str:
         return "too few images to tell"
     counts = ", ".join(str(found[f"in_top_{top}"]) for top in TOPS)
     return f"{counts} of {found['pairs']}"
+
+
+def print_check(console: Console, check: Check) -> None:
+    """Print what a check came to: a line, and one more for each thing that is wrong."""
+    mark = Text("ok   ", "green") if check.passed else Text("WRONG", "bold red")
+    console.print(mark, Text(check.name), soft_wrap=True)
+    for problem in check.problems:
+        console.print(Text(f"      {problem}"), soft_wrap=True)
 
 
 def estimate_table(estimate: Estimate) -> Table:

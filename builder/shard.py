@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -127,3 +128,9 @@ def _table(plan: Plan, analysis: Analysis, *, embeddings: bool) -> pa.Table:
 def fixed_lists(values: npt.NDArray[np.generic]) -> pa.FixedSizeListArray:
     """Return the rows of a matrix as lists of one length."""
     return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
+
+
+def matrix(column: pa.ChunkedArray) -> npt.NDArray[Any]:
+    """Return lists of one length as the rows of a matrix: the inverse of `fixed_lists`."""
+    lists = column.combine_chunks()
+    return np.asarray(lists.flatten().to_numpy(zero_copy_only=False).reshape(len(lists), -1))

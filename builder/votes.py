@@ -158,7 +158,7 @@ def read_votes(path: Path) -> Votes:
         line = reader.reader.line_num  # The one of `reader` is that of the last good row.
         raise BuildError(f"{path}:{line} is no CSV ({error}): check --votes.") from error
     pairs = tuple(sorted(_count(path, rows), key=lambda pair: (pair.label, pair.rank)))
-    _check_classes(path, pairs)
+    check_classes(path, pairs)
     return Votes(pairs, sha256(data).hexdigest())
 
 
@@ -253,7 +253,14 @@ def _count(path: Path, rows: list[_Vote]) -> list[Pair]:
     return pairs
 
 
-def _check_classes(path: Path, pairs: tuple[Pair, ...]) -> None:
+def check_classes(path: Path, pairs: tuple[Pair, ...]) -> None:
+    """See that classes, labels and ranks of pairs fit together.
+
+    Raises
+    ------
+    BuildError
+        If they do not; the sentence names `path`, which they were read from.
+    """
     wnids, labels = defaultdict(set), defaultdict(set)
     ranks = defaultdict(list)
     for pair in pairs:

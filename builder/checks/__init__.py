@@ -1,0 +1,1 @@
+"""What `verify` checks: each function here takes a data set and yields what is wrong with it."""

@@ -1,0 +1,166 @@
+"""Files: those that the manifest lists, whole, and of the format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import Features
+
+from builder.dataset import DataSet, UnreadableError
+from builder.files import sha256_of
+from builder.finalise import SET_ASIDE_FILE, SET_ASIDE_SCHEMA
+from builder.manifest import MANIFEST_FILE
+from salient_imagenet_1m import (
+    embedding_features,
+    mask_features,
+    pair_features,
+    parquet_schema,
+    ranking_features,
+)
+
+NOT_OURS = (".gitattributes", ".git/", ".cache/")
+"""What the Hub and its tools leave in a directory."""
+
+_NULLABLE = {
+    "core_mask",
+    "spurious_mask",
+    "spuriosity",
+    "spuriosity_rank",
+    "sub_kind",
+    "activation_mean",
+    "activation_std",
+}
+
+
+def manifest_is_whole(data: DataSet) -> Iterator[str]:
+    """Yield what the manifest lacks that every check needs."""
+    origin = (
+        "votes_sha256",
+        "features_per_class",
+        "grid",
+        "precision",
+        "channels",
+        "keep_embeddings",
+    )
+    for name in origin:
+        if name not in data.manifest.origin:
+            yield f"{MANIFEST_FILE} lacks {name} in its origin"
+    if not data.manifest.splits:
+        yield f"{MANIFEST_FILE} lists no split"
+    for split, part in data.manifest.splits.items():
+        for name in ("inputs", "counts", "agreement"):
+            if not isinstance(part, dict) or name not in part:
+                yield f"{MANIFEST_FILE} lacks {name} of the split {split}"
+    for name, file in data.manifest.files.items():
+        if not isinstance(file, dict) or not {"bytes", "sha256"} <= file.keys():
+            yield f"{MANIFEST_FILE} lacks bytes or sha256 of {name}"
+
+
+def files_are_whole(data: DataSet) -> Iterator[str]:
+    """Yield the files that are missing or not what the manifest says."""
+    for name, file in sorted(data.manifest.files.items()):
+        path = data.path(name)
+        try:
+            size = path.stat().st_size
+            if size != file["bytes"]:
+                yield f"{name} has {size:,} bytes, the manifest says {file['bytes']:,}"
+            elif sha256_of(path) != file["sha256"]:
+                yield f"{name} has another SHA-256 than the manifest says"
+        except FileNotFoundError:
+            yield f"{name} is missing"
+        except OSError as error:
+            yield f"{name} cannot be read ({error.strerror})"
+
+
+def nothing_else_is_there(directory: Path, data: DataSet) -> Iterator[str]:
+    """Yield the files that the manifest does not list."""
+    known = {*data.manifest.files, MANIFEST_FILE}
+    for path in sorted(directory.rglob("*")):
+        name = path.relative_to(directory).as_posix()
+        if not path.is_dir() and name not in known and not name.startswith(NOT_OURS):
+            yield f"{name} does not belong here: the manifest does not list it"
+
+
+def files_are_complete(data: DataSet) -> Iterator[str]:
+    """Yield configs whose numbered files are not all there, or not of one build."""
+    for split in data.splits:
+        for config in _schemas(data):
+            names = data.files(config, split)
+            expected = [
+                f"{config}/{split}-{index:05d}-of-{len(names):05d}.parquet"
+                for index in range(len(names))
+            ]
+            if not names:
+                yield f"there are no files {config}/{split}-*.parquet"
+            elif names != expected:
+                odd = min(set(names) - set(expected) or set(expected))
+                yield f"{odd} is none of {len(names)} consecutive files of {config}, {split}"
+
+
+def schemas_are_the_formats(data: DataSet) -> Iterator[str]:
+    """Yield Parquet files whose columns are not the format's, or that lack values."""
+    schemas = _schemas(data)
+    for split in data.splits:
+        for config, schema in schemas.items():
+            for name in data.files(config, split):
+                yield from _compare(data, name, schema)
+    if SET_ASIDE_FILE in data.manifest.files:
+        yield from _compare(data, SET_ASIDE_FILE, SET_ASIDE_SCHEMA)
+
+
+def _schemas(data: DataSet) -> dict[str, pa.Schema]:
+    names, count = data.names, data.features_per_class
+    features: dict[str, Features] = {
+        "masks": mask_features(names, count),
+        "rankings": ranking_features(names),
+        "features": pair_features(names),
+    }
+    if data.manifest.origin["keep_embeddings"]:
+        features["embeddings"] = embedding_features(data.manifest.origin["channels"])
+    return {config: parquet_schema(columns) for config, columns in features.items()}
+
+
+def _compare(data: DataSet, name: str, expected: pa.Schema) -> Iterator[str]:
+    try:
+        with data.parquet(name) as file:
+            schema = file.schema_arrow
+            difference = _difference(schema, expected)
+            if difference:
+                yield f"{name}: {difference}"
+                return
+            for column in _with_nulls(file):
+                yield f"{name} lacks values in the column {column}"
+    except UnreadableError as error:
+        yield str(error).removesuffix(".")
+
+
+def _difference(found: pa.Schema, expected: pa.Schema) -> str | None:
+    if found.names != expected.names:
+        odd = set(found.names) ^ set(expected.names)
+        return f"its columns are not the format's ({', '.join(sorted(odd)) or 'another order'})"
+    for name in expected.names:
+        if found.field(name).type != expected.field(name).type:
+            return (
+                f"its column {name} is {found.field(name).type}, "
+                f"the format says {expected.field(name).type}"
+            )
+    # Not the bytes of the metadata, which releases of `datasets` write differently.
+    if Features.from_arrow_schema(found) != Features.from_arrow_schema(expected):
+        return "its class names or types of `datasets` are not the data set's"
+    return None
+
+
+def _with_nulls(file: pq.ParquetFile) -> Iterator[str]:
+    """Yield columns that hold nulls and may not, by the file's own statistics or else by values."""
+    required = [name for name in file.schema_arrow.names if name not in _NULLABLE]
+    for group in range(file.num_row_groups):
+        for name, column in zip(
+            required, file.read_row_group(group, required).columns, strict=True
+        ):
+            lists = pa.types.is_fixed_size_list(column.type)
+            values = column.combine_chunks().flatten() if lists else column
+            if column.null_count or values.null_count:
+                yield name

@@ -1,0 +1,82 @@
+"""Images: whether a sample of them can be found by id, and has the recorded size."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from PIL import Image
+
+from builder.dataset import DataSet
+from builder.decode import FORMATS
+from builder.errors import first_line
+from builder.images import Images, open_images
+from salient_imagenet_1m import image_id
+
+SAMPLE = 200
+_SEED = 0
+
+
+def images_are_those(data: DataSet, source: str, split: str) -> Iterator[str]:
+    """Yield images of a sample, spread over the classes of a split, that are not as recorded.
+
+    Parameters
+    ----------
+    data : DataSet
+    source : str
+        As for `build`.
+    split : str
+
+    Raises
+    ------
+    BuildError
+        If there are no such images.
+    """
+    table = data.read("masks", split, ["image_id", "label", "width", "height"])
+    rows = table.take(pa.array(spread(table["label"].to_numpy(), SAMPLE))).to_pylist()
+    images = open_images(source, split, lambda count: None)
+    wanted = {row["image_id"] for row in rows}
+    names = (image_id(path.as_py()) for path in images.paths)
+    places = {name: index for index, name in enumerate(names) if name in wanted}
+    for row in rows:
+        name, recorded = row["image_id"], (row["width"], row["height"])
+        if name not in places:
+            yield f"{name} is not among the images of {split} in {source}"
+            continue
+        found = _size(images, places[name])
+        if found != recorded:
+            size = found if isinstance(found, str) else f"is {found[0]} x {found[1]} pixels"
+            yield f"{name} ({split}) {size}, recorded as {recorded[0]} x {recorded[1]}"
+
+
+def spread(labels: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
+    """Draw rows with as many classes among them as can be, always the same ones.
+
+    Parameters
+    ----------
+    labels : ndarray of int64, shape (rows,)
+    count : int
+        Of rows to draw.
+
+    Returns
+    -------
+    ndarray of int64
+        Sorted positions.
+    """
+    shuffled = np.random.default_rng(_SEED).permutation(len(labels))
+    # The first row of each class, then the second of each, and so on.
+    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    _, starts, sizes = np.unique(labels[by_class], return_index=True, return_counts=True)
+    turns = np.arange(len(labels)) - np.repeat(starts, sizes)
+    return np.sort(by_class[np.argsort(turns, kind="stable")][:count])
+
+
+def _size(images: Images, place: int) -> tuple[int, int] | str:
+    try:
+        with Image.open(io.BytesIO(images.read(place)), formats=FORMATS) as image:
+            return image.size
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        return f"cannot be read ({first_line(error)})"
