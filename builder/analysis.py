@@ -13,7 +13,7 @@ from builder.loading import LoadedBatch
 from builder.masks import Masks, make_masks
 from builder.network import Network
 from builder.plan import Plan, SetAside
-from builder.stages import Stages
+from builder.stages import Occupancy, Stages
 from builder.votes import Votes
 
 
@@ -54,6 +54,7 @@ class Analyser:
     network: Network
     votes: Votes
     plan: Plan
+    occupancy: Occupancy
 
     def __call__(self, batch: LoadedBatch) -> Analysis:
         """Analyse a batch.
@@ -64,7 +65,7 @@ class Analyser:
             If the network gives numbers that are not finite, or the device runs out of memory.
         """
         stages = batch.stages
-        with stages.time("network"):
+        with self.occupancy.occupied(stages):
             try:
                 output = self.network(batch.pixels)
                 # Also waits for the device, so that the time is the network's.

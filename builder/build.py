@@ -9,6 +9,7 @@ from typing import Any
 
 from builder.card import make_card
 from builder.classes import class_names
+from builder.engine import InProcess
 from builder.files import atomic_write, disk_errors_as_sentences, exclusive
 from builder.finalise import Finaliser
 from builder.job import Job, Reporter, open_job
@@ -16,6 +17,7 @@ from builder.manifest import Manifest
 from builder.runner import Run, ShardRunner
 from builder.settings import Settings
 from builder.stages import Stages
+from builder.stop import Stop
 from builder.workspace import CARD_FILE, Workspace
 
 
@@ -43,13 +45,15 @@ class Outcome:
     stages: Stages
 
 
-def build(settings: Settings, reporter: Reporter) -> Outcome:
+def build(settings: Settings, reporter: Reporter, stop: Stop | None = None) -> Outcome:
     """Build one split of a data set, or go on where an earlier run of the same build stopped.
 
     Parameters
     ----------
     settings : Settings
     reporter : Reporter
+    stop : Stop, optional
+        Whom to ask whether to go on.
 
     Returns
     -------
@@ -76,7 +80,7 @@ def build(settings: Settings, reporter: Reporter) -> Outcome:
                 if settings.keep_embeddings:
                     size = len(job.plan.order) * job.network.channels * 2
                     reporter.say(f"Keeping all pooled features takes another {size / 1e6:,.0f} MB.")
-                run = ShardRunner(job, workspace.directory).run(reporter)
+                run = ShardRunner(job, workspace.directory, InProcess(), reporter, stop=stop).run()
                 images, stages = run.images, run.stages
                 with stages.time("write"), reporter.track("finalising"):
                     _publish(job, run, workspace, manifest)

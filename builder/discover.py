@@ -17,7 +17,6 @@ from timm.data.imagenet_info import ImageNetInfo
 
 from builder.architectures import load_architecture
 from builder.classes import IMAGENET_CLASSES, class_names
-from builder.engine import process
 from builder.errors import BuildError
 from builder.files import atomic_write, disk_errors_as_sentences
 from builder.images import NO_LABEL, Images, open_images
@@ -25,6 +24,7 @@ from builder.importance import Importance
 from builder.job import BATCH_SIZES, WORKERS, Reporter, find_device
 from builder.loading import LoadedBatch, Loader, batches_of
 from builder.network import Network
+from builder.pipeline import process
 from builder.plan import Plan, make_plan
 
 FEATURES_PER_CLASS = 5

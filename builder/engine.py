@@ -1,107 +1,46 @@
-"""Batches through loader and network, in order, with bounded memory."""
+"""Engines: who computes the shards of a build. All make the same bytes."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
-from itertools import islice
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Protocol
 
-import torch
-from torch.utils.data import DataLoader, Dataset
-
-from builder.analysis import Analyser, Analysis
 from builder.job import Job
-from builder.loading import Batch, LoadedBatch, Loader
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-
-_FEEDERS = 2
+from builder.worker import ShardResult, ShardWorker
 
 
-def analyse(job: Job, batches: Sequence[Batch]) -> Iterator[Analysis]:
-    """Load and analyse the batches of a job; see `process`."""
-    loader = Loader(job.images, job.plan)
-    analyser = Analyser(job.network, job.votes, job.plan)
-    return process(batches, loader, analyser, job.workers)
+class Engine(Protocol):
+    """Computes shards."""
+
+    def run(
+        self, job: Job, directory: Path, shards: Iterable[int], advance: Callable[[int], None]
+    ) -> Iterator[ShardResult]:
+        """Compute shards and write their files.
+
+        Parameters
+        ----------
+        job : Job
+        directory : Path
+            The working directory of the split.
+        shards : iterable of int
+            Taken up as there is room; none but those taken up are computed.
+        advance : callable
+            Called with each number of images done.
+
+        Yields
+        ------
+        ShardResult
+            One for each shard, in any order, whatever befell those who computed it.
+        """
+        ...
 
 
-def process(
-    batches: Sequence[Batch],
-    loader: Loader,
-    work: Callable[[LoadedBatch], Result],
-    workers: int,
-) -> Iterator[Result]:
-    """Load batches and work on them, and yield the results in the order of the batches.
+class InProcess:
+    """Computes shards in this process, on the device of the job."""
 
-    With worker processes, these load ahead, and two threads feed the network: right for a GPU,
-    which has the next batch while the results of the last are taken care of. Without, there is a
-    thread per CPU core, each of which loads a batch and then runs the network on it with one core:
-    no core ever waits for another, which two cores sharing each layer do at every layer's end.
-
-    Parameters
-    ----------
-    batches : sequence of Batch
-    loader : Loader
-    work : callable
-        Runs the network; may be called from several threads.
-    workers : int
-        Processes that load ahead; 0 takes a thread per core instead.
-
-    Yields
-    ------
-    whatever `work` returns
-        One for each batch.
-    """
-    if workers:
-        yield from _in_threads(_load_ahead(batches, loader, workers), work, _FEEDERS)
-    else:
-        cores = torch.get_num_threads()
-        yield from _in_threads(
-            batches, lambda batch: work(loader(batch)), cores, partial(torch.set_num_threads, 1)
-        )
-
-
-def _in_threads(
-    items: Iterable[Item],
-    work: Callable[[Item], Result],
-    threads: int,
-    initializer: Callable[[], object] | None = None,
-) -> Iterator[Result]:
-    """Work on items in threads, and yield the results in order; few items are under way."""
-    remaining = iter(items)
-    with ThreadPoolExecutor(threads, initializer=initializer) as pool:
-        pending = deque(pool.submit(work, item) for item in islice(remaining, 2 * threads))
-        try:
-            while pending:
-                yield pending.popleft().result()
-                pending.extend(pool.submit(work, item) for item in islice(remaining, 1))
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-@dataclass(frozen=True)
-class _LoadedBatches(Dataset[LoadedBatch]):
-    batches: Sequence[Batch]
-    loader: Loader
-
-    def __getitem__(self, index: int) -> LoadedBatch:
-        return self.loader(self.batches[index])
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-
-def _load_ahead(batches: Sequence[Batch], loader: Loader, workers: int) -> Iterable[LoadedBatch]:
-    return DataLoader(
-        _LoadedBatches(batches, loader),
-        batch_size=None,
-        num_workers=workers,
-        pin_memory=torch.cuda.is_available(),
-        # Safe although PyTorch has run: a worker decodes, and runs none of its kernels.
-        multiprocessing_context="fork",
-    )
+    def run(
+        self, job: Job, directory: Path, shards: Iterable[int], advance: Callable[[int], None]
+    ) -> Iterator[ShardResult]:
+        """Compute shards; see `Engine`."""
+        return ShardWorker(job, directory).run(shards, advance)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import pyarrow.parquet as pq
 
-from builder.engine import analyse
 from builder.job import Job, Reporter, open_job
+from builder.pipeline import analyse
 from builder.settings import Settings
 from builder.shard import shard_table
 from builder.workspace import Workspace

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from builder.errors import BuildError
+from builder.retry import may_pass
 
 _TEMPORARY = ".tmp"
 
@@ -65,18 +66,43 @@ def sha256_of(path: Path) -> str:
 
 
 @contextmanager
-def exclusive(directory: Path) -> Iterator[None]:
+def exclusive(directory: Path, *, wait: bool = False) -> Iterator[None]:
     """Hold `directory` for this process alone; the system lets go of it however that ends.
+
+    Parameters
+    ----------
+    directory : Path
+    wait : bool
+        Whether to wait for others that hold it.
 
     Raises
     ------
     BuildError
-        If another build holds it.
+        If another build holds it, unless that is waited for.
     """
+    with _locked(directory, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB)):
+        yield
+
+
+@contextmanager
+def shared(directory: Path) -> Iterator[None]:
+    """Hold `directory` together with others who share it, as the tasks of one build do.
+
+    Raises
+    ------
+    BuildError
+        If another build holds it for itself alone.
+    """
+    with _locked(directory, fcntl.LOCK_SH | fcntl.LOCK_NB):
+        yield
+
+
+@contextmanager
+def _locked(directory: Path, operation: int) -> Iterator[None]:
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, operation)
         except BlockingIOError:
             raise BuildError(
                 f"Another build is writing to {directory}: wait for it, or use another --out."
@@ -101,7 +127,7 @@ def require_directory(path: Path) -> None:
 
 @contextmanager
 def disk_errors_as_sentences(directory: Path) -> Iterator[None]:
-    """Turn a full or read-only disk under `directory` into a `BuildError`."""
+    """Turn a full, read-only or failing disk under `directory` into a `BuildError`."""
     try:
         yield
     except OSError as error:
@@ -114,5 +140,10 @@ def disk_errors_as_sentences(directory: Path) -> Iterator[None]:
             raise BuildError(
                 f"{error.filename or directory} may not be written: use another --out or change "
                 "its permissions."
+            ) from error
+        if may_pass(error):
+            raise BuildError(
+                f"{directory} cannot be read or written for now ({error.strerror}): check its "
+                "disk or network and run the same command again, finished work is kept."
             ) from error
         raise

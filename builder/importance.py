@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from builder.files import atomic_write
 from builder.votes import Votes
 
 TOPS = (5, 10, 20)
@@ -24,6 +22,21 @@ MINIMUM_IMAGES = 10
 _SCALE = 2.0**24
 
 
+class Contribution(NamedTuple):
+    """Sums over some images, of the classes as which these were predicted.
+
+    Attributes
+    ----------
+    labels : ndarray of int64, shape (classes,)
+    sums : ndarray of int64, shape (classes, channels)
+    counts : ndarray of int64, shape (classes,)
+    """
+
+    labels: npt.NDArray[np.int64]
+    sums: npt.NDArray[np.int64]
+    counts: npt.NDArray[np.int64]
+
+
 @dataclass
 class Importance:
     """Running sums of activations over the images *predicted* as each class.
@@ -36,33 +49,15 @@ class Importance:
     sums : ndarray of int64, shape (classes, channels)
     counts : ndarray of int64, shape (classes,)
         Images predicted as each class.
-    shards : set of int
-        The shards that are in the sums.
     """
 
     sums: npt.NDArray[np.int64]
     counts: npt.NDArray[np.int64]
-    shards: set[int] = field(default_factory=set)
 
     @classmethod
     def empty(cls, classes: int, channels: int) -> Importance:
         """Return sums over no images."""
         return cls(np.zeros((classes, channels), np.int64), np.zeros(classes, np.int64))
-
-    @classmethod
-    def load(cls, path: Path) -> Importance:
-        """Read what `save` wrote."""
-        with np.load(path, allow_pickle=False) as file:
-            counts = file["counts"]
-            sums = np.zeros((len(counts), file["sums"].shape[1]), np.int64)
-            sums[counts > 0] = file["sums"]
-            return cls(sums, counts, set(file["shards"].tolist()))
-
-    def save(self, path: Path) -> None:
-        """Write the sums of classes that were ever predicted, whole or not at all."""
-        sums = self.sums[self.counts > 0]
-        with atomic_write(path) as file:
-            np.savez(file, sums=sums, counts=self.counts, shards=np.array(sorted(self.shards)))
 
     def add(self, activations: npt.NDArray[np.float32], predicted: npt.NDArray[np.int64]) -> None:
         """Add a batch.
@@ -76,6 +71,16 @@ class Importance:
         fixed = np.rint(activations.astype(np.float64) * _SCALE).astype(np.int64)
         np.add.at(self.sums, predicted, fixed)
         np.add.at(self.counts, predicted, 1)
+
+    def contribution(self) -> Contribution:
+        """Return the sums without the classes as which no image was predicted."""
+        labels = np.flatnonzero(self.counts)
+        return Contribution(labels, self.sums[labels], self.counts[labels])
+
+    def merge(self, contribution: Contribution) -> None:
+        """Add sums over other images."""
+        self.sums[contribution.labels] += contribution.sums
+        self.counts[contribution.labels] += contribution.counts
 
     def ranking(self, label: int, head_weight: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
         """Return a class's features by falling importance, mean of ``r_j(x) * W[c, j]``.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import platform
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from typing import Any, Protocol
 
@@ -80,6 +83,12 @@ class Job:
     def batches(self, shard: int) -> list[Batch]:
         """Return the batches of a shard; no batch holds images of two shards."""
         return batches_of(self.plan.members(shard), self.batch_size, shard)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of all that the bytes of a shard depend on."""
+        content = json.dumps({**self.origin(), **self.inputs()}, sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
 
     def origin(self) -> dict[str, Any]:
         """Return what all splits of a data set have in common."""

@@ -14,6 +14,7 @@ from builder.decode import Decoded, UnusableImageError, decode
 from builder.errors import first_line
 from builder.images import Images
 from builder.plan import Plan, SetAside
+from builder.retry import persistently
 from builder.stages import Stages
 from salient_imagenet_1m import CROP_SIZE
 
@@ -107,6 +108,6 @@ class Loader:
 
     def _read(self, member: int) -> bytes:
         try:
-            return self.images.read(member)
+            return persistently(lambda: self.images.read(member))
         except (OSError, pa.ArrowException) as error:
             raise UnusableImageError("unreadable", first_line(error)) from error

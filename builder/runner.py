@@ -1,23 +1,24 @@
-"""Runs the shards that are missing."""
+"""Runs the shards that are missing, whoever computes them, and keeps the books."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
-from builder.analysis import Analysis
-from builder.engine import analyse
-from builder.errors import BuildError
-from builder.importance import MINIMUM_AGREEMENT, TOPS, Agreement, Importance, agreement
+from builder.engine import Engine
+from builder.errors import BuildError, Stopped
+from builder.files import sha256_of
+from builder.importance import MINIMUM_AGREEMENT, TOPS, Agreement, agreement
 from builder.job import Job, Reporter
-from builder.shard import is_finished, shard_path, write_shard
+from builder.ledger import Ledger, LedgerFile, ledger_path, merge_ledgers, read_ledgers
+from builder.shard import shard_path
 from builder.stages import Stages
+from builder.stop import Stop
+from builder.task import Task
 
 _EARLY_IMAGES_PER_CLASS = 50
+_ROUNDS = 3
 
 
 @dataclass(frozen=True)
@@ -32,96 +33,143 @@ class Run:
         How many images this run took up.
     stages : Stages
         Seconds per stage of this run.
+    left : int
+        Shards that are not finished: those of other tasks.
     """
 
     agreement: Agreement
     images: int
     stages: Stages
+    left: int
 
 
 class ShardRunner:
-    """Runs shards of a job and keeps the running sums of importance.
+    """Runs the missing shards of a job, or of one task of it.
 
     Parameters
     ----------
     job : Job
     directory : Path
         The working directory of the split.
+    engine : Engine
+        Computes the shards.
+    reporter : Reporter
+    task : Task, optional
+        The whole build, which nobody else may work on at the same time, or one of several.
+    stop : Stop, optional
+        Whom to ask whether to go on.
     """
 
-    def __init__(self, job: Job, directory: Path) -> None:
-        self._job, self._directory = job, directory
-        self._fingerprint = _fingerprint(job)
-        self._sums_path = directory / "importance.npz"
-        self._sums = (
-            Importance.load(self._sums_path)
-            if self._sums_path.exists()
-            else Importance.empty(job.network.classes, job.network.channels)
-        )
+    def __init__(
+        self,
+        job: Job,
+        directory: Path,
+        engine: Engine,
+        reporter: Reporter,
+        task: Task | None = None,
+        stop: Stop | None = None,
+    ) -> None:
+        self._job, self._directory, self._engine, self._reporter = job, directory, engine, reporter
+        self._task, self._stop = task or Task(), stop or Stop()
+        own, self._elsewhere = self._ledgers()
+        path = ledger_path(directory, self._task)
+        self._ledger, self._file = own, LedgerFile(own, path, job.fingerprint)
+        self._images, self._stages = 0, Stages()
+        self._early = _EARLY_IMAGES_PER_CLASS * len(job.votes.by_label)
 
-    def run(self, reporter: Reporter) -> Run:
+    def run(self) -> Run:
         """Run the shards that are not finished, and see whether votes and network agree.
 
         Raises
         ------
         BuildError
-            If votes and network do not belong together, unless the settings allow it.
+            If votes and network do not belong together, unless the settings allow it, or the disk
+            keeps no shards.
+        Stopped
+            If somebody asked to stop.
         """
-        plan, stages = self._job.plan, Stages()
-        missing = [shard for shard in range(plan.shards) if not self._is_finished(shard)]
-        images = sum(len(plan.members(shard)) for shard in missing)
-        done = len(plan.order) - images
-        if done:
-            reporter.say(f"Going on where an earlier run stopped, after {done:,} images.")
-        early = _EARLY_IMAGES_PER_CLASS * len(self._job.votes.by_label)
-        with reporter.track("images", len(plan.order), done) as advance:
-            for shard, analyses in self._analyse(missing, advance):
-                with stages.time("write"):
-                    self._write(shard, analyses)
-                for analysis in analyses:
-                    stages.add(analysis.stages)
-                if self._sums.counts.sum() >= early > 0:
-                    early = 0
-                    self._check_agreement()
-        return Run(self._check_agreement(), images, stages)
-
-    def _is_finished(self, shard: int) -> bool:
-        path = shard_path(self._directory, shard)
-        images = len(self._job.plan.members(shard))
-        return shard in self._sums.shards and is_finished(path, images, self._fingerprint)
-
-    def _analyse(
-        self, shards: list[int], advance: Callable[[int], None]
-    ) -> Iterator[tuple[int, list[Analysis]]]:
-        """Yield each shard with the analyses of its batches; later ones are loaded meanwhile."""
-        by_shard = {shard: self._job.batches(shard) for shard in shards}
-        analyses = analyse(self._job, [batch for group in by_shard.values() for batch in group])
-        for shard, batches in by_shard.items():
-            found = []
-            for analysis in islice(analyses, len(batches)):
-                found.append(analysis)
-                advance(len(analysis.members) + len(analysis.set_aside))
-            yield shard, found
-
-    def _write(self, shard: int, analyses: list[Analysis]) -> None:
-        # Sums first: should the process die in between, the shard is run again and already found
-        # in the sums, so that each image counts exactly once.
-        if shard not in self._sums.shards:
-            for analysis in analyses:
-                self._sums.add(analysis.activations, analysis.predicted)
-            self._sums.shards.add(shard)
-            self._sums.save(self._sums_path)
-        write_shard(
-            shard_path(self._directory, shard),
-            self._job.plan,
-            analyses,
-            self._fingerprint,
-            embeddings=self._job.settings.keep_embeddings,
+        missing = self.missing()
+        for _ in range(_ROUNDS):
+            self._run(missing)
+            if self._stop.is_asked:
+                raise Stopped(
+                    f"Stopped after {self._images:,} images; run the same command again to go on."
+                )
+            missing = self.damaged()
+            if not missing:
+                left = self._job.plan.shards - len(self._ledger.sha256) - len(self._elsewhere)
+                return Run(self._check_agreement(), self._images, self._stages, left)
+            self._reporter.say(
+                f"{len(missing):,} shards are not as they were written: they are run again."
+            )
+        raise BuildError(
+            f"{self._directory} does not keep what is written there: check the disk, or use "
+            "another --out."
         )
+
+    def missing(self) -> list[int]:
+        """Return the task's shards that are in no ledger, or whose file is gone."""
+        present = {path.name for path in self._directory.glob("shards/*")}
+        return [
+            shard
+            for shard in self._task.shards(self._job.plan.shards)
+            if shard not in self._elsewhere
+            and not (
+                shard in self._ledger.sha256 and shard_path(self._directory, shard).name in present
+            )
+        ]
+
+    def damaged(self) -> list[int]:
+        """Return the shards in the ledger whose files do not have their hashes, or are gone."""
+        found = []
+        with self._reporter.track("checking shards", len(self._ledger.sha256)) as advance:
+            for shard, sha256 in sorted(self._ledger.sha256.items()):
+                path = shard_path(self._directory, shard)
+                if not path.exists() or sha256_of(path) != sha256:
+                    found.append(shard)
+                advance(1)
+        return found
+
+    def _ledgers(self) -> tuple[Ledger, set[int]]:
+        """Return the ledger to go on with, and the shards that others have finished."""
+        if self._task.is_whole:
+            return merge_ledgers(self._directory, self._job, self._reporter), set()
+        ledgers = read_ledgers(self._directory, self._job, self._reporter)
+        own = ledgers.pop(ledger_path(self._directory, self._task), Ledger.empty(self._job))
+        return own, {shard for ledger in ledgers.values() for shard in ledger.sha256}
+
+    def _run(self, shards: list[int]) -> None:
+        plan, task = self._job.plan, self._task
+        total = sum(len(plan.members(shard)) for shard in task.shards(plan.shards))
+        done = total - sum(len(plan.members(shard)) for shard in shards)
+        if done and not self._images:
+            self._reporter.say(f"Going on where an earlier run stopped, after {done:,} images.")
+        with self._reporter.track("images", total, done) as advance:
+            results = self._engine.run(
+                self._job, self._directory, self._until_asked(shards), advance
+            )
+            try:
+                for result in results:
+                    self._file.add(result)
+                    self._images += result.images
+                    self._stages.add(result.stages)
+                    self._check_early()
+            finally:
+                self._file.save()
+
+    def _until_asked(self, shards: Iterable[int]) -> Iterator[int]:
+        yield from self._stop.until_asked(shards)
+        if self._stop.is_asked:
+            self._reporter.say("Stopping when the shards under way are finished.")
+
+    def _check_early(self) -> None:
+        if self._ledger.importance.counts.sum() >= self._early > 0:
+            self._early = 0
+            self._check_agreement()
 
     def _check_agreement(self) -> Agreement:
         job = self._job
-        found = agreement(self._sums, job.votes, job.network.head_weight.numpy())
+        found = agreement(self._ledger.importance, job.votes, job.network.head_weight.numpy())
         if found.is_mismatch and not job.settings.allow_mismatch:
             raise BuildError(
                 f"Votes and network do not belong together: of {found.pairs} voted features "
@@ -132,8 +180,3 @@ class ShardRunner:
                 "--allow-mismatch."
             )
         return found
-
-
-def _fingerprint(job: Job) -> str:
-    content = json.dumps({**job.origin(), **job.inputs()}, sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from builder.analysis import Analysis
-from builder.errors import BuildError
 from builder.files import atomic_write
 from builder.plan import Plan, SetAside
+from builder.retry import persistently
 from salient_imagenet_1m import pack_grids
 
 _FINGERPRINT = b"fingerprint"
@@ -29,7 +30,7 @@ def shard_path(directory: Path, shard: int) -> Path:
 
 def write_shard(
     path: Path, plan: Plan, analyses: list[Analysis], fingerprint: str, *, embeddings: bool
-) -> None:
+) -> str:
     """Write a shard.
 
     Parameters
@@ -43,6 +44,11 @@ def write_shard(
         Of all that the shard depends on.
     embeddings : bool
         Whether to keep the activations of all features, as float16.
+
+    Returns
+    -------
+    str
+        The SHA-256 of the file, taken before it is written: what the disk does shows later.
     """
     set_aside = [image for analysis in analyses for image in analysis.set_aside]
     table = shard_table(plan, analyses, embeddings=embeddings).replace_schema_metadata(
@@ -51,9 +57,17 @@ def write_shard(
             _SET_ASIDE: json.dumps([dataclasses.astuple(image) for image in set_aside]),
         }
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as file:
-        pq.write_table(table, file, compression="zstd")
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table, buffer, compression="zstd")
+    content = buffer.getvalue().to_pybytes()
+
+    def write() -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as file:
+            file.write(content)
+
+    persistently(write)
+    return hashlib.sha256(content).hexdigest()
 
 
 def shard_table(plan: Plan, analyses: list[Analysis], *, embeddings: bool) -> pa.Table:
@@ -72,34 +86,6 @@ def read_shard(path: Path) -> tuple[pa.Table, list[SetAside]]:
 def read_set_aside(path: Path) -> list[SetAside]:
     """Read only what a shard set aside."""
     return _set_aside(pq.read_schema(path))
-
-
-def is_finished(path: Path, images: int, fingerprint: str) -> bool:
-    """Return whether a whole shard lies at `path`.
-
-    Parameters
-    ----------
-    path : Path
-    images : int
-        How many images the plan gives it.
-    fingerprint : str
-
-    Raises
-    ------
-    BuildError
-        If it is a shard of another build.
-    """
-    try:
-        metadata = pq.read_metadata(path)
-    except (FileNotFoundError, pa.ArrowInvalid):
-        return False
-    schema = metadata.schema.to_arrow_schema()
-    if (schema.metadata or {}).get(_FINGERPRINT) != fingerprint.encode():
-        raise BuildError(
-            f"{path} is a shard of another build: remove {path.parent.parent}, or use "
-            "another --out."
-        )
-    return bool(metadata.num_rows + len(_set_aside(schema)) == images)
 
 
 def _set_aside(schema: pa.Schema) -> list[SetAside]:

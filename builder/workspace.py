@@ -134,9 +134,7 @@ class Workspace:
     @property
     def _has_work(self) -> bool:
         """Whether there is more than a note of the inputs, which alone binds nobody."""
-        return self._inputs_path.exists() and any(
-            path != self._inputs_path for path in self.directory.iterdir()
-        )
+        return self._inputs_path.exists() and any(self.directory.glob("shards/*"))
 
     def _compare(self, found: dict[str, Any], expected: dict[str, Any], remedy: str) -> None:
         # In the order of expected: what a user names stands before what follows from it.

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -41,14 +39,17 @@ def test_the_order_of_batches_changes_no_bit() -> None:
     assert np.array_equal(forwards.counts, np.bincount(predicted, minlength=4))
 
 
-def test_sums_survive_on_disk(tmp_path: Path) -> None:
-    importance = sums_of(np.ones((3, 2), np.float32), np.array([0, 1, 1]), 2)
-    importance.shards |= {4, 1}
-    importance.save(tmp_path / "sums.npz")
-    loaded = Importance.load(tmp_path / "sums.npz")
-    assert np.array_equal(loaded.sums, importance.sums)
-    assert np.array_equal(loaded.counts, importance.counts)
-    assert loaded.shards == {1, 4}
+def test_contributions_add_up() -> None:
+    pooled = np.random.default_rng(2).random((6, 3), np.float32)
+    predicted = np.array([0, 3, 3, 1, 0, 3])
+    together = sums_of(pooled, predicted, 5)
+    merged = Importance.empty(5, 3)
+    for part in (slice(0, 2), slice(2, 6)):
+        contribution = sums_of(pooled[part], predicted[part], 5).contribution()
+        assert contribution.labels.tolist() == sorted(set(predicted[part].tolist()))
+        merged.merge(contribution)
+    assert np.array_equal(merged.sums, together.sums)
+    assert np.array_equal(merged.counts, together.counts)
 
 
 @pytest.mark.parametrize(

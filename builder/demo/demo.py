@@ -43,7 +43,6 @@ from builder.demo.world import (
     write_world,
 )
 from builder.discover import Candidate, Eye, Search, discover, label_classes, read_candidates
-from builder.engine import process
 from builder.errors import BuildError
 from builder.files import atomic_write, disk_errors_as_sentences, exclusive, require_directory
 from builder.gallery import Exhibition, Knowledge, make_gallery
@@ -51,6 +50,7 @@ from builder.images import open_images
 from builder.job import BATCH_SIZES, Reporter
 from builder.loading import Batch, LoadedBatch, Loader, batches_of
 from builder.network import Network
+from builder.pipeline import process
 from builder.plan import make_plan
 from builder.settings import Settings
 from builder.votes import ANSWERS, COLUMNS

@@ -28,6 +28,7 @@ from PIL import Image
 from torchvision import transforms
 
 from builder.build import build
+from builder.engine import InProcess
 from builder.job import Job, open_job
 from builder.runner import ShardRunner
 from builder.settings import Settings
@@ -106,7 +107,7 @@ def compare_speed(base: Path) -> None:
 
 def run_shards(job: Job, directory: Path) -> None:
     directory.mkdir()
-    ShardRunner(job, directory).run(Quiet())
+    ShardRunner(job, directory, InProcess(), Quiet()).run()
 
 
 def pixel_batches() -> Iterator[torch.Tensor]:

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from builder.analysis import Analysis
-from builder.engine import analyse
 from builder.errors import BuildError
 from builder.job import Job, open_job
 from builder.loading import LoadedBatch
+from builder.pipeline import analyse
 from tests.conftest import World
 from tests.quiet import Quiet
 

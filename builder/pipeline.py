@@ -1,0 +1,123 @@
+"""Batches through loader and network, in order, with bounded memory."""
+
+from __future__ import annotations
+
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import TypeVar
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from builder.analysis import Analyser, Analysis
+from builder.job import Job
+from builder.loading import Batch, LoadedBatch, Loader
+from builder.stages import Occupancy
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_FEEDERS = 2
+_PREFETCH = 2
+
+
+def analyse(job: Job, batches: Iterable[Batch]) -> Iterator[Analysis]:
+    """Load and analyse the batches of a job; see `process`."""
+    loader = Loader(job.images, job.plan)
+    occupancy = Occupancy(1 if job.workers else torch.get_num_threads())
+    analyser = Analyser(job.network, job.votes, job.plan, occupancy)
+    return process(batches, loader, analyser, job.workers)
+
+
+def batches_ahead(workers: int) -> int:
+    """Return how many batches are taken up before the first result is there."""
+    return _PREFETCH * workers + 2 * _FEEDERS if workers else 2 * torch.get_num_threads()
+
+
+def process(
+    batches: Iterable[Batch],
+    loader: Loader,
+    work: Callable[[LoadedBatch], Result],
+    workers: int,
+) -> Iterator[Result]:
+    """Load batches and work on them, and yield the results in the order of the batches.
+
+    With worker processes, these load ahead, and two threads feed the network: right for a GPU,
+    which has the next batch while the results of the last are taken care of. Without, there is a
+    thread per CPU core, each of which loads a batch and then runs the network on it with one core:
+    no core ever waits for another, which two cores sharing each layer do at every layer's end.
+
+    Parameters
+    ----------
+    batches : iterable of Batch
+        Taken up as there is room, in the thread of the caller.
+    loader : Loader
+    work : callable
+        Runs the network; may be called from several threads.
+    workers : int
+        Processes that load ahead; 0 takes a thread per core instead.
+
+    Yields
+    ------
+    whatever `work` returns
+        One for each batch.
+    """
+    if workers:
+        yield from _in_threads(_load_ahead(batches, loader, workers), work, _FEEDERS)
+    else:
+        cores = torch.get_num_threads()
+        yield from _in_threads(
+            batches, lambda batch: work(loader(batch)), cores, partial(torch.set_num_threads, 1)
+        )
+
+
+def _in_threads(
+    items: Iterable[Item],
+    work: Callable[[Item], Result],
+    threads: int,
+    initializer: Callable[[], object] | None = None,
+) -> Iterator[Result]:
+    """Work on items in threads, and yield the results in order; few items are under way."""
+    remaining = iter(items)
+    with ThreadPoolExecutor(threads, initializer=initializer) as pool:
+        pending = deque(pool.submit(work, item) for item in islice(remaining, 2 * threads))
+        try:
+            while pending:
+                yield pending.popleft().result()
+                pending.extend(pool.submit(work, item) for item in islice(remaining, 1))
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@dataclass(frozen=True)
+class _LoadedBatches(Dataset[LoadedBatch]):
+    loader: Loader
+
+    def __getitem__(self, batch: Batch) -> LoadedBatch:
+        return self.loader(batch)
+
+
+def _load_ahead(batches: Iterable[Batch], loader: Loader, workers: int) -> Iterable[LoadedBatch]:
+    return DataLoader(
+        _LoadedBatches(loader),
+        batch_size=None,
+        # The batches themselves serve as indices, so that they need not be known beforehand.
+        sampler=batches,
+        num_workers=workers,
+        prefetch_factor=_PREFETCH,
+        worker_init_fn=_leave_signals_to_the_parent,
+        pin_memory=torch.cuda.is_available(),
+        # Safe although PyTorch has run: a worker decodes, and runs none of its kernels.
+        multiprocessing_context="fork",
+    )
+
+
+def _leave_signals_to_the_parent(_worker: int) -> None:
+    # A cluster sends them to all processes at once, and the parent may want to finish its shards.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,103 @@
+"""Runs shards: their images through the network, and what it said of them to a file."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.analysis import Analysis
+from builder.importance import Contribution, Importance
+from builder.job import Job
+from builder.loading import Batch
+from builder.pipeline import analyse, batches_ahead
+from builder.shard import shard_path, write_shard
+from builder.stages import Stages
+
+
+@dataclass(frozen=True)
+class ShardResult:
+    """What is left to know of a shard once its file is written.
+
+    Attributes
+    ----------
+    shard : int
+    sha256 : str
+        Of its file.
+    contribution : Contribution
+        Its part of the sums of importance.
+    images : int
+    stages : Stages
+    """
+
+    shard: int
+    sha256: str
+    contribution: Contribution
+    images: int
+    stages: Stages
+
+
+class ShardWorker:
+    """Runs shards of a job and writes their files; keeps no books.
+
+    Parameters
+    ----------
+    job : Job
+    directory : Path
+        The working directory of the split.
+    """
+
+    def __init__(self, job: Job, directory: Path) -> None:
+        self._job, self._directory = job, directory
+
+    def run(self, shards: Iterable[int], advance: Callable[[int], None]) -> Iterator[ShardResult]:
+        """Run shards in their order; while one is finished, later ones are loaded.
+
+        Parameters
+        ----------
+        shards : iterable of int
+            Taken up as there is room.
+        advance : callable
+            Called with each number of images done.
+        """
+        begun: deque[tuple[int, int]] = deque()
+
+        def batches() -> Iterator[Batch]:
+            for shard in shards:
+                group = self._job.batches(shard)
+                begun.append((shard, len(group)))
+                yield from group
+
+        analyses: list[Analysis] = []
+        for analysis in analyse(self._job, batches()):
+            analyses.append(analysis)
+            advance(len(analysis.members) + len(analysis.set_aside))
+            shard, count = begun[0]
+            if len(analyses) == count:
+                yield self._finish(shard, analyses)
+                begun.popleft()
+                analyses = []
+
+    @property
+    def shards_ahead(self) -> int:
+        """How many shards to ask for at a time, so that the network never waits for the next."""
+        batches = len(self._job.batches(0))
+        return 2 + -(-batches_ahead(self._job.workers) // batches)
+
+    def _finish(self, shard: int, analyses: list[Analysis]) -> ShardResult:
+        job, stages = self._job, Stages()
+        importance = Importance.empty(job.network.classes, job.network.channels)
+        for analysis in analyses:
+            importance.add(analysis.activations, analysis.predicted)
+            stages.add(analysis.stages)
+        with stages.time("write"):
+            sha256 = write_shard(
+                shard_path(self._directory, shard),
+                job.plan,
+                analyses,
+                job.fingerprint,
+                embeddings=job.settings.keep_embeddings,
+            )
+        images = len(job.plan.members(shard))
+        return ShardResult(shard, sha256, importance.contribution(), images, stages)
