@@ -265,6 +265,73 @@ def verify(
         sys.exit(1)
 
 
+_PUBLISH_EPILOG = """
+[bold]Examples[/bold]
+
+What would go, without sending anything:
+
+  salient-imagenet publish ./salient-imagenet-1m ORG/salient-imagenet-1m --dry-run
+
+Publish it, and call it v1.0:
+
+  salient-imagenet publish ./salient-imagenet-1m ORG/salient-imagenet-1m --tag v1.0
+
+With the images, for a group in which everybody has accepted ImageNet's terms:
+
+  salient-imagenet publish ./salient-imagenet-1m ORG/our-imagenet --private \\
+  --with-images /data/ILSVRC2012
+"""
+
+
+@app.command(epilog=_PUBLISH_EPILOG)
+def publish(
+    data: Annotated[Path, typer.Argument(help="A data set that build made.", metavar="DIR")],
+    name: Annotated[
+        str, typer.Argument(help="The repository, made where there is none.", metavar="ORG/NAME")
+    ],
+    private: Annotated[
+        bool, typer.Option("--private", help="Only for ORG's members, and see that it is.")
+    ] = False,
+    tag: Annotated[
+        str | None,
+        typer.Option(
+            help="A name for this version, such as v1.0: load_dataset takes it as revision."
+        ),
+    ] = None,
+    with_images: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ROOT",
+            help="Also publish the images, as the config images; ROOT as for build --images. Only "
+            "with --private.",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List what would go; send nothing.")
+    ] = False,
+) -> None:
+    """Publish a data set as a dataset repository on the Hugging Face Hub.
+
+    The data set is verified first. All of it becomes visible in one commit, which is then tagged.
+    Given again, the command uploads only what changed, and goes on where it was broken off. It
+    takes the token of `hf auth login`, or HF_TOKEN.
+    """
+    from builder.publish import Publication, plan_publication  # noqa: PLC0415
+    from builder.publish import publish as run_publish  # noqa: PLC0415
+    from builder.report import ConsoleReporter, changes_table  # noqa: PLC0415
+
+    reporter = ConsoleReporter(Console(stderr=True))
+    publication = Publication(data, name, private, tag, with_images)
+    if dry_run:
+        Console().print(changes_table(plan_publication(publication, reporter)))
+        return
+    try:
+        page = run_publish(publication, reporter)
+    except KeyboardInterrupt:
+        sys.exit("Stopped. Run the same command again to go on: what was uploaded is kept.")
+    reporter.say(f"Done. {page}")
+
+
 def main() -> None:
     """Run the command line; bad input is one sentence and exit status 2."""
     # Pillow warns of odd metadata, which is no news in ImageNet.

@@ -24,6 +24,7 @@ from rich.text import Text
 from builder.build import Outcome
 from builder.estimate import Estimate
 from builder.importance import TOPS
+from builder.publish import Changes, summary
 from builder.verify import Check
 
 _LOG_EVERY_SECONDS = 30.0
@@ -134,6 +135,19 @@ def estimate_table(estimate: Estimate) -> Table:
     table.add_row("images tried", f"{estimate.sampled:,}")
     table.add_row("time, about", _duration(estimate.seconds))
     table.add_row("size, about", f"{estimate.bytes / 1e6:,.1f} MB")
+    return table
+
+
+def changes_table(changes: Changes) -> Table:
+    """Return what a publication would do, file by file."""
+    table = Table(title="Nothing was sent", caption=summary(changes), caption_justify="left")
+    table.add_column("")
+    table.add_column("file", overflow="fold")
+    table.add_column("bytes", justify="right")
+    for part in changes.new:
+        table.add_row("upload", part.name, f"{part.size:,}")
+    for name in changes.gone:
+        table.add_row("remove", name, "")
     return table
 
 

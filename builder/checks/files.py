@@ -21,8 +21,8 @@ from salient_imagenet_1m import (
     ranking_features,
 )
 
-NOT_OURS = (".gitattributes", ".git/", ".cache/")
-"""What the Hub and its tools leave in a directory."""
+NOT_OURS = (".gitattributes", ".git/", ".cache/", ".publish/")
+"""What the Hub and its tools, and a publication that was killed, leave in a directory."""
 
 _NULLABLE = {
     "core_mask",
