@@ -706,6 +706,9 @@ def _like(flags: npt.NDArray[np.bool_], grids: Any) -> Any:
     return torch.from_numpy(flags).to(grids.device)
 
 
+_NO_GRIDS = np.empty((0, 1, 1), np.uint8)
+
+
 class SoftMask(PIL.Image.Image):
     """A mask as a PIL image of mode L whose pixels are rendered when they are first asked for.
 
@@ -1942,7 +1945,7 @@ def load(
     transform: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
     format: Literal["torch"] | None = None,  # noqa: A002 (as in datasets)
     render: bool = True,
-    threads: int = 0,
+    threads: int | None = None,
     on_missing: OnMissing = "error",
     on_mismatch: OnMismatch = "error",
     geometry: Geometry = "aligned",
@@ -1977,9 +1980,11 @@ def load(
         Give tensors that a ``DataLoader`` can collate, see `ToTensors`.
     render : bool
         With ``format="torch"``: whether to hand out masks, or grids for `render` on the device.
-    threads : int
+    threads : int, optional
         With ``streaming``: decode, transform and render this many images at a time, in threads of
-        each worker. Four hide the rendering where there are cores to spare.
+        each worker. By default one thread makes tensors and renders masks while the main thread
+        decodes the next image, where there is a core for it: not in workers of a ``DataLoader``,
+        which have a core each.
     on_missing : {"error", "skip"}
         What to do where masks or images have no counterpart; `skipped` counts them.
     on_mismatch : {"error", "warn", "skip"}
@@ -2117,7 +2122,7 @@ def _finish(
     transform: Callable[[dict[str, Any]], dict[str, Any]] | None,
     form: str | None,
     rendered: bool,
-    threads: int,
+    threads: int | None,
     features: Features | None = None,
 ) -> Any:
     """Apply the user's transform, and turn the result into tensors where that is wanted.
@@ -2134,18 +2139,18 @@ def _finish(
         raise SalientImageNetError(f"There is no format {form!r}: use torch or None.")
     steps = [step for step in (transform, ToTensors(rendered) if form else None) if step]
     if isinstance(dataset, datasets.Dataset):
-        return dataset.with_transform(_OnBatch(_Steps(steps))) if steps else dataset
+        return dataset.with_transform(_OnBatch(steps)) if steps else dataset
     # The columns go, or those that a step dropped would come back.
     columns = list(features or dataset.features)
     if threads and features is None:
         features, dataset = dataset.features, dataset.decode(False)
     if features is not None:
         steps = [_Decode(features), *steps]
-    if threads:
+    if threads or (threads is None and form):
         return dataset.map(
-            _OnBatch(_Steps(steps), threads),
+            _OnBatch(steps, threads),
             batched=True,
-            batch_size=4 * threads,
+            batch_size=4 * (threads or 4),
             remove_columns=columns,
         )
     return dataset.map(_Steps(steps), remove_columns=columns) if steps else dataset
@@ -2226,16 +2231,35 @@ class _Decode:
 
 @dataclass(frozen=True)
 class _OnBatch:
-    """A function of an example as one of a batch, in threads if there are any."""
+    """Steps on each example of a batch.
 
-    function: Callable[[dict[str, Any]], dict[str, Any]]
-    threads: int = 0
+    With threads all steps of an example run in one of these; with None the last step does, beside
+    the first steps of the next example.
+    """
+
+    steps: list[Callable[[dict[str, Any]], dict[str, Any]]]
+    threads: int | None = 0
 
     def __call__(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         rows = [dict(zip(batch, row, strict=True)) for row in zip(*batch.values(), strict=True)]
-        apply = _pool(os.getpid(), self.threads).map if self.threads else map
-        results = list(apply(self.function, rows))
+        results = list(self._apply(rows))
         return {name: [result[name] for result in results] for name in results[0]}
+
+    def _apply(self, rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        if self.threads:
+            return _pool(os.getpid(), self.threads).map(_Steps(self.steps), rows)
+        if self.threads is None and _has_spare_core():
+            first, last = _Steps(self.steps[:-1]), self.steps[-1]
+            return _pool(os.getpid(), 1).map(last, map(first, rows))
+        return map(_Steps(self.steps), rows)
+
+
+def _has_spare_core() -> bool:
+    """Tell whether a thread can run beside this one; a DataLoader's workers have a core each."""
+    torch = sys.modules.get("torch")
+    is_worker = torch is not None and torch.utils.data.get_worker_info() is not None
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return not is_worker and (cores or 1) > 1
 
 
 @lru_cache(maxsize=1)
@@ -2697,22 +2721,22 @@ class ToTensors:
         import torch  # noqa: PLC0415
 
         result = dict(example)
+        pictures = {}
         image = result.get("image")
+        width, height = example.get("width", 1), example.get("height", 1)
         if isinstance(image, PIL.Image.Image):
-            pixels = torch.from_numpy(np.array(image.convert("RGB")))
-            result["image"] = pixels.permute(2, 0, 1).contiguous()
-            height, width = pixels.shape[:2]
+            pictures["image"] = image.convert("RGB")
+            width, height = image.size
         elif isinstance(image, torch.Tensor):
             height, width = image.shape[-2:]
-        else:
-            width, height = example.get("width", 1), example.get("height", 1)
         for name in _PICTURES:
-            mask = result.pop(name, None)
-            if isinstance(mask, torch.Tensor):
-                result[name] = mask
-            elif self.render and name in example:
-                array = mask.numpy() if mask is not None else np.zeros((height, width), np.uint8)
-                result[name] = torch.from_numpy(array)[None]
+            if name in result and not isinstance(result[name], torch.Tensor):
+                mask = result.pop(name)
+                if self.render:
+                    pictures[name] = (
+                        SoftMask(_NO_GRIDS, _Target(width, height)) if mask is None else mask
+                    )
+        result |= _tensors(pictures)
         self._numbers(example, result)
         return result
 
@@ -2737,6 +2761,25 @@ class ToTensors:
         for name, null in (("spuriosity", math.nan), ("spuriosity_rank", -1)):
             if name in result and result[name] is None:
                 result[name] = null
+
+
+def _tensors(pictures: dict[str, PIL.Image.Image]) -> dict[str, Any]:
+    """Return PIL images as uint8 tensors of shape (bands, height, width) in one block of memory.
+
+    On the way between processes a block for each would cost more than its pixels.
+    """
+    import torch  # noqa: PLC0415
+
+    shapes = [(len(image.getbands()), image.height, image.width) for image in pictures.values()]
+    counts = [math.prod(shape) for shape in shapes]
+    parts = torch.empty(sum(counts), dtype=torch.uint8).split_with_sizes(counts)
+    tensors = [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+    for tensor, image in zip(tensors, pictures.values(), strict=True):
+        # Band by band, which is faster than to transpose an array of all three.
+        bands = [image.numpy()] if isinstance(image, SoftMask) else image.split()
+        for plane, band in zip(tensor.numpy(), bands, strict=True):
+            plane[:] = band
+    return dict(zip(pictures, tensors, strict=True))
 
 
 class V2:

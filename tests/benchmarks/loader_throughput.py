@@ -41,7 +41,7 @@ EVALUATION = transforms.Compose(
 
 
 def synthetic_rows(images: Path, count: int) -> list[dict[str, Any]]:
-    """Rows of smooth random grids for the images; an eighth of the features is spurious."""
+    """Rows of random grids for the images; an eighth of the features is spurious."""
     rng = np.random.default_rng(0)
     paths = sorted(images.glob("*/*.JPEG"))
     sizes = [PIL.Image.open(path).size for path in paths]
@@ -207,7 +207,7 @@ def variants(root: Path, images: Path, rows: list[dict[str, Any]]) -> dict[str, 
     build = root / "build"
 
     def ours(
-        transform: Any, *columns: str, render: bool = True, threads: int = 0
+        transform: Any, *columns: str, render: bool = True, threads: int | None = None
     ) -> Callable[[], Any]:
         def opened() -> Any:
             stream = si.load(

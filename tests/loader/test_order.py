@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -23,8 +25,7 @@ def stream(world: World, **arguments: Any) -> Any:
         split="train",
         streaming=True,
         format="torch",
-        transform=si.RandomResizedCrop(16),
-        **arguments,
+        **{"transform": si.RandomResizedCrop(16), **arguments},
     )
 
 
@@ -72,6 +73,30 @@ def test_threads(world: World, threads: int) -> None:
     examples = list(plain)
     assert [example["image_id"] for example in examples] == world.ids()
     assert examples[0]["image"].size == (examples[0]["width"], examples[0]["height"])
+
+
+def test_default_thread(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a core is free, tensors are made beside the main thread, and are the same."""
+    threads = set()
+    numbers = si.ToTensors._numbers
+
+    def spy(*arguments: Any) -> None:
+        threads.add(threading.current_thread())
+        numbers(*arguments)
+
+    monkeypatch.setattr(si.ToTensors, "_numbers", spy)
+    found = []
+    for cores in (1, 2):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: range(cores))
+        threads.clear()
+        crop = si.RandomResizedCrop(16, seed=0)
+        found.append(list(stream(world, transform=crop)))
+        assert (threads == {threading.main_thread()}) == (cores == 1)
+        assert len(threads) == 1
+    for one, two in zip(*found, strict=True):
+        assert one["image_id"] == two["image_id"]
+        for name in ("image", "core_mask", "spurious_mask"):
+            assert (one[name] == two[name]).all()
 
 
 @pytest.mark.parametrize("workers", [0, 2])

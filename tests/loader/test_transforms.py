@@ -143,6 +143,20 @@ def test_tensors_collate() -> None:
     assert batch["spuriosity_rank"].tolist() == [-1] * 3
 
 
+def test_tensors_of_an_example_share_a_block() -> None:
+    """One piece of memory goes from a worker to the main process, and not three."""
+    cut = si.RandomResizedCrop(32, seed=0)(made())
+    result = si.ToTensors()(cut)
+    np.testing.assert_array_equal(
+        result["image"].permute(1, 2, 0), np.asarray(cut["image"].convert("RGB"))
+    )
+    pointers = {
+        result[name].untyped_storage().data_ptr()
+        for name in ("image", "core_mask", "spurious_mask")
+    }
+    assert len(pointers) == 1
+
+
 def test_a_class_without_masks_gives_zeros() -> None:
     example = made() | {"spurious_mask": None}
     result = si.ToTensors()(si.CenterCrop()(example))
