@@ -104,8 +104,6 @@ RESIZE_SIZE = 256
 CROP_SIZE = 224
 """Pixels of the square that ``torchvision.transforms.CenterCrop`` then cuts out."""
 
-_STRIP_PIXELS = 32_768
-
 KINDS = ("core", "spurious")
 """What a neural feature can be, by vote."""
 
@@ -396,9 +394,7 @@ def upsample(grids: npt.NDArray[np.generic], height: int, width: int) -> npt.NDA
     columns = _interpolation(width, grids.shape[-1])
     wide = grids.astype(np.float64) @ columns.T
     upsampled = np.empty((*grids.shape[:-2], height, width))
-    # In strips that BLAS leaves to one thread: spread over all cores, a product this small spends
-    # its time waiting for them, and ten times as much where another process uses them too.
-    step = max(1, _STRIP_PIXELS // width)
+    step = max(1, _STRIP // (rows.shape[1] * width))
     for start in range(0, height, step):
         strip = slice(start, start + step)
         np.matmul(rows[strip], wide, out=upsampled[..., strip, :])
@@ -1390,6 +1386,61 @@ class _Folder:
         return Path(path).read_bytes()
 
 
+class TarMember(NamedTuple):
+    """A file in a tar, or in a tar that this holds.
+
+    Attributes
+    ----------
+    path : str
+        Its name; in a tar that lies in the tar, ``<stem of the inner tar>/<file name>``, like
+        ``n01440764/n01440764_10026.JPEG``.
+    offset, size : int
+        Where its bytes are in the outermost file.
+    """
+
+    path: str
+    offset: int
+    size: int
+
+
+def tar_members(path: str | os.PathLike[str]) -> Iterator[TarMember]:
+    """Yield the files of an uncompressed tar, such as ``ILSVRC2012_img_train.tar``.
+
+    Parameters
+    ----------
+    path : str or path
+
+    Yields
+    ------
+    TarMember
+
+    Raises
+    ------
+    tarfile.TarError
+        If it is no tar, compressed, or ends too early.
+    """
+    with tarfile.open(path, "r:") as tar:
+        yield from _members(tar, folder=None, start=0)
+
+
+def _members(tar: tarfile.TarFile, folder: str | None, start: int) -> Iterator[TarMember]:
+    for info in tar:
+        path = PurePosixPath(os.fsencode(info.name).decode(errors="replace"))
+        if info.isfile() and path.suffix == ".tar":
+            with tarfile.open(fileobj=tar.extractfile(info), mode="r:") as inner:
+                yield from _members(inner, path.stem, start + info.offset_data)
+        elif info.isfile():
+            name = f"{folder}/{path.name}" if folder else str(path)
+            yield TarMember(name, start + info.offset_data, info.size)
+        tar.members = []  # type: ignore[attr-defined]  # or a million of them stay in memory
+    # Python takes a tar that ends, or turns to garbage, where a member's header should be for
+    # a whole one; a whole one ends in zeros.
+    file: Any = tar.fileobj
+    file.seek(tar.offset)
+    if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError("unexpected end of data")
+
+
 class _Tar:
     """Images in a tar, or in the tars that it holds, as ``ILSVRC2012_img_train.tar`` does.
 
@@ -1410,20 +1461,20 @@ class _Tar:
 
     def _list(self, directory: Path) -> None:
         try:
-            with tarfile.open(self.base) as tar:
-                members = list(_members(tar, 0))
+            members = list(tar_members(self.base))
         except tarfile.TarError as error:
             raise SalientImageNetError(
-                f"{self.base} is no whole tar ({error}): give a whole copy, or a directory."
+                f"{self.base} is no whole tar, or compressed ({error}): give a whole, uncompressed "
+                "copy, or a directory."
             ) from error
-        _Index.write(directory, [image_id(name) for name, _, _ in members])
-        np.save(directory / "spans.npy", np.array([m[1:] for m in members], np.int64))
+        _Index.write(directory, [image_id(member.path) for member in members])
+        spans = [(member.offset, member.size) for member in members]
+        np.save(directory / "spans.npy", np.array(spans, np.int64).reshape(-1, 2))
 
     @property
     def ids(self) -> list[str]:
         """Some names of members, as examples for a message."""
-        with tarfile.open(self.base) as tar:
-            return [name for name, _, _ in islice(_members(tar, 0), 3)]
+        return [member.path for member in islice(tar_members(self.base), 3)]
 
     def find(self, ids: list[str], wnids: list[str]) -> list[str | None]:
         """Return ``offset:size`` of each image, None where it is missing."""
@@ -1450,17 +1501,6 @@ _Source = _Folder | _Tar
 
 class _NoSuchSplitError(SalientImageNetError):
     """The images are there, but not those of the split."""
-
-
-def _members(tar: tarfile.TarFile, start: int) -> Iterator[tuple[str, int, int]]:
-    """Yield name, offset and size of the files of a tar and of the tars in it."""
-    for info in tar:
-        if info.isfile() and info.name.endswith(".tar"):
-            with tarfile.open(fileobj=tar.extractfile(info)) as inner:
-                yield from _members(inner, start + info.offset_data)
-        elif info.isfile():
-            yield info.name, start + info.offset_data, info.size
-        tar.members = []  # type: ignore[attr-defined]  # or a million of them stay in memory
 
 
 def _no_match(where: str, seen: Sequence_[str], expected: Sequence_[str]) -> str:

@@ -6,8 +6,7 @@ import errno
 import os
 import re
 import tarfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
@@ -17,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from builder.errors import BuildError, first_line
+from salient_imagenet_1m import tar_members
 
 SPLIT_FOLDERS = {"train": ("train",), "validation": ("validation", "val")}
 """Published name of each split, and the folder names that it goes by."""
@@ -123,18 +123,17 @@ class TarImages:
     def __init__(self, path: Path, on_listed: Callable[[int], None]) -> None:
         members = []
         try:
-            # "r:", since a compressed tar cannot be read where it lies.
-            with tarfile.open(path, "r:") as tar:
-                for member in _members(tar, wnid=None, start=0):
-                    members.append(member)
-                    on_listed(1)
+            for member in tar_members(path):
+                members.append(member)
+                on_listed(1)
         except tarfile.TarError as error:
             raise BuildError(
                 f"{path} is no whole tar, or compressed ({error}): give --images a directory, "
                 "an uncompressed tar or a dataset."
             ) from error
+        folders = [PurePosixPath(member.path).parent.name or None for member in members]
         self.paths = pa.array([member.path for member in members], pa.string())
-        self.wnids = pa.array([member.wnid for member in members], pa.string())
+        self.wnids = pa.array(folders, pa.string())
         self.labels = np.full(len(members), NO_LABEL, np.int64)
         self._offsets = np.array([member.offset for member in members], np.int64)
         self._sizes = np.array([member.size for member in members], np.int64)
@@ -222,40 +221,6 @@ def _holds_dataset(root: Path) -> bool:
         for folder in candidates
         for name in _names(folder, os.DirEntry.is_file)
     )
-
-
-@dataclass(frozen=True)
-class _Member:
-    path: str
-    wnid: str | None
-    offset: int
-    size: int
-
-
-def _members(tar: tarfile.TarFile, wnid: str | None, start: int) -> Iterator[_Member]:
-    """Yield the files of a tar and of the tars in it; offsets count from the outermost file."""
-    for info in tar:
-        if not info.isfile():
-            continue
-        name = _text(info.name)
-        path = PurePosixPath(name)
-        if path.suffix == ".tar":
-            inner_file = tar.extractfile(info)
-            with tarfile.open(fileobj=inner_file, mode="r:") as inner:
-                yield from _members(inner, path.stem, start + info.offset_data)
-        else:
-            yield _Member(
-                path=f"{wnid}/{path.name}" if wnid else name,
-                wnid=wnid or path.parent.name or None,
-                offset=start + info.offset_data,
-                size=info.size,
-            )
-    # Python takes a tar that ends, or turns to garbage, where a member's header should be for
-    # a whole one; a whole one ends in zeros.
-    file: Any = tar.fileobj
-    file.seek(tar.offset)
-    if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-        raise tarfile.ReadError("unexpected end of data")
 
 
 def _load_split(source: str, split: str) -> Any:

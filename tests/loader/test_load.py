@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import itertools
 import json
@@ -152,6 +153,17 @@ def test_official_tar(world: World, official_tar: Path) -> None:
             check(world, list(dataset))
     # Without split=, what the archive does not hold is left out.
     assert set(si.load(world.build, images=official_tar, streaming=True)) == {"train"}
+
+
+@pytest.mark.parametrize("damage", ["cut at a member's header", "cut in a member", "compressed"])
+def test_damaged_tar(world: World, official_tar: Path, tmp_path: Path, damage: str) -> None:
+    content = official_tar.read_bytes()
+    *_, last = si.tar_members(official_tar)
+    cut = last.offset - tarfile.BLOCKSIZE * (damage == "cut at a member's header")
+    path = tmp_path / "images.tar"
+    path.write_bytes(gzip.compress(content) if damage == "compressed" else content[:cut])
+    with pytest.raises(si.SalientImageNetError, match="is no whole tar, or compressed"):
+        next(iter(si.load(world.build, images=path, split="train", streaming=True)))
 
 
 def parquet(world: World, target: Path, names: str = "{id}_{wnid}.JPEG") -> Path:
