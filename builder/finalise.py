@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,11 @@ import pyarrow.parquet as pq
 from datasets import Features
 
 from builder.errors import BuildError
-from builder.files import atomic_write
+from builder.parquet import column_bytes, write_parquet
 from builder.plan import Plan, SetAside
 from builder.scores import NO_RANK, Scores, score
-from builder.shard import fixed_lists, matrix, read_set_aside, read_shard, shard_path
+from builder.shard import fixed_lists, matrix, read_shard, shard_path
+from builder.threads import in_threads, usable_cores
 from builder.votes import Votes
 from salient_imagenet_1m import (
     embedding_features,
@@ -34,7 +35,27 @@ SET_ASIDE_FILE = "set_aside.parquet"
 SET_ASIDE_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("split", "image_id", "path", "reason", "detail")]
 )
-_ROW_GROUP = 2048
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    """What scores are computed from, of all rows of a split in their order.
+
+    Attributes
+    ----------
+    ids : pa.ChunkedArray of string
+    labels : ndarray of int32, shape (rows,)
+    activations : ndarray of float32, shape (rows, features)
+    starts : list of int
+        The index of each shard's first row; and, at the end, the number of rows.
+    set_aside : list of SetAside
+    """
+
+    ids: pa.ChunkedArray
+    labels: npt.NDArray[np.int32]
+    activations: npt.NDArray[np.float32]
+    starts: list[int]
+    set_aside: list[SetAside]
 
 
 @dataclass(frozen=True)
@@ -79,67 +100,84 @@ class Finaliser:
         dict
             Counts for the manifest.
         """
-        set_aside = self._set_aside()
-        numbers = self._numbers()
-        if not len(numbers):
+        numbers = self._read_numbers()
+        labels, set_aside = numbers.labels, numbers.set_aside
+        if not len(labels):
             reasons = Counter(image.reason for image in set_aside)
             raise BuildError(
                 f"None of the {len(set_aside)} images can be used: "
                 + ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
                 + f"; the first is {set_aside[0].path} ({set_aside[0].detail})."
             )
-        ids, labels = numbers["image_id"], numbers["label"].to_numpy()
-        id_order = pc.rank(ids, tiebreaker="first").to_numpy().astype(np.int64)
-        scores = score(labels, id_order, matrix(numbers["activations"]), self.votes.spurious)
-        self._write_images(target, scores)
-        self._write_rankings(target, ids, labels, scores)
+        id_order = pc.rank(numbers.ids, tiebreaker="first").to_numpy()
+        scores = score(labels, id_order, numbers.activations, self.votes.spurious)
+        del id_order
+        self._write_images(target, numbers.starts, scores)
+        self._write_rankings(target, numbers.ids, labels, scores)
         self._write_pairs(target, scores)
         _write_set_aside(target, published, self.plan.split, set_aside)
         return self._counts(target, labels, scores, set_aside)
 
-    def _shards(self) -> Iterator[Path]:
-        return (shard_path(self.directory, shard) for shard in range(self.plan.shards))
+    def _read_shard(
+        self, shard: int, columns: list[str] | None = None
+    ) -> tuple[pa.Table, list[SetAside]]:
+        return read_shard(shard_path(self.directory, shard), columns)
 
-    def _set_aside(self) -> list[SetAside]:
-        found = [image for path in self._shards() for image in read_set_aside(path)]
-        return self.plan.set_aside + found
+    def _read_numbers(self) -> _Numbers:
+        """Read the few columns that scores need into arrays that are as large as they will be."""
+        rows = len(self.plan.order)
+        labels = np.empty(rows, np.int32)
+        activations = np.empty((rows, self.votes.features_per_class), np.float32)
+        ids, starts, set_aside = [], [0], list(self.plan.set_aside)
+        read = partial(self._read_shard, columns=["image_id", "label", "activations"])
+        for table, found in in_threads(range(self.plan.shards), read, usable_cores()):
+            part = slice(starts[-1], starts[-1] + len(table))
+            labels[part] = table["label"]
+            activations[part] = matrix(table["activations"])
+            ids += table["image_id"].chunks
+            starts.append(part.stop)
+            set_aside += found
+        rows = starts[-1]
+        return _Numbers(
+            pa.chunked_array(ids, pa.string()), labels[:rows], activations[:rows], starts, set_aside
+        )
 
-    def _numbers(self) -> pa.Table:
-        columns = ["image_id", "label", "activations"]
-        tables = [pq.read_table(path, columns=columns) for path in self._shards()]
-        return pa.concat_tables([table.replace_schema_metadata(None) for table in tables])
+    def _write_images(self, target: Path, starts: list[int], scores: Scores) -> None:
+        """Write the configs ``masks`` and ``embeddings``, a file per core at a time."""
+        files = list(enumerate(self.plan.files))
 
-    def _write_images(self, target: Path, scores: Scores) -> None:
-        """Write the configs ``masks`` and ``embeddings``, a file at a time."""
-        masks_schema = parquet_schema(mask_features(self.names, self.votes.features_per_class))
-        embeddings_schema = parquet_schema(embedding_features(self.head_weight.shape[1]))
-        files = self.plan.files
-        start = 0
-        for index, shards in enumerate(files):
+        def write(file: tuple[int, range]) -> None:
+            index, shards = file
             name = self._file_name(index, len(files))
-            masks, embeddings = [], []
-            for shard in shards:
-                rows, _ = read_shard(shard_path(self.directory, shard))
-                part = slice(start, start + len(rows))
-                masks.append(self._mask_columns(rows, scores, part).cast(masks_schema))
-                if self.keep_embeddings:
-                    columns = rows.select(["image_id", "embedding"])
-                    embeddings.append(columns.cast(embeddings_schema))
-                start = part.stop
-            write_parquet(target / "masks" / name, masks_schema, masks)
+            masks = (self._mask_columns(shard, starts, scores) for shard in shards)
+            write_parquet(target / "masks" / name, self._masks_schema, masks)
             if self.keep_embeddings:
-                write_parquet(target / "embeddings" / name, embeddings_schema, embeddings)
+                embeddings = (self._embedding_columns(shard) for shard in shards)
+                write_parquet(target / "embeddings" / name, self._embeddings_schema, embeddings)
 
-    def _mask_columns(self, rows: pa.Table, scores: Scores, part: slice) -> pa.Table:
+        for _ in in_threads(files, write, usable_cores()):
+            pass
+
+    @cached_property
+    def _masks_schema(self) -> pa.Schema:
+        return parquet_schema(mask_features(self.names, self.votes.features_per_class))
+
+    @cached_property
+    def _embeddings_schema(self) -> pa.Schema:
+        return parquet_schema(embedding_features(self.head_weight.shape[1]))
+
+    def _mask_columns(self, shard: int, starts: list[int], scores: Scores) -> pa.Table:
+        """Return a shard's rows as they are published."""
+        rows, _ = self._read_shard(shard)
+        part = slice(*starts[shard : shard + 2])
         labels = rows["label"].to_numpy()
-        kinds = np.where(self.votes.spurious[labels], "spurious", "core")
         ranks = scores.spuriosity_ranks[part]
         spuriosity = scores.spuriosity[part]
         constants = {"grid_height": self.grid_height, "grid_width": self.grid_width}
         columns = {
             **{name: rows[name].combine_chunks() for name in rows.column_names},
             "features": fixed_lists(self.votes.features[labels]),
-            "kinds": fixed_lists(kinds),
+            "kinds": fixed_lists(np.where(self.votes.spurious[labels], "spurious", "core")),
             "activation_ranks": fixed_lists(scores.activation_ranks[part]),
             "core_mask": _images(rows["core_mask"]),
             "spurious_mask": _images(rows["spurious_mask"]),
@@ -147,18 +185,22 @@ class Finaliser:
             "spuriosity_rank": pa.array(ranks, mask=ranks == NO_RANK),
             **{name: pa.repeat(value, len(rows)) for name, value in constants.items()},
         }
-        order = mask_features(self.names, self.votes.features_per_class)
-        return pa.table({name: columns[name] for name in order})
+        schema = self._masks_schema
+        return pa.table({name: columns[name] for name in schema.names}).cast(schema)
+
+    def _embedding_columns(self, shard: int) -> pa.Table:
+        rows, _ = self._read_shard(shard, ["image_id", "embedding"])
+        return rows.cast(self._embeddings_schema)
 
     def _write_rankings(
         self,
         target: Path,
         ids: pa.ChunkedArray,
-        labels: npt.NDArray[np.int64],
+        labels: npt.NDArray[np.int32],
         scores: Scores,
     ) -> None:
-        order = np.lexsort((scores.spuriosity_ranks, labels))
-        order = order[scores.spuriosity_ranks[order] != NO_RANK]
+        ranked = np.flatnonzero(scores.spuriosity_ranks != NO_RANK)
+        order = ranked[np.lexsort((scores.spuriosity_ranks[ranked], labels[ranked]))]
         columns = {
             "label": labels[order],
             "spuriosity_rank": scores.spuriosity_ranks[order],
@@ -198,7 +240,7 @@ class Finaliser:
     def _counts(
         self,
         target: Path,
-        labels: npt.NDArray[np.int64],
+        labels: npt.NDArray[np.int32],
         scores: Scores,
         set_aside: list[SetAside],
     ) -> dict[str, Any]:
@@ -223,22 +265,6 @@ class Finaliser:
         }
 
 
-def write_parquet(path: Path, schema: pa.Schema, tables: list[pa.Table]) -> None:
-    """Write tables as one Parquet file for the Hub: row groups fit its viewer's pages."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        atomic_write(path) as file,
-        pq.ParquetWriter(
-            file,
-            schema,
-            compression="zstd",
-            write_page_index=True,
-            use_content_defined_chunking=True,
-        ) as writer,
-    ):
-        writer.write_table(pa.concat_tables(tables), row_group_size=_ROW_GROUP)
-
-
 def _write_set_aside(target: Path, published: Path, split: str, set_aside: list[SetAside]) -> None:
     rows = [{"split": split, **asdict(image)} for image in set_aside]
     if (published / SET_ASIDE_FILE).exists():
@@ -248,19 +274,6 @@ def _write_set_aside(target: Path, published: Path, split: str, set_aside: list[
         rows.sort(key=lambda row: (row["split"], row["path"]))
         table = pa.Table.from_pylist(rows, SET_ASIDE_SCHEMA)
         write_parquet(target / SET_ASIDE_FILE, SET_ASIDE_SCHEMA, [table])
-
-
-def column_bytes(paths: Iterable[Path], column: str) -> int:
-    """Return the compressed bytes of a column over Parquet files."""
-    total = 0
-    for path in paths:
-        metadata = pq.read_metadata(path)
-        for group in map(metadata.row_group, range(metadata.num_row_groups)):
-            chunks = map(group.column, range(group.num_columns))
-            total += sum(
-                chunk.total_compressed_size for chunk in chunks if chunk.path_in_schema == column
-            )
-    return total
 
 
 def _images(column: pa.ChunkedArray) -> pa.StructArray:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -22,6 +21,7 @@ from builder.loading import Batch, batches_of
 from builder.network import Network
 from builder.plan import Plan, make_plan
 from builder.settings import Settings
+from builder.threads import usable_cores
 from builder.votes import Votes, read_votes
 from salient_imagenet_1m import CROP_SIZE, FORMAT_VERSION, RESIZE_SIZE
 
@@ -32,15 +32,10 @@ PREPROCESSING = (
 _LIBRARIES = ("datasets", "numpy", "pillow", "pyarrow", "timm", "torch", "torchvision")
 
 
-def _usable_cores() -> int:
-    # A slot of a cluster has fewer than its machine; not every system tells.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 BATCH_SIZES = {"cpu": 16, "cuda": 256}
 """Images per forward pass, by device."""
 
-WORKERS = {"cpu": 0, "cuda": _usable_cores()}
+WORKERS = {"cpu": 0, "cuda": usable_cores()}
 """Processes that load ahead of the network, by device."""
 
 

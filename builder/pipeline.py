@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import signal
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
-from typing import TypeVar
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -18,9 +14,7 @@ from builder.analysis import Analyser, Analysis
 from builder.job import Job
 from builder.loading import Batch, LoadedBatch, Loader
 from builder.stages import Occupancy
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+from builder.threads import Result, in_threads
 
 _FEEDERS = 2
 _PREFETCH = 2
@@ -68,30 +62,12 @@ def process(
         One for each batch.
     """
     if workers:
-        yield from _in_threads(_load_ahead(batches, loader, workers), work, _FEEDERS)
+        yield from in_threads(_load_ahead(batches, loader, workers), work, _FEEDERS)
     else:
         cores = torch.get_num_threads()
-        yield from _in_threads(
+        yield from in_threads(
             batches, lambda batch: work(loader(batch)), cores, partial(torch.set_num_threads, 1)
         )
-
-
-def _in_threads(
-    items: Iterable[Item],
-    work: Callable[[Item], Result],
-    threads: int,
-    initializer: Callable[[], object] | None = None,
-) -> Iterator[Result]:
-    """Work on items in threads, and yield the results in order; few items are under way."""
-    remaining = iter(items)
-    with ThreadPoolExecutor(threads, initializer=initializer) as pool:
-        pending = deque(pool.submit(work, item) for item in islice(remaining, 2 * threads))
-        try:
-            while pending:
-                yield pending.popleft().result()
-                pending.extend(pool.submit(work, item) for item in islice(remaining, 1))
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 @dataclass(frozen=True)

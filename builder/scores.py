@@ -37,8 +37,8 @@ class Scores:
 
 
 def score(
-    labels: npt.NDArray[np.int64],
-    id_order: npt.NDArray[np.int64],
+    labels: npt.NDArray[np.integer],
+    id_order: npt.NDArray[np.integer],
     activations: npt.NDArray[np.float32],
     spurious: npt.NDArray[np.bool_],
 ) -> Scores:
@@ -49,8 +49,8 @@ def score(
 
     Parameters
     ----------
-    labels : ndarray of int64, shape (images,)
-    id_order : ndarray of int64, shape (images,)
+    labels : ndarray of int, shape (images,)
+    id_order : ndarray of int, shape (images,)
         The position of each image among all by image id, which breaks ties.
     activations : ndarray of float32, shape (images, features)
     spurious : ndarray of bool, shape (classes, features)
@@ -65,9 +65,8 @@ def score(
     spuriosity_ranks = np.full(len(labels), NO_RANK, np.int32)
     means = np.full(spurious.shape, np.nan)
     stds = np.full(spurious.shape, np.nan)
-    by_class = np.lexsort((id_order, labels))
-    present, starts = np.unique(labels[by_class], return_index=True)
-    for label, members in zip(present, np.split(by_class, starts[1:]), strict=True):
+    for members in _by_class(labels, id_order):
+        label = labels[members[0]]
         values = activations[members].astype(np.float64)
         means[label], stds[label] = values.mean(axis=0), values.std(axis=0)
         for column in range(values.shape[1]):
@@ -77,6 +76,15 @@ def score(
             spuriosity[members] = z_scores(values[:, chosen]).mean(axis=1)
             spuriosity_ranks[members] = _falling_ranks(spuriosity[members])
     return Scores(activation_ranks, spuriosity, spuriosity_ranks, means, stds)
+
+
+def _by_class(
+    labels: npt.NDArray[np.integer], id_order: npt.NDArray[np.integer]
+) -> list[npt.NDArray[np.int64]]:
+    """Return the positions of each class's images, by image id."""
+    order = np.lexsort((id_order, labels))
+    starts = np.flatnonzero(np.diff(labels[order])) + 1
+    return np.split(order, starts)
 
 
 def z_scores(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -6,18 +6,20 @@ import dataclasses
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from builder.analysis import Analysis
 from builder.files import atomic_write
 from builder.plan import Plan, SetAside
 from builder.retry import persistently
 from salient_imagenet_1m import pack_grids
+
+if TYPE_CHECKING:  # What only reads shards needs no PyTorch.
+    from builder.analysis import Analysis
 
 _FINGERPRINT = b"fingerprint"
 _SET_ASIDE = b"set_aside"
@@ -77,15 +79,10 @@ def shard_table(plan: Plan, analyses: list[Analysis], *, embeddings: bool) -> pa
     )
 
 
-def read_shard(path: Path) -> tuple[pa.Table, list[SetAside]]:
-    """Read a shard: its rows, and the images that were set aside."""
-    table = pq.read_table(path, memory_map=False)
-    return table, _set_aside(table.schema)
-
-
-def read_set_aside(path: Path) -> list[SetAside]:
-    """Read only what a shard set aside."""
-    return _set_aside(pq.read_schema(path))
+def read_shard(path: Path, columns: list[str] | None = None) -> tuple[pa.Table, list[SetAside]]:
+    """Read a shard: its rows, all columns or some, and the images that were set aside."""
+    table = pq.read_table(path, columns=columns, memory_map=False)
+    return table.replace_schema_metadata(None), _set_aside(table.schema)
 
 
 def _set_aside(schema: pa.Schema) -> list[SetAside]:
@@ -118,5 +115,5 @@ def fixed_lists(values: npt.NDArray[np.generic]) -> pa.FixedSizeListArray:
 
 def matrix(column: pa.ChunkedArray) -> npt.NDArray[Any]:
     """Return lists of one length as the rows of a matrix: the inverse of `fixed_lists`."""
-    lists = column.combine_chunks()
-    return np.asarray(lists.flatten().to_numpy(zero_copy_only=False).reshape(len(lists), -1))
+    values = column.combine_chunks().flatten()
+    return np.asarray(values.to_numpy(zero_copy_only=False).reshape(-1, column.type.list_size))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,15 @@ from tests import reference
 
 ONE_LEVEL = 1
 """Folding and channels-last change the last bits of a map, so a grid may round the other way."""
+
+
+def hashes(directory: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file under a directory, by its path in it."""
+    return {
+        path.relative_to(directory).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(directory.rglob("*"))
+        if path.is_file()
+    }
 
 
 def check_build(

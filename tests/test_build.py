@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -21,21 +20,13 @@ from torch import Tensor
 from builder.build import build
 from builder.errors import BuildError
 from builder.estimate import estimate
-from tests.checks import check_build
+from tests.checks import check_build, hashes
 from tests.conftest import CLASSES, FEATURES, NETWORK, World, write_votes
 from tests.quiet import Quiet
 
 
 class KilledError(BaseException):
     """A kill -9 that a test survives."""
-
-
-def hashes(directory: Path) -> dict[str, str]:
-    return {
-        path.relative_to(directory).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(directory.rglob("*"))
-        if path.is_file()
-    }
 
 
 @pytest.mark.parametrize(("split", "folder"), [("train", "train"), ("validation", "val")])

@@ -20,8 +20,8 @@ from builder.build import build
 from builder.checks.images import spread
 from builder.cli import main
 from builder.errors import BuildError
-from builder.finalise import write_parquet
 from builder.manifest import Manifest
+from builder.parquet import write_parquet
 from builder.verify import Check, verify
 from tests.conftest import World
 from tests.quiet import Quiet

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from builder.dataset import PAIR_FIELDS, DataSet
-from builder.finalise import SET_ASIDE_FILE, SET_ASIDE_SCHEMA, column_bytes
+from builder.finalise import SET_ASIDE_FILE, SET_ASIDE_SCHEMA
+from builder.parquet import column_bytes
 from builder.plan import order_keys
 from builder.scores import NO_RANK, Scores, score
 from builder.shard import matrix

@@ -10,8 +10,6 @@ from __future__ import annotations
 import io
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -33,6 +31,7 @@ from builder.job import Job, open_job
 from builder.runner import ShardRunner
 from builder.settings import Settings
 from salient_imagenet_1m import unpack_grids, upsample
+from tests.benchmarks import memory
 from tests.quiet import Quiet
 
 REAL = Path(os.environ["SALIENT_REAL_DATA"])
@@ -174,16 +173,12 @@ def compare_memory(base: Path) -> None:
 
 def peak_memory(settings: Settings) -> float:
     """Return the peak resident memory of a whole build in a process of its own, in MB."""
-    command = [
-        *(sys.executable, "-m", "builder", "build", "--allow-mismatch", "--device", "cpu"),
+    _, peak = memory.peak_memory(
+        *("builder", "build", "--allow-mismatch", "--device", "cpu"),
         *("--images", settings.images, "--votes", str(settings.votes)),
         *("--checkpoint", str(settings.checkpoint), "--out", f"{settings.out}-memory"),
-    ]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"the build ended with status {status}")
-    return usage.ru_maxrss / 1024
+    )
+    return peak
 
 
 def compare_bytes(base: Path) -> None:

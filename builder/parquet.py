@@ -1,0 +1,67 @@
+"""Published Parquet files: for the Hub's viewer and storage, written with bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from builder.files import atomic_write
+
+ROW_GROUP = 2048
+"""Rows in a row group: the Hub's viewer reads one for a page."""
+
+
+def write_parquet(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
+    """Write tables as one file; content-defined chunks let the Hub store only what changed.
+
+    Parameters
+    ----------
+    path : Path
+    schema : pa.Schema
+    tables : iterable of pa.Table
+        Of this schema; a few row groups are in memory at a time.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        atomic_write(path) as file,
+        pq.ParquetWriter(
+            file,
+            schema,
+            compression="zstd",
+            write_page_index=True,
+            use_content_defined_chunking=True,
+        ) as writer,
+    ):
+        for group in row_groups(schema, tables):
+            writer.write_table(group)
+
+
+def row_groups(schema: pa.Schema, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Yield the rows of tables `ROW_GROUP` at a time; an empty table where there are none."""
+    waiting = schema.empty_table()
+    is_empty = True
+    for table in tables:
+        # Without the empty one, which would be a chunk of the columns.
+        waiting = pa.concat_tables([waiting, table]) if len(waiting) else table
+        while len(waiting) >= ROW_GROUP:
+            yield waiting[:ROW_GROUP]
+            waiting = waiting[ROW_GROUP:]
+            is_empty = False
+    if len(waiting) or is_empty:
+        yield waiting
+
+
+def column_bytes(paths: Iterable[Path], column: str) -> int:
+    """Return the compressed bytes of a column over Parquet files."""
+    total = 0
+    for path in paths:
+        metadata = pq.read_metadata(path)
+        for group in map(metadata.row_group, range(metadata.num_row_groups)):
+            chunks = map(group.column, range(group.num_columns))
+            total += sum(
+                chunk.total_compressed_size for chunk in chunks if chunk.path_in_schema == column
+            )
+    return total

@@ -1,0 +1,133 @@
+"""How long finalising takes at the size of ImageNet and beyond, and how much memory.
+
+    python -m tests.benchmarks.finalise [--rows 14000000] [--keep DIR]
+
+Makes synthetic shards of the real shape: 1,000 classes, five features each with votes like the
+real ones, 7 x 7 grids of smooth noise, ids like ImageNet's, shards of 1,024. Plans and finalises
+each in a fresh process, and prints time, peak memory and bytes. ``--keep`` leaves the shards in
+DIR and takes those that an earlier run left there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from builder.files import sha256_of
+from builder.finalise import Finaliser
+from builder.images import NO_LABEL
+from builder.plan import make_plan
+from tests.benchmarks.imagenet import (
+    CHANNELS,
+    CLASSES,
+    GRID,
+    IMAGES,
+    NAMES,
+    WNIDS,
+    bare_plan,
+    make_votes,
+)
+from tests.benchmarks.memory import peak_memory
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=IMAGES)
+    parser.add_argument("--keep", type=Path)
+    parser.add_argument("--step", choices=("plan", "finalise"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.step == "plan":
+        plan_once(options.rows)
+    elif options.step == "finalise":
+        finalise_once(options.keep, options.rows)
+    else:
+        with tempfile.TemporaryDirectory() as temporary:
+            run_all(options.keep or Path(temporary), options.rows)
+
+
+def run_all(base: Path, rows: int) -> None:
+    print(f"{rows:,} rows", flush=True)
+    print(f"  nothing but the imports: {in_process('plan', base, 100)}")
+    print(f"  planning:                {in_process('plan', base, rows)}", flush=True)
+    # Here, so that what only plans or only finalises does without PyTorch.
+    from tests.benchmarks.synthetic import make_shards  # noqa: PLC0415
+
+    make_shards(base, rows)
+    size = sum(path.stat().st_size for path in (base / "shards").iterdir())
+    print(f"  shards:                  {size / 1e6:,.0f} MB", flush=True)
+    print(f"  finalising:              {in_process('finalise', base, rows)}", flush=True)
+
+
+def in_process(step: str, base: Path, rows: int) -> str:
+    """Return what a step prints in a process of its own, and the peak of its resident memory."""
+    printed, peak = peak_memory(
+        __spec__.name, "--step", step, "--rows", str(rows), "--keep", str(base)
+    )
+    return f"{printed.strip()}, peak memory {peak:,.0f} MB"
+
+
+@dataclass
+class Listed:
+    """Images that are only names, in folders per class."""
+
+    paths: pa.StringArray
+    wnids: pa.StringArray
+    labels: npt.NDArray[np.int64]
+
+    def read(self, index: int) -> bytes:
+        raise AssertionError("a plan reads no image")
+
+
+def plan_once(rows: int) -> None:
+    wnids = np.array(WNIDS)[np.arange(rows) * CLASSES // rows]
+    numbers = np.char.mod("_%d.JPEG", np.random.default_rng(0).permutation(rows))
+    paths = pa.array(np.char.add(np.char.add(np.char.add(wnids, "/"), wnids), numbers))
+    images = Listed(paths, pa.array(wnids), np.full(rows, NO_LABEL))
+    del wnids, numbers
+    start = time.perf_counter()
+    plan = make_plan(images, make_votes().labels, "train", 0, None, None)
+    print(f"{time.perf_counter() - start:.1f} s, sha256 {plan.sha256[:8]}")
+    assert len(plan.order) == rows
+
+
+def finalise_once(base: Path, rows: int) -> None:
+    votes = make_votes()
+    finaliser = Finaliser(
+        directory=base,
+        plan=bare_plan(rows),
+        votes=votes,
+        names=NAMES,
+        head_weight=np.zeros((CLASSES, CHANNELS), np.float32),
+        grid_height=GRID,
+        grid_width=GRID,
+        keep_embeddings=False,
+    )
+    with tempfile.TemporaryDirectory(dir=base) as target:
+        start = time.perf_counter()
+        counts = finaliser.write(Path(target), base)
+        seconds = time.perf_counter() - start
+        files = list(all_files(Path(target)))
+    assert counts["rows"] == rows
+    size, digest = sum(size for size, _ in files), sum(digest for _, digest in files)
+    print(
+        f"{seconds:.1f} s, {size / 1e6:,.0f} MB, {counts['grid_bytes'] / counts['masks']:.1f} "
+        f"bytes per mask, sum of hashes {digest % 16**8:08x}"
+    )
+
+
+def all_files(directory: Path) -> Iterator[tuple[int, int]]:
+    """Yield bytes and SHA-256 of each file."""
+    for path in sorted(directory.rglob("*.parquet")):
+        yield path.stat().st_size, int(sha256_of(path), 16)
+
+
+if __name__ == "__main__":
+    main()
