@@ -1077,6 +1077,11 @@ class Build:
             manifest = json.loads(_read(f"{location}/manifest.json"))
             version = int(manifest["format_version"])
         except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+            if location.startswith("hf://") and isinstance(error, FileNotFoundError):
+                raise SalientImageNetError(
+                    f"There is no build of Salient ImageNet-1M at {location}, or none that you may "
+                    "see: check its id, and run `hf auth login` if it is private."
+                ) from error
             raise SalientImageNetError(
                 f"{location} is no build of Salient ImageNet-1M, it has no valid manifest.json: "
                 "give the directory that was the builder's --out."

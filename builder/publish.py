@@ -192,7 +192,7 @@ def _check_name(publication: Publication) -> None:
 
 def _require_verified(publication: Publication, reporter: Reporter) -> None:
     failed = []
-    with reporter.track(f"verifying {publication.directory}") as advance:
+    with reporter.track(f"verifying {publication.directory}, checks") as advance:
         for check in checks(publication.directory, publication.images):
             advance(1)
             failed += [] if check.passed else [check]

@@ -37,8 +37,9 @@ class Fault:
     method : str
     path : str
         A regular expression that is searched in the path.
-    status : int
+    status : int or None
         To answer with. 0 closes the connection: in the middle of the body where there is one.
+        None is no mishap: only `then` happens.
     headers : dict of str to str
         Of that answer.
     times : int
@@ -53,7 +54,7 @@ class Fault:
 
     method: str
     path: str
-    status: int = 0
+    status: int | None = 0
     headers: dict[str, str] | None = None
     times: int = 1
     skip: int = 0
@@ -77,9 +78,13 @@ class Hub(Store):
     ----------
     url : str
         To be given to clients as HF_ENDPOINT.
+    storage : str
+        Where large files lie: another host, as clients take care not to send the token there.
     faults : list of Fault
     requests : list of str
         ``METHOD path STATUS`` of each.
+    leaked : bool
+        Whether a token was sent to the storage.
     multipart : int
         Files of more bytes are asked for in parts of that many.
     chunks : Path or None
@@ -88,9 +93,10 @@ class Hub(Store):
 
     def __init__(self) -> None:
         super().__init__()
-        self.url = ""
+        self.url = self.storage = ""
         self.faults: list[Fault] = []
         self.requests: list[str] = []
+        self.leaked = False
         self.multipart = 1 << 30
         self.chunks: Path | None = None
         self.partial: dict[str, dict[int, bytes]] = {}
@@ -108,6 +114,7 @@ def running() -> Iterator[Hub]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     hub.url = f"http://127.0.0.1:{server.server_address[1]}"
+    hub.storage = hub.url.replace("127.0.0.1", "localhost")
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
@@ -147,8 +154,8 @@ class Handler(BaseHTTPRequestHandler):
                 self._body()
                 self._json({"error": "planted"}, fault.status, fault.headers or {})
                 return
-            self.truncate = True
-            if not fault.after and self.command not in ("GET", "HEAD"):
+            self.truncate = fault.status is not None
+            if self.truncate and not fault.after and self.command not in ("GET", "HEAD"):
                 self._receive_half(path)
                 return
         self._route(path)
@@ -367,7 +374,7 @@ class Handler(BaseHTTPRequestHandler):
         self._json({"transfer": "basic", "objects": objects})
 
     def _upload(self, oid: str, size: int) -> dict[str, Any]:
-        address = f"{self.hub.url}/upload/{oid}"
+        address = f"{self.hub.storage}/upload/{oid}"
         limit = self.hub.multipart
         if size <= limit:
             return {"href": address, "header": {}}
@@ -375,6 +382,7 @@ class Handler(BaseHTTPRequestHandler):
         return {"href": f"{address}/done", "header": {"chunk_size": str(limit), **parts}}
 
     def put(self, oid: str, part: str | None = None) -> None:
+        self.hub.leaked |= self._token() is not None
         data = self._body()
         self.hub.received[oid] += len(data)
         if part is not None:
@@ -431,7 +439,7 @@ class Handler(BaseHTTPRequestHandler):
             self._error(404, "EntryNotFound", "Entry not found")
         elif blob.large:
             headers |= {
-                "Location": f"{self.hub.url}/content/{blob.sha256}",
+                "Location": f"{self.hub.storage}/content/{blob.sha256}",
                 "X-Linked-Size": str(blob.size),
                 "X-Linked-ETag": f'"{blob.sha256}"',
             }
@@ -440,6 +448,7 @@ class Handler(BaseHTTPRequestHandler):
             self._content(self.hub.content(blob), {**headers, "ETag": f'"{blob.oid}"'})
 
     def content(self, oid: str) -> None:
+        self.hub.leaked |= self._token() is not None
         self._content(self.hub.large[oid], {"ETag": f'"{oid}"'})
 
     def _content(self, data: bytes, headers: dict[str, str]) -> None:
