@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -129,10 +131,8 @@ def build(
     if dry_run:
         console.print(estimate_table(estimate(settings, reporter)))
         return
-    try:
+    with _stoppable():
         outcome = run_build(settings, reporter)
-    except KeyboardInterrupt:  # Which typer would end with a bare "Aborted."
-        sys.exit("Stopped. Run the same command again to go on.")
     console.print(outcome_table(outcome))
     reporter.say(f"Done. Look: load_dataset({str(out)!r}, 'masks', split={split!r})")
 
@@ -154,7 +154,8 @@ def demo(
     from builder.demo.world import World  # noqa: PLC0415
     from builder.report import ConsoleReporter  # noqa: PLC0415
 
-    report = run_demo(out, World(seed=seed), ConsoleReporter(Console(stderr=True)))
+    with _stoppable():
+        report = run_demo(out, World(seed=seed), ConsoleReporter(Console(stderr=True)))
     console = Console()
     console.print(recovery_table(report))
     console.print(next_steps(Folder(out), report), highlight=False, markup=False, soft_wrap=True)
@@ -325,11 +326,21 @@ def publish(
     if dry_run:
         Console().print(changes_table(plan_publication(publication, reporter)))
         return
-    try:
+    with _stoppable():
         page = run_publish(publication, reporter)
-    except KeyboardInterrupt:
-        sys.exit("Stopped. Run the same command again to go on: what was uploaded is kept.")
     reporter.say(f"Done. {page}")
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Say what Ctrl-C leaves; typer would end with a bare "Aborted."."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(
+            "Stopped. Run the same command again to go on: what is finished is kept.", err=True
+        )
+        sys.exit(130)
 
 
 def main() -> None:

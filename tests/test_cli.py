@@ -530,7 +530,7 @@ def test_a_second_build_into_the_directory_of_a_running_one_is_refused(
 
 
 def test_an_interrupted_build_says_how_to_go_on(
-    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def interrupt(*arguments: object) -> None:
         raise KeyboardInterrupt
@@ -539,4 +539,5 @@ def test_an_interrupted_build_says_how_to_go_on(
     monkeypatch.setattr("sys.argv", ["salient-imagenet", *terminal.arguments({})])
     with pytest.raises(SystemExit) as caught:
         main()
-    assert caught.value.code == "Stopped. Run the same command again to go on."
+    assert caught.value.code == 130
+    assert "Stopped. Run the same command again to go on" in capsys.readouterr().err

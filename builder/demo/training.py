@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import multiprocessing
+import signal
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -93,8 +94,12 @@ def train_networks(
     # Not forked: a fork of a process in which torch has computed may hang.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(len(out), mp_context=context, initializer=_prepare) as pool:
+        # Processes start while this one loads the images. Ctrl-C reaches them all, but they inherit
+        # to ignore it, until they are ready to just end: only this one has something to say.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         for _ in out:
-            pool.submit(_prepare)  # processes start while this one loads the images
+            pool.submit(_prepare)
+        signal.signal(signal.SIGINT, before)
         pooled = load_pooled(paths)
         done = [
             pool.submit(_train_and_save, pooled.numpy(), list(labels), classes, recipes[name], path)
@@ -105,6 +110,7 @@ def train_networks(
 
 
 def _prepare() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     # Sparse features decay towards denormal numbers, which are thirty times as slow to compute
     # with; torch's threads inherit the setting only if it comes before they start.
     torch.set_flush_denormal(True)
