@@ -315,7 +315,7 @@ def _candidates(
         ranking = importance.ranking(label, weight)[:FEATURES_PER_CLASS]
         values = importance.of(label, weight)
         for rank, feature in enumerate(ranking.tolist(), 1):
-            images = tuple(plan.ids[member] for member in top.of(label, feature))
+            images = tuple(plan.ids[member].as_py() for member in top.of(label, feature))
             found.append(
                 Candidate(
                     label,

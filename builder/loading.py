@@ -92,7 +92,8 @@ class Loader:
                 members.append(member)
             except UnusableImageError as error:
                 path = self.images.paths[member].as_py()
-                set_aside.append(SetAside(self.plan.ids[member], path, error.reason, error.detail))
+                name = self.plan.ids[member].as_py()
+                set_aside.append(SetAside(name, path, error.reason, error.detail))
         pixels = np.empty((len(decoded), CROP_SIZE, CROP_SIZE, 3), np.uint8)
         for index, image in enumerate(decoded):
             pixels[index] = image.pixels

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,8 @@ PUBLISHED_FILES = 64
 
 SMALLEST_FILE = 256
 """Rows in a file at least: a small split has fewer files, as each repeats all class names."""
+
+_CHUNK = 2**16
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Plan:
     split : str
     order : ndarray of int64, shape (rows to be,)
         Positions in the listing, in the published order: pseudo-random over all classes.
-    ids : list of str
+    ids : pa.StringArray
         The image id of each image in the listing.
     labels : ndarray of int64
         The label of each image in the listing, `NO_LABEL` where no class with votes has it.
@@ -59,7 +62,7 @@ class Plan:
 
     split: str
     order: npt.NDArray[np.int64]
-    ids: list[str]
+    ids: pa.StringArray
     labels: npt.NDArray[np.int64]
     set_aside: list[SetAside]
     shard_size: int
@@ -89,8 +92,10 @@ class Plan:
     def sha256(self) -> str:
         """Of all ids and labels in their order, and of what is set aside."""
         digest = hashlib.sha256()
-        for position in self.order:
-            digest.update(f"{self.ids[position]} {self.labels[position]}\n".encode())
+        for positions in _chunks(self.order):
+            ids = self.ids.take(pa.array(positions)).to_pylist()
+            pairs = zip(ids, self.labels[positions].tolist(), strict=True)
+            digest.update("".join(f"{name} {label}\n" for name, label in pairs).encode())
         for image in self.set_aside:
             digest.update(f"{image}\n".encode())
         return digest.hexdigest()
@@ -126,31 +131,72 @@ def make_plan(
     -------
     Plan
     """
-    paths: list[str] = images.paths.to_pylist()
-    ids = [image_id(path) for path in paths]
     found = _labels(images, labels)
-    hashes = order_keys(ids, seed)
-    order = np.array(
-        sorted(range(len(ids)), key=lambda index: (hashes[index], ids[index], paths[index])),
-        np.int64,
-    )[:limit]
-    counts = Counter(ids)
-    set_aside = []
-    usable = np.ones(len(order), np.bool_)
-    for position, index in enumerate(order):
-        if counts[ids[index]] > 1:
-            detail = f"{counts[ids[index]]} images have this id"
-            set_aside.append(SetAside(ids[index], paths[index], "duplicate_id", detail))
-        elif found[index] == NO_LABEL:
-            wnid = images.wnids[int(index)].as_py()
-            detail = f"no votes on the class {wnid}" if wnid else "nothing tells its class"
-            set_aside.append(SetAside(ids[index], paths[index], "no_votes", detail))
-        else:
-            continue
-        usable[position] = False
-    order = order[usable]
+    ids = _image_ids(images.paths)
+    order, namesakes = _order(ids, images.paths, seed)
+    order = order[:limit]
+    unusable = (found[order] == NO_LABEL) | np.isin(order, list(namesakes))
+    set_aside = [
+        _set_aside(images, index, ids[index].as_py(), namesakes.get(index, 1))
+        for index in order[unusable].tolist()
+    ]
+    order = order[~unusable]
     default_size = min(LARGEST_SHARD, max(SMALLEST_SHARD, -(-len(order) // PUBLISHED_FILES)))
     return Plan(split, order, ids, found, set_aside, shard_size or default_size)
+
+
+def _chunks(values: Any) -> Iterator[Any]:
+    """Cut an array, so that only few of its values are ever Python objects."""
+    return (values[start : start + _CHUNK] for start in range(0, len(values), _CHUNK))
+
+
+def _image_ids(paths: pa.StringArray) -> pa.StringArray:
+    chunks = [pa.array(map(image_id, chunk.to_pylist()), pa.string()) for chunk in _chunks(paths)]
+    return pa.concat_arrays(chunks)
+
+
+def _order(
+    ids: pa.StringArray, paths: pa.StringArray, seed: int
+) -> tuple[npt.NDArray[np.int64], dict[int, int]]:
+    """Sort by hash, then id, then path.
+
+    Returns
+    -------
+    tuple of ndarray of int64 and dict of int to int
+        Positions in the listing; and, by position, how many images have the id of one that is
+        not alone with it.
+    """
+    keys = b"".join(b"".join(order_keys(chunk.to_pylist(), seed)) for chunk in _chunks(ids))
+    hashes = np.frombuffer(keys, ">u8").astype(np.uint64)
+    order = np.argsort(hashes, kind="stable")
+    namesakes: dict[int, int] = {}
+    # Only where hashes are equal, as those of equal ids are, is there more to compare.
+    for start, stop in _runs(hashes[order]):
+        group = sorted(
+            order[start:stop].tolist(), key=lambda index: (ids[index].as_py(), paths[index].as_py())
+        )
+        order[start:stop] = group
+        counts = Counter(ids[index].as_py() for index in group)
+        found = {index: counts[ids[index].as_py()] for index in group}
+        namesakes |= {index: count for index, count in found.items() if count > 1}
+    return order, namesakes
+
+
+def _runs(values: npt.NDArray[np.uint64]) -> list[tuple[int, int]]:
+    """Return where values that equal their neighbours start and stop."""
+    same = np.concatenate([[False], values[1:] == values[:-1], [False]])
+    edges = np.flatnonzero(same[1:] != same[:-1]).reshape(-1, 2)
+    return [(start, stop + 1) for start, stop in edges.tolist()]
+
+
+def _set_aside(images: Images, index: int, name: str, count: int) -> SetAside:
+    wnid = images.wnids[index].as_py()
+    if count > 1:
+        reason, detail = "duplicate_id", f"{count} images have this id"
+    else:
+        reason = "no_votes"
+        detail = f"no votes on the class {wnid}" if wnid else "nothing tells its class"
+    return SetAside(name, images.paths[index].as_py(), reason, detail)
 
 
 def _labels(images: Images, wanted: Mapping[str, int]) -> npt.NDArray[np.int64]:

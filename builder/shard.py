@@ -92,7 +92,7 @@ def _set_aside(schema: pa.Schema) -> list[SetAside]:
 def _table(plan: Plan, analysis: Analysis, *, embeddings: bool) -> pa.Table:
     masks = analysis.masks
     columns = {
-        "image_id": pa.array([plan.ids[member] for member in analysis.members], pa.string()),
+        "image_id": plan.ids.take(pa.array(analysis.members)),
         "label": pa.array(plan.labels[analysis.members], pa.int64()),
         "width": pa.array(analysis.sizes[:, 0]),
         "height": pa.array(analysis.sizes[:, 1]),

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -7,6 +10,7 @@ import pytest
 from builder.images import NO_LABEL
 from builder.plan import Plan, make_plan
 from builder.votes import Pair, Votes
+from salient_imagenet_1m import image_id
 
 VOTES = Votes(tuple(Pair(label, f"n{label}", 0, 1, 5, 0, 0, 5.0) for label in range(3)), "")
 
@@ -33,7 +37,7 @@ def plan_of(images: Listed, seed: int = 0, limit: int | None = None, size: int |
 
 
 def ids_in_order(plan: Plan) -> list[str]:
-    return [plan.ids[index] for index in plan.order]
+    return list(plan.ids.take(pa.array(plan.order)).to_pylist())
 
 
 def test_every_image_is_in_exactly_one_shard_and_every_shard_in_one_file() -> None:
@@ -90,7 +94,7 @@ def test_a_limit_lets_neither_of_two_images_with_one_id_through() -> None:
 
 def test_labels_of_the_source_serve_where_no_wnid_is_known() -> None:
     plan = plan_of(Listed(["a.JPEG", "b.JPEG", "c.JPEG"], labels=[2, 0, 9]))
-    assert {plan.ids[index]: plan.labels[index] for index in plan.order} == {"a": 2, "b": 0}
+    assert dict(zip(ids_in_order(plan), plan.labels[plan.order], strict=True)) == {"a": 2, "b": 0}
 
 
 @pytest.mark.parametrize(
@@ -100,3 +104,54 @@ def test_labels_of_the_source_serve_where_no_wnid_is_known() -> None:
 def test_default_shards_grow_with_the_data(images: int, size: int, shards: int, files: int) -> None:
     plan = plan_of(Listed(paths(images)), size=None)
     assert (plan.shard_size, plan.shards, len(plan.files)) == (size, shards, files)
+
+
+def slow_order(images: Listed, seed: int) -> list[str]:
+    def key(path: str) -> tuple[bytes, str, str]:
+        name = image_id(path)
+        digest = hashlib.blake2b(name.encode(), digest_size=8, key=seed.to_bytes(8, "little"))
+        return digest.digest(), name, path
+
+    return sorted(images.paths.to_pylist(), key=key)
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**63 - 1])
+@pytest.mark.parametrize("chunk", [2**16, 100])
+def test_the_order_is_that_of_hash_id_and_path(
+    monkeypatch: pytest.MonkeyPatch, seed: int, chunk: int
+) -> None:
+    monkeypatch.setattr("builder.plan._CHUNK", chunk)
+    names = paths(1000)
+    images = Listed([*names, *(name.replace(".JPEG", ".png") for name in names[300:600:7])])
+    expected = slow_order(images, seed)
+    plan = plan_of(images, seed)
+    twice = Counter(map(image_id, expected))
+    assert images.paths.take(pa.array(plan.order)).to_pylist() == [
+        path for path in expected if twice[image_id(path)] == 1
+    ]
+    assert [image.path for image in plan.set_aside] == [
+        path for path in expected if twice[image_id(path)] == 2
+    ]
+
+
+def test_ids_whose_hashes_collide_are_in_their_own_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    def last_digit(ids: list[str], seed: int) -> list[bytes]:
+        return [int(name[-1]).to_bytes(8, "big") for name in ids]
+
+    monkeypatch.setattr("builder.plan.order_keys", last_digit)
+    images = Listed([*paths(200)[::-1], "n1/image_42.png"])
+    plan = plan_of(images)
+    ids = [f"image_{number}" for number in range(200) if number != 42]
+    assert ids_in_order(plan) == sorted(ids, key=lambda name: (name[-1], name))
+    assert [(image.image_id, image.detail) for image in plan.set_aside] == [
+        ("image_42", "2 images have this id")
+    ] * 2
+
+
+def test_the_hash_of_a_plan_is_that_of_its_lines() -> None:
+    plan = plan_of(Listed([*paths(50), "n7/c.JPEG"]))
+    lines = [f"image_{n} {n % 3}" for n in range(50)]
+    lines.sort(key=lambda line: ids_in_order(plan).index(line.split()[0]))
+    lines += [str(plan.set_aside[0])]
+    expected = hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
+    assert plan.sha256 == expected

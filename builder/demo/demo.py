@@ -261,7 +261,7 @@ def _vote(
 ) -> None:
     """Show each pair's top images and maps to the workers, and write what they answer."""
     loader = _open(folder, robust, "train")
-    place = {name: member for member, name in enumerate(loader.plan.ids)}
+    place = {name: member for member, name in enumerate(loader.plan.ids.to_pylist())}
     batches = [
         Batch(index, np.array([place[name] for name in pair.images], np.int64))
         for index, pair in enumerate(candidates)
@@ -318,7 +318,7 @@ def _predictions(folder: Folder, network: Network) -> dict[str, int]:
     """Return a network's top-1 class of each validation image, by image id."""
     loader = _open(folder, network, "validation")
     return {
-        loader.plan.ids[member]: int(label)
+        loader.plan.ids[member].as_py(): int(label)
         for sight in process(
             batches_of(loader.plan.order, BATCH_SIZES[_CPU.type]), loader, Eye(network), workers=0
         )
@@ -341,7 +341,7 @@ def _random_features(
             process(batches_of(loader.plan.order, BATCH_SIZES[_CPU.type]), loader, look, workers=0)
         )
     )
-    place = {loader.plan.ids[member]: row for row, member in enumerate(loader.plan.order)}
+    place = {loader.plan.ids[member].as_py(): row for row, member in enumerate(loader.plan.order)}
     maps = maps[[place[name] for name in ids]]
     # Features that matter to no class are part of the draw, those that are dead are not.
     alive = np.flatnonzero(maps.max((0, 2, 3)) > _DEAD)

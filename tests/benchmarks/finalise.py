@@ -86,12 +86,18 @@ class Listed:
         raise AssertionError("a plan reads no image")
 
 
+def list_images(rows: int) -> Listed:
+    """Return as many paths as ImageNet's, or more, made a class at a time."""
+    numbers = np.random.default_rng(0).permutation(rows)
+    paths, wnids = [], []
+    for wnid, members in zip(WNIDS, np.array_split(numbers, CLASSES), strict=True):
+        paths.append(pa.array([f"{wnid}/{wnid}_{number}.JPEG" for number in members], pa.string()))
+        wnids.append(pa.array([wnid] * len(members), pa.string()))
+    return Listed(pa.concat_arrays(paths), pa.concat_arrays(wnids), np.full(rows, NO_LABEL))
+
+
 def plan_once(rows: int) -> None:
-    wnids = np.array(WNIDS)[np.arange(rows) * CLASSES // rows]
-    numbers = np.char.mod("_%d.JPEG", np.random.default_rng(0).permutation(rows))
-    paths = pa.array(np.char.add(np.char.add(np.char.add(wnids, "/"), wnids), numbers))
-    images = Listed(paths, pa.array(wnids), np.full(rows, NO_LABEL))
-    del wnids, numbers
+    images = list_images(rows)
     start = time.perf_counter()
     plan = make_plan(images, make_votes().labels, "train", 0, None, None)
     print(f"{time.perf_counter() - start:.1f} s, sha256 {plan.sha256[:8]}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 
 from builder.plan import LARGEST_SHARD, Plan
 from builder.votes import Pair, Votes
@@ -41,4 +42,11 @@ def answers(is_spurious: bool) -> tuple[int, int, int]:
 
 def bare_plan(rows: int) -> Plan:
     """Return a plan as far as finalising looks at it."""
-    return Plan("train", np.arange(rows), [], np.empty(0, np.int64), [], LARGEST_SHARD)
+    return Plan(
+        "train",
+        np.arange(rows),
+        pa.array([], pa.string()),
+        np.empty(0, np.int64),
+        [],
+        LARGEST_SHARD,
+    )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import torch
 
 from builder.analysis import Analysis
@@ -36,7 +37,7 @@ def make_shards(base: Path, rows: int) -> None:
         analysis = blocks[block](shard, np.arange(len(images)))
         labels = block_labels(block)[: len(images)]
         ids = [f"{WNIDS[label]}_{n}" for label, n in zip(labels, images, strict=True)]
-        part = Plan("train", np.arange(len(ids)), ids, labels, [], LARGEST_SHARD)
+        part = Plan("train", np.arange(len(ids)), pa.array(ids), labels, [], LARGEST_SHARD)
         write_shard(shard_path(base, shard), part, [analysis], "", embeddings=False)
 
 
