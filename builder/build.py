@@ -7,18 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from builder.card import make_card
 from builder.classes import class_names
+from builder.dataset import DataSet
 from builder.engine import InProcess
-from builder.files import atomic_write, disk_errors_as_sentences, exclusive
+from builder.files import disk_errors_as_sentences, exclusive
 from builder.finalise import Finaliser
 from builder.job import Job, Reporter, open_job
 from builder.manifest import Manifest
+from builder.pages import write_pages
 from builder.runner import Run, ShardRunner
 from builder.settings import Settings
 from builder.stages import Stages
 from builder.stop import Stop
-from builder.workspace import CARD_FILE, Workspace
+from builder.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,6 @@ def _publish(job: Job, run: Run, workspace: Workspace, manifest: Manifest) -> No
         "counts": finaliser.write(staged, workspace.out),
         "agreement": run.agreement.as_json(),
     }
-    with atomic_write(staged / CARD_FILE) as file:
-        file.write(make_card(manifest, job.votes).encode())
     manifest.record(staged)
+    write_pages(DataSet(manifest, staged, workspace.out), job.plan.split, staged)
     workspace.install(manifest)

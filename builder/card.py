@@ -1,81 +1,176 @@
-"""The card: README.md of the data set, from its template and the manifest."""
+"""The card: README.md of the data set, from its template, its manifest and its Parquet files."""
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
-from string import Template
 from typing import Any
 
+import jinja2
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import DatasetInfo, Features, SplitDict, SplitInfo
+from datasets.info import DatasetInfosDict
+from huggingface_hub import DatasetCardData
+
+from builder.dataset import CONFIGS, DataSet
 from builder.importance import TOPS
-from builder.manifest import Manifest
-from builder.votes import Votes
-from salient_imagenet_1m import mask_features, pair_features, ranking_features
+from builder.plots import KINDS_PLOT, MASKS_PLOT, SPURIOSITY_PLOT
+from builder.preview import example_rows
+from builder.statistics import split_statistics, vote_statistics
+from salient_imagenet_1m import VALIDATED_FRACTION
 
-_CONFIGS = ("masks", "rankings", "features", "embeddings")
+_ROWS = {
+    "masks": "image",
+    "rankings": "image of a class with a spurious feature, sorted",
+    "features": "class-feature pair",
+    "preview": "image, a few of each split",
+    "embeddings": "image: the activations of all features, as float16",
+}
+"""What has a row in each config."""
+
 _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"))
+_VERSIONS = ("python", "torch", "torchvision", "timm", "pillow", "numpy", "pyarrow", "datasets")
 
 
-def make_card(manifest: Manifest, votes: Votes) -> str:
+def make_card(data: DataSet) -> str:
     """Fill the card's template; every number in it comes from the data.
 
     Parameters
     ----------
-    manifest : Manifest
-        With at least one split.
-    votes : Votes
+    data : DataSet
+        With at least one split, and the preview of each.
 
     Returns
     -------
     str
-        Markdown with a YAML header that names the configs and their files.
+        Markdown with a YAML header that names the configs, their files, columns and sizes.
     """
-    origin, splits = manifest.origin, dict(sorted(manifest.splits.items()))
-    rows = sum(split["counts"]["rows"] for split in splits.values())
-    return Template(_template_path().read_text("utf-8")).substitute(
-        size_category=next((name for limit, name in _SIZES if rows < limit), "1M<n<10M"),
-        configs=_configs(splits, embeddings=origin["keep_embeddings"]),
+    splits = {name: data.manifest.splits[name] for name in data.splits}
+    schemas = {config: data.schema(config) for config in data.configs}
+    return _template().render(
+        metadata=_metadata(data, schemas).to_yaml(),
         statistics=_statistics(splits),
-        split=next(iter(splits)),
-        features_per_class=origin["features_per_class"],
-        grid_height=origin["grid"][0],
-        grid_width=origin["grid"][1],
-        crop=origin["crop"],
-        resize=origin["resize"],
-        mask_columns=_columns(mask_features([], 1)),
-        ranking_columns=_columns(ranking_features([])),
-        pair_columns=_columns(pair_features([])),
-        network=origin["network"],
-        weights_sha256=origin["weights_sha256"],
-        votes_sha256=origin["votes_sha256"],
-        preprocessing=origin["preprocessing"],
-        mean=[round(value, 4) for value in origin["mean"]],
-        std=[round(value, 4) for value in origin["std"]],
-        precision=origin["precision"],
-        agreement=_agreement(splits),
+        splits=splits,
+        split=data.splits[0],
+        origin=data.manifest.origin,
+        examples=example_rows(data),
+        names=data.names,
+        configs=[
+            {
+                "name": name,
+                "row": _ROWS[name],
+                "columns": [f"`{column}`" for column in schema.names],
+            }
+            for name, schema in schemas.items()
+        ],
+        votes=data.votes,
+        of_votes=vote_statistics(data.votes),
+        of_splits={name: split_statistics(data, name) for name in splits},
         set_aside=_set_aside(splits),
-        kinds=_kinds(votes),
+        zone=round(100 * VALIDATED_FRACTION),
+        plots={"masks": MASKS_PLOT, "kinds": KINDS_PLOT, "spuriosity": SPURIOSITY_PLOT},
     )
 
 
-def _template_path() -> Path:
-    """Return the template's path, in an installed package or else in the project itself."""
+def _template() -> jinja2.Template:
+    """Return the template, of an installed package or else of the project itself."""
     installed = Path(__file__).with_name("dataset_card.md")
-    return installed if installed.exists() else Path(__file__).parents[1] / "dataset_card.md"
+    path = installed if installed.exists() else Path(__file__).parents[1] / "dataset_card.md"
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 (it is no HTML; names are escaped as cells)
+    )
+    environment.filters |= {
+        "count": "{:,}".format,
+        "number": _number,
+        "cell": lambda text: " ".join(str(text).split()).replace("|", "\\|"),
+        "versions": lambda inputs: ", ".join(
+            f"{name} {inputs[name]}" for name in _VERSIONS if name in inputs
+        ),
+        "agreement": _agreement,
+    }
+    return environment.from_string(path.read_text("utf-8"))
 
 
-def _configs(splits: dict[str, Any], *, embeddings: bool) -> str:
-    lines = []
-    for config in _CONFIGS:
-        if config == "embeddings" and not embeddings:
-            continue
-        lines.append(f"- config_name: {config}")
-        if config == _CONFIGS[0]:
-            lines.append("  default: true")
-        lines.append("  data_files:")
-        for split in splits:
-            lines += [f"  - split: {split}", f"    path: {config}/{split}-*.parquet"]
-    return "\n".join(lines)
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def _metadata(data: DataSet, schemas: dict[str, pa.Schema]) -> DatasetCardData:
+    """Return what stands in the card's header."""
+    rows = sum(split["counts"]["rows"] for split in data.manifest.splits.values())
+    metadata = DatasetCardData(
+        pretty_name="Salient ImageNet-1M",
+        license="other",
+        license_name="non-commercial-research",
+        license_link="https://www.image-net.org/download.php",
+        language=["en"],
+        annotations_creators=["crowdsourced", "machine-generated"],
+        source_datasets=["extended|imagenet-1k"],
+        task_categories=["image-classification", "image-segmentation"],
+        size_categories=[next((name for limit, name in _SIZES if rows < limit), "1M<n<10M")],
+        tags=[
+            "imagenet",
+            "spurious-correlations",
+            "interpretability",
+            "robustness",
+            "saliency",
+            "arxiv:2110.04301",
+            "arxiv:2203.15566",
+            "arxiv:2212.02648",
+        ],
+        configs=[_files(data, config) for config in schemas],
+    )
+    infos = {config: _info(data, config, schema) for config, schema in schemas.items()}
+    DatasetInfosDict(infos).to_dataset_card_data(metadata)
+    for info in metadata["dataset_info"]:
+        info["features"] = [_as_before_release_4(column) for column in info["features"]]
+    return metadata
+
+
+def _files(data: DataSet, config: str) -> dict[str, Any]:
+    return {
+        "config_name": config,
+        **({"default": True} if config == CONFIGS[0] else {}),
+        "data_files": [
+            {"split": split, "path": f"{config}/{split}-*.parquet"} for split in data.splits
+        ],
+    }
+
+
+def _info(data: DataSet, config: str, schema: pa.Schema) -> DatasetInfo:
+    """Return columns and sizes of a config.
+
+    Bytes are those of the Parquet pages before compression, as the Hub's own viewer counts them.
+    """
+    splits = SplitDict()
+    download = 0
+    for split in data.splits:
+        paths = [data.path(name) for name in data.files(config, split)]
+        download += sum(path.stat().st_size for path in paths)
+        files = [pq.read_metadata(path) for path in paths]
+        groups = [file.row_group(group) for file in files for group in range(file.num_row_groups)]
+        splits.add(
+            SplitInfo(
+                split,
+                num_bytes=sum(group.total_byte_size for group in groups),
+                num_examples=sum(file.num_rows for file in files),
+            )
+        )
+    return DatasetInfo(
+        features=Features.from_arrow_schema(schema),
+        splits=splits,
+        download_size=download,
+        dataset_size=sum(split.num_bytes for split in splits.values()),
+    )
+
+
+def _as_before_release_4(column: dict[str, Any]) -> dict[str, Any]:
+    """Name a list as `datasets` 3 does: it takes ``list`` for one of any length."""
+    return {"sequence" if key == "list" else key: value for key, value in column.items()}
 
 
 def _statistics(splits: dict[str, Any]) -> str:
@@ -95,44 +190,19 @@ def _statistics(splits: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _columns(features: Any) -> str:
-    return ", ".join(f"`{name}`" for name in features)
-
-
-def _agreement(splits: dict[str, Any]) -> str:
-    parts = []
-    for name, split in splits.items():
-        found = split["agreement"]
-        if found["pairs"]:
-            shares = ", ".join(f"{found[f'in_top_{top}']} in the top {top}" for top in TOPS)
-            parts.append(
-                f"{name}: of {found['pairs']} voted features of {found['classes']} classes, by the "
-                f"network's own ranking of features, {shares}"
-            )
-        else:
-            parts.append(f"{name}: too few images to compare")
-    return "; ".join(parts)
-
-
-def _set_aside(splits: dict[str, Any]) -> str:
-    lines = []
-    for name, split in splits.items():
-        counts = split["counts"]
-        reasons = ", ".join(f"{count} {reason}" for reason, count in counts["set_aside"].items())
-        if reasons:
-            total = sum(counts["set_aside"].values())
-            lines.append(
-                f"\nOf {counts['images']:,} images of the split {name}, {total:,} could not be "
-                f"used ({reasons}): `set_aside.parquet` names them."
-            )
-    return "\n".join(lines)
-
-
-def _kinds(votes: Votes) -> str:
-    spurious = Counter(
-        sum(pair.kind == "spurious" for pair in group) for group in votes.by_label.values()
-    )
+def _agreement(found: dict[str, Any]) -> str:
+    if not found["pairs"]:
+        return "too few images to compare"
+    shares = ", ".join(f"{found[f'in_top_{top}']:,} in the top {top}" for top in TOPS)
     return (
-        f"of {len(votes.by_label):,} classes with votes {spurious[votes.features_per_class]:,} "
-        f"have no core feature and {spurious[0]:,} no spurious one"
+        f"of {found['pairs']:,} voted features of {found['classes']:,} classes, by the network's "
+        f"own ranking of features, {shares}"
     )
+
+
+def _set_aside(splits: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {"split": name, "reason": reason, "images": count}
+        for name, split in splits.items()
+        for reason, count in split["counts"]["set_aside"].items()
+    ]

@@ -20,6 +20,10 @@ PAIR_FIELDS = [field.name for field in fields(Pair)]
 """What the config ``features`` keeps of the votes on a pair."""
 
 
+CONFIGS = ("masks", "rankings", "features", "preview", "embeddings")
+"""Of which embeddings are there only on demand; the first is the default one."""
+
+
 class UnreadableError(BuildError):
     """A file of the data set is missing or corrupt."""
 
@@ -48,6 +52,11 @@ class DataSet:
         """Five, with the published votes."""
         return int(self.manifest.origin["features_per_class"])
 
+    @property
+    def configs(self) -> list[str]:
+        """The configs that there are."""
+        return [config for config in CONFIGS if self.files(config, self.splits[0])]
+
     def path(self, name: str) -> Path:
         """Return where a file lies, or would lie if it were there."""
         candidates = [place / name for place in self._places]
@@ -72,8 +81,11 @@ class DataSet:
                 missing = set(columns or ()) - set(file.schema_arrow.names)
                 if missing:
                     raise UnreadableError(f"{name} lacks the column {min(missing)}.")
+                names = columns or file.schema_arrow.names
                 for group in range(file.num_row_groups):
                     yield file.read_row_group(group, columns)
+                if not file.num_row_groups:
+                    yield file.schema_arrow.empty_table().select(names)
 
     def read(self, config: str, split: str, columns: list[str] | None = None) -> pa.Table:
         """Return the rows of a config and split at once.
@@ -81,11 +93,11 @@ class DataSet:
         Raises
         ------
         UnreadableError
-            As `tables` does, or if there are no rows.
+            As `tables` does, or if there are no files.
         """
         tables = list(self.tables(config, split, columns))
         if not tables:
-            raise UnreadableError(f"There are no rows in {config}/{split}-*.parquet.")
+            raise UnreadableError(f"There are no files {config}/{split}-*.parquet.")
         return pa.concat_tables(tables)
 
     @contextmanager
@@ -96,6 +108,11 @@ class DataSet:
                 yield file
         except (pa.ArrowException, OSError) as error:
             raise UnreadableError(f"{name} cannot be read ({first_line(error)}).") from error
+
+    def schema(self, config: str) -> pa.Schema:
+        """Return the columns of a config."""
+        with self.parquet(self.files(config, self.splits[0])[0]) as file:
+            return file.schema_arrow
 
     @cached_property
     def votes(self) -> Votes:
@@ -118,7 +135,5 @@ class DataSet:
     @cached_property
     def names(self) -> list[str]:
         """The name of each class, by label."""
-        name = self.files("features", self.splits[0])[0]
-        with self.parquet(name) as file:
-            names: list[str] = Features.from_arrow_schema(file.schema_arrow)["label"].names
-            return names
+        names: list[str] = Features.from_arrow_schema(self.schema("features"))["label"].names
+        return names

@@ -14,7 +14,9 @@ ROW_GROUP = 2048
 """Rows in a row group: the Hub's viewer reads one for a page."""
 
 
-def write_parquet(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
+def write_parquet(
+    path: Path, schema: pa.Schema, tables: Iterable[pa.Table], row_group: int = ROW_GROUP
+) -> None:
     """Write tables as one file; content-defined chunks let the Hub store only what changed.
 
     Parameters
@@ -23,6 +25,8 @@ def write_parquet(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> 
     schema : pa.Schema
     tables : iterable of pa.Table
         Of this schema; a few row groups are in memory at a time.
+    row_group : int
+        Rows in a row group.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
@@ -35,20 +39,22 @@ def write_parquet(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> 
             use_content_defined_chunking=True,
         ) as writer,
     ):
-        for group in row_groups(schema, tables):
+        for group in row_groups(schema, tables, row_group):
             writer.write_table(group)
 
 
-def row_groups(schema: pa.Schema, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Yield the rows of tables `ROW_GROUP` at a time; an empty table where there are none."""
+def row_groups(
+    schema: pa.Schema, tables: Iterable[pa.Table], size: int = ROW_GROUP
+) -> Iterator[pa.Table]:
+    """Yield the rows of tables `size` at a time; an empty table where there are none."""
     waiting = schema.empty_table()
     is_empty = True
     for table in tables:
         # Without the empty one, which would be a chunk of the columns.
         waiting = pa.concat_tables([waiting, table]) if len(waiting) else table
-        while len(waiting) >= ROW_GROUP:
-            yield waiting[:ROW_GROUP]
-            waiting = waiting[ROW_GROUP:]
+        while len(waiting) >= size:
+            yield waiting[:size]
+            waiting = waiting[size:]
             is_empty = False
     if len(waiting) or is_empty:
         yield waiting

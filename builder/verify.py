@@ -8,7 +8,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from builder.checks import files, rows, scores
+from builder.checks import files, pages, rows, scores
 from builder.checks.images import images_are_those
 from builder.dataset import DataSet
 from builder.errors import BuildError
@@ -39,6 +39,8 @@ _CONTENT: dict[str, Find] = {
     "spuriosity recomputes": scores.spuriosity_is_the_activations,
     "rankings are the masks'": scores.rankings_are_the_masks,
     "embeddings are the activations": scores.embeddings_are_the_activations,
+    "preview is the masks'": pages.preview_is_the_masks,
+    "card, plots and croissant are the data's": pages.pages_are_the_data_s,
 }
 
 

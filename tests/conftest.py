@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import os
+import subprocess
+import venv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -147,3 +149,26 @@ def planted(planted_world: World, tmp_path_factory: pytest.TempPathFactory) -> P
 def seeded() -> None:
     """Seed PyTorch, so that random networks are the same each time."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def datasets_3(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return an interpreter with datasets 3.6 and Pillow.
+
+    `SALIENT_DATASETS_3_PYTHON` names one; with `SALIENT_ALLOW_DOWNLOADS=1` this makes one.
+    """
+    given = os.environ.get("SALIENT_DATASETS_3_PYTHON")
+    if given:
+        return given
+    if not os.environ.get("SALIENT_ALLOW_DOWNLOADS"):
+        pytest.skip(
+            "needs datasets 3.6: set SALIENT_DATASETS_3_PYTHON to an interpreter that has it, or "
+            "SALIENT_ALLOW_DOWNLOADS=1"
+        )
+    directory = tmp_path_factory.mktemp("datasets3")
+    venv.create(directory, with_pip=True)
+    interpreter = str(directory / "bin" / "python")
+    subprocess.run(
+        [interpreter, "-m", "pip", "install", "-q", "datasets==3.6.0", "pillow"], check=True
+    )
+    return interpreter

@@ -56,9 +56,12 @@ def test_every_column_is_the_reference_s(
 def test_the_directory_is_the_data_set_and_nothing_else(planted: Path) -> None:
     assert sorted(path.name for path in planted.iterdir()) == [
         "README.md",
+        "croissant.json",
         "features",
         "manifest.json",
         "masks",
+        "plots",
+        "preview",
         "rankings",
     ]
 

@@ -13,6 +13,7 @@ from builder.dataset import DataSet, UnreadableError
 from builder.files import sha256_of
 from builder.finalise import SET_ASIDE_FILE, SET_ASIDE_SCHEMA
 from builder.manifest import MANIFEST_FILE
+from builder.preview import PREVIEW, preview_features
 from salient_imagenet_1m import (
     embedding_features,
     mask_features,
@@ -117,6 +118,7 @@ def _schemas(data: DataSet) -> dict[str, pa.Schema]:
         "masks": mask_features(names, count),
         "rankings": ranking_features(names),
         "features": pair_features(names),
+        PREVIEW: preview_features(names, count),
     }
     if data.manifest.origin["keep_embeddings"]:
         features["embeddings"] = embedding_features(data.manifest.origin["channels"])

@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image
 
@@ -14,10 +12,10 @@ from builder.dataset import DataSet
 from builder.decode import FORMATS
 from builder.errors import first_line
 from builder.images import Images, open_images
+from builder.preview import spread
 from salient_imagenet_1m import image_id
 
 SAMPLE = 200
-_SEED = 0
 
 
 def images_are_those(data: DataSet, source: str, split: str) -> Iterator[str]:
@@ -50,28 +48,6 @@ def images_are_those(data: DataSet, source: str, split: str) -> Iterator[str]:
         if found != recorded:
             size = found if isinstance(found, str) else f"is {found[0]} x {found[1]} pixels"
             yield f"{name} ({split}) {size}, recorded as {recorded[0]} x {recorded[1]}"
-
-
-def spread(labels: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
-    """Draw rows with as many classes among them as can be, always the same ones.
-
-    Parameters
-    ----------
-    labels : ndarray of int64, shape (rows,)
-    count : int
-        Of rows to draw.
-
-    Returns
-    -------
-    ndarray of int64
-        Sorted positions.
-    """
-    shuffled = np.random.default_rng(_SEED).permutation(len(labels))
-    # The first row of each class, then the second of each, and so on.
-    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
-    _, starts, sizes = np.unique(labels[by_class], return_index=True, return_counts=True)
-    turns = np.arange(len(labels)) - np.repeat(starts, sizes)
-    return np.sort(by_class[np.argsort(turns, kind="stable")][:count])
 
 
 def _size(images: Images, place: int) -> tuple[int, int] | str:

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from builder.dataset import DataSet
+from builder.preview import Mask
 from builder.shard import matrix
 from salient_imagenet_1m import KINDS, union, unpack_grids
 
@@ -94,7 +95,7 @@ def pictures_are_the_grids(data: DataSet) -> Iterator[str]:
             pictures = pc.struct_field(table[f"{kind}_mask"], "bytes").to_pylist()
             for row in np.flatnonzero(~bad):
                 chosen = unpack_grids(grids[row], height, width)[kinds[row] == kind]
-                bad[row] = not _is_union(pictures[row], chosen)
+                bad[row] = not shows(pictures[row], union(chosen) if len(chosen) else None)
         return np.asarray(bad)
 
     columns = ["grids", "kinds", *(f"{kind}_mask" for kind in KINDS)]
@@ -155,11 +156,12 @@ def _activation_does_not_fit(step: float, table: pa.Table) -> Rows:
     return np.asarray((too_low | too_high).any(axis=1))
 
 
-def _is_union(picture: bytes | None, grids: npt.NDArray[np.uint8]) -> bool:
-    if not len(grids) or picture is None:
-        return not len(grids) and picture is None
+def shows(picture: bytes | None, mask: Mask) -> bool:
+    """Return whether a PNG holds exactly the pixels of a mask; None is no mask."""
+    if picture is None or mask is None:
+        return picture is None and mask is None
     try:
         with Image.open(io.BytesIO(picture), formats=("PNG",)) as image:
-            return image.mode == "L" and np.array_equal(np.asarray(image), union(grids))
+            return image.mode == "L" and np.array_equal(np.asarray(image), mask)
     except (OSError, ValueError, SyntaxError):  # All that Pillow raises on broken PNGs.
         return False

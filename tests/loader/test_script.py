@@ -1,8 +1,4 @@
-"""The same file as a loading script of `datasets` 3, in an interpreter of its own.
-
-`SALIENT_DATASETS_3_PYTHON` names an interpreter that has datasets 3.6 and pillow; with
-`SALIENT_ALLOW_DOWNLOADS=1` the test makes one.
-"""
+"""The same file as a loading script of `datasets` 3, in an interpreter of its own."""
 
 from __future__ import annotations
 
@@ -11,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import venv
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +16,6 @@ import salient_imagenet_1m as si
 from tests.loader.conftest import World
 
 SCRIPT = Path(si.__file__)
-REQUIREMENTS = ["datasets==3.6.0", "pillow"]
 PROGRAM = """
 import hashlib, json, sys
 import datasets
@@ -49,34 +43,16 @@ print(json.dumps({"rows": rows, "counts": counts}))
 """
 
 
-@pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return an interpreter with datasets 3.6."""
-    given = os.environ.get("SALIENT_DATASETS_3_PYTHON")
-    if given:
-        return given
-    if not os.environ.get("SALIENT_ALLOW_DOWNLOADS"):
-        pytest.skip(
-            "needs datasets 3.6: set SALIENT_DATASETS_3_PYTHON to an interpreter that has it, or "
-            "SALIENT_ALLOW_DOWNLOADS=1"
-        )
-    directory = tmp_path_factory.mktemp("datasets3")
-    venv.create(directory, with_pip=True)
-    interpreter = str(directory / "bin" / "python")
-    subprocess.run([interpreter, "-m", "pip", "install", "-q", *REQUIREMENTS], check=True)
-    return interpreter
-
-
 def digest(image: Any) -> str | None:
     return None if image is None else hashlib.sha256(image.tobytes()).hexdigest()
 
 
 @pytest.mark.parametrize("mode", ["streaming", "prepared"])
-def test_loading_script(world: World, tmp_path: Path, python: str, mode: str) -> None:
+def test_loading_script(world: World, tmp_path: Path, datasets_3: str, mode: str) -> None:
     environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
     environment.pop("PYTHONPATH", None)
     result = subprocess.run(
-        [python, "-c", PROGRAM, str(SCRIPT), str(world.build), str(world.images), mode],
+        [datasets_3, "-c", PROGRAM, str(SCRIPT), str(world.build), str(world.images), mode],
         env=environment,
         cwd=tmp_path,
         capture_output=True,
@@ -132,12 +108,12 @@ for config in ("masks", "rankings", "features"):
 
 
 def test_published_files_load_with_datasets_3_alone(
-    imagenette: Path, tmp_path: Path, python: str
+    imagenette: Path, tmp_path: Path, datasets_3: str
 ) -> None:
     environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
     environment.pop("PYTHONPATH", None)
     result = subprocess.run(
-        [python, "-c", PLAIN, str(imagenette)],
+        [datasets_3, "-c", PLAIN, str(imagenette)],
         env=environment,
         cwd=tmp_path,
         capture_output=True,

@@ -1,0 +1,101 @@
+"""Pages: whether preview, plots, Croissant metadata and card say what the rows say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import zip_longest
+from typing import Any
+
+import pyarrow.compute as pc
+import yaml
+
+from builder.checks.rows import shows
+from builder.croissant import CROISSANT_FILE
+from builder.dataset import DataSet
+from builder.errors import first_line
+from builder.pages import make_pages
+from builder.preview import COPIED, PREVIEW, preview_rows, rendered_masks
+from builder.workspace import CARD_FILE
+
+_LONGEST_LINE = 80
+
+
+def pages_are_the_data_s(data: DataSet) -> Iterator[str]:
+    """Yield the first difference of each page from the one that the data give."""
+    for name, content in make_pages(data).items():
+        try:
+            found = data.path(name).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            yield f"{name} cannot be read ({first_line(error)})"
+            continue
+        expected = content.decode()
+        if name == CARD_FILE:
+            yield from _compare_cards(found, expected)
+        elif name == CROISSANT_FILE:
+            if _parsed(json.loads, found) != json.loads(expected):
+                yield f"{name} is not what the data say"
+        elif found != expected:
+            yield _first_difference(name, found, expected)
+
+
+def preview_is_the_masks(data: DataSet) -> Iterator[str]:
+    """Yield rows of the config preview that are not those of the config masks, rendered."""
+    for split in data.splits:
+        rows, found = preview_rows(data, split), data.read(PREVIEW, split)
+        if found["image_id"].to_pylist() != rows["image_id"].to_pylist():
+            yield f"preview of {split} has other rows than masks gives it"
+            continue
+        for name in COPIED:
+            if found[name].to_pylist() != rows[name].to_pylist():
+                yield f"preview of {split} has another {name} than masks"
+        try:
+            rendered = rendered_masks(rows)
+        except (ValueError, IndexError):  # Grids of another shape than their row says.
+            yield f"grids of {split} cannot be rendered"
+            continue
+        for kind, masks in rendered.items():
+            pictures = pc.struct_field(found[f"{kind}_mask"], "bytes").to_pylist()
+            for row, (mask, picture) in enumerate(zip(masks, pictures, strict=True)):
+                if not shows(picture, mask):
+                    name = found["image_id"][row]
+                    yield f"{name} ({split}) has a {kind}_mask in preview that is not its grids'"
+
+
+def _compare_cards(found: str, expected: str) -> Iterator[str]:
+    # Not the text of the header, which releases of its libraries write differently.
+    header, body = _split(found)
+    expected_header, expected_body = _split(expected)
+    for key in {**expected_header, **header}:
+        if header.get(key) != expected_header.get(key):
+            yield f"{CARD_FILE}: {key} in its header is not what the data say"
+    if body != expected_body:
+        yield _first_difference(CARD_FILE, found, expected)
+
+
+def _split(card: str) -> tuple[dict[str, Any], str]:
+    """Return a card's header, empty where it has none that can be read, and the rest."""
+    parts = card.split("---\n", 2)
+    if len(parts) < 3:
+        return {}, card
+    header = _parsed(yaml.safe_load, parts[1])
+    return header if isinstance(header, dict) else {}, parts[2]
+
+
+def _parsed(parse: Any, text: str) -> Any:
+    try:
+        return parse(text)
+    except (ValueError, yaml.YAMLError):
+        return None
+
+
+def _first_difference(name: str, found: str, expected: str) -> str:
+    pairs = zip_longest(found.splitlines(), expected.splitlines(), fillvalue="")
+    for number, (line, other) in enumerate(pairs, 1):
+        if line != other:
+            start = next(
+                place for place, pair in enumerate(zip_longest(line, other)) if pair[0] != pair[1]
+            )
+            part = slice(max(0, start - 20), start + _LONGEST_LINE)
+            return f"{name}, line {number}: {line[part]!r} where the data say {other[part]!r}"
+    return f"{name} ends its lines differently"
