@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from builder.classes import class_names
 from builder.dataset import DataSet
-from builder.engine import InProcess
-from builder.files import disk_errors_as_sentences, exclusive
+from builder.engine import Engine, InProcess, Workplace, open_engine
+from builder.files import disk_errors_as_sentences, exclusive, shared
 from builder.finalise import Finaliser
-from builder.job import Job, Reporter, open_job
+from builder.job import Job, Reporter, find_device, open_job
+from builder.ledger import driver_directory
 from builder.manifest import Manifest
 from builder.pages import write_pages
 from builder.runner import Run, ShardRunner
@@ -46,6 +49,22 @@ class Outcome:
     stages: Stages
 
 
+@dataclass(frozen=True)
+class TaskOutcome:
+    """What came of a task of a build.
+
+    Attributes
+    ----------
+    images : int
+        How many images this run took up.
+    left : int
+        How many shards others have not finished yet.
+    """
+
+    images: int
+    left: int
+
+
 def build(settings: Settings, reporter: Reporter, stop: Stop | None = None) -> Outcome:
     """Build one split of a data set, or go on where an earlier run of the same build stopped.
 
@@ -64,30 +83,87 @@ def build(settings: Settings, reporter: Reporter, stop: Stop | None = None) -> O
     ------
     BuildError
         With a sentence for the user; nothing half-written is left visible.
+    Stopped
+        If somebody asked to stop before all shards were finished.
     """
     start = time.perf_counter()
-    job = open_job(settings, reporter)
     workspace = Workspace(settings.out, settings.split)
-    workspace.check(job.origin(), job.inputs())
-    with disk_errors_as_sentences(settings.out):
-        settings.out.mkdir(parents=True, exist_ok=True)
-        with exclusive(settings.out):
-            manifest = workspace.check(job.origin(), job.inputs())
-            images, stages = 0, Stages()
-            if settings.split in manifest.splits:
-                reporter.say(f"Nothing to do: {settings.out} already holds this very build.")
-            else:
-                workspace.claim(job.origin(), job.inputs())
-                if settings.keep_embeddings:
-                    size = len(job.plan.order) * job.network.channels * 2
-                    reporter.say(f"Keeping all pooled features takes another {size / 1e6:,.0f} MB.")
-                run = ShardRunner(job, workspace.directory, InProcess(), reporter, stop=stop).run()
-                images, stages = run.images, run.stages
-                with stages.time("write"), reporter.track("finalising"):
-                    _publish(job, run, workspace, manifest)
-            workspace.clean()
+    with _opened(settings, reporter, workspace) as (job, engine), exclusive(settings.out):
+        manifest = workspace.check(job.origin(), job.inputs())
+        images, stages = 0, Stages()
+        if settings.split in manifest.splits:
+            reporter.say(f"Nothing to do: {settings.out} already holds this very build.")
+        else:
+            workspace.claim(job.origin(), job.inputs())
+            _warn_of_embeddings(job, reporter)
+            runner = ShardRunner(job, workspace.directory, engine, reporter, stop=stop)
+            run = runner.confirm() if settings.finalise_only else runner.run()
+            images, stages = run.images, run.stages
+            with stages.time("write"), reporter.track("finalising"):
+                _publish(job, run, workspace, manifest)
+        workspace.clean()
     split = manifest.splits[settings.split]
     return Outcome(settings.out, split, images, time.perf_counter() - start, stages)
+
+
+def run_task(settings: Settings, reporter: Reporter, stop: Stop | None = None) -> TaskOutcome:
+    """Run one task's share of the shards; others may run theirs, on any machine.
+
+    Parameters
+    ----------
+    settings : Settings
+    reporter : Reporter
+    stop : Stop, optional
+        Whom to ask whether to go on.
+
+    Raises
+    ------
+    BuildError, Stopped
+        As `build`.
+    """
+    workspace = Workspace(settings.out, settings.split)
+    with _opened(settings, reporter, workspace) as (job, engine), shared(settings.out):
+        workspace.directory.mkdir(parents=True, exist_ok=True)
+        with exclusive(workspace.directory, wait=True):
+            manifest = workspace.check(job.origin(), job.inputs())
+            if settings.split in manifest.splits:
+                reporter.say(f"Nothing to do: {settings.out} already holds this very build.")
+                return TaskOutcome(0, 0)
+            workspace.claim(job.origin(), job.inputs())
+        books = driver_directory(workspace.directory, settings.task)
+        books.mkdir(parents=True, exist_ok=True)
+        with exclusive(books):
+            run = ShardRunner(job, workspace.directory, engine, reporter, settings.task, stop).run()
+    return TaskOutcome(run.images, run.left)
+
+
+@contextmanager
+def _opened(
+    settings: Settings, reporter: Reporter, workspace: Workspace
+) -> Iterator[tuple[Job, Engine]]:
+    """Open all inputs, and make the output's directory once they are found to be good."""
+    with _workplace(settings, reporter, workspace) as place:
+        job = open_job(settings, reporter, place.device, place.runs_on)
+        workspace.check(job.origin(), job.inputs())
+        with disk_errors_as_sentences(settings.out):
+            settings.out.mkdir(parents=True, exist_ok=True)
+            yield job, place.engine
+
+
+def _workplace(
+    settings: Settings, reporter: Reporter, workspace: Workspace
+) -> AbstractContextManager[Workplace]:
+    if settings.finalise_only:
+        # Nothing is computed, so that what computed the shards need not be here.
+        device = find_device("cpu")
+        return nullcontext(Workplace(InProcess(), device, workspace.begun_on() or device.type))
+    return open_engine(settings, reporter.say)
+
+
+def _warn_of_embeddings(job: Job, reporter: Reporter) -> None:
+    if job.settings.keep_embeddings:
+        size = len(job.plan.order) * job.network.channels * 2
+        reporter.say(f"Keeping all pooled features takes another {size / 1e6:,.0f} MB.")
 
 
 def _publish(job: Job, run: Run, workspace: Workspace, manifest: Manifest) -> None:

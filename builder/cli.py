@@ -12,8 +12,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from builder.errors import BuildError
+from builder.errors import BuildError, Stopped
 from builder.settings import Settings
+from builder.stop import DROPPED, INTERRUPTED, STOPPED, Stop
+from builder.task import Task
 
 app = typer.Typer(
     name="salient-imagenet",
@@ -24,7 +26,7 @@ app = typer.Typer(
     add_completion=False,
 )
 
-_EPILOG = """
+_EPILOG = f"""
 [bold]Examples[/bold]
 
 The real run, on all of ImageNet's training images:
@@ -35,6 +37,12 @@ The real run, on all of ImageNet's training images:
 
 What would it come to? Add [bold]--dry-run[/bold]. The validation images into the same data set?
 Add [bold]--split validation[/bold]. Stopped in the middle? Run the same command again.
+
+[bold]Exit status[/bold]
+
+0 done; 2 an input, or the disk, that the last line names; {STOPPED} stopped by SIGTERM, after the \
+shards under way; {DROPPED} stopped by a second SIGTERM, which drops them; {INTERRUPTED} \
+interrupted. After all but 0, the same command goes on.
 """
 
 
@@ -94,6 +102,23 @@ def build(
         bool,
         typer.Option("--allow-mismatch", help="Go on where votes and network do not agree."),
     ] = False,
+    engine: Annotated[
+        str,
+        typer.Option(help="local, a process per GPU of this machine, or ray, an actor per GPU."),
+    ] = Settings.engine,
+    address: Annotated[
+        str | None, typer.Option(help="Of the Ray cluster; by default that of the environment.")
+    ] = None,
+    task: Annotated[
+        str,
+        typer.Option(
+            help="I/N: run only every N-th shard, from I on (0 to N - 1), and do not finalise.",
+            metavar="I/N",
+        ),
+    ] = str(Settings.task),
+    finalise_only: Annotated[
+        bool, typer.Option("--finalise-only", help="After all tasks: write what is published.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Tell counts, time and size; write nothing.")
     ] = False,
@@ -120,19 +145,34 @@ def build(
         seed=seed,
         keep_embeddings=keep_embeddings,
         allow_mismatch=allow_mismatch,
+        engine=engine,
+        address=address,
+        task=Task.parse(task),
+        finalise_only=finalise_only,
     )
     # PyTorch takes seconds to import, which --help and wrong options need not wait for.
     from builder.build import build as run_build  # noqa: PLC0415
+    from builder.build import run_task  # noqa: PLC0415
     from builder.estimate import estimate  # noqa: PLC0415
-    from builder.report import ConsoleReporter, estimate_table, outcome_table  # noqa: PLC0415
+    from builder.report import (  # noqa: PLC0415
+        ConsoleReporter,
+        estimate_table,
+        outcome_table,
+        shards_left,
+    )
 
     console = Console(stderr=True)
     reporter = ConsoleReporter(console)
     if dry_run:
         console.print(estimate_table(estimate(settings, reporter)))
         return
-    with _stoppable():
-        outcome = run_build(settings, reporter)
+    stop = Stop()
+    with _stoppable(), stop.on_signal():
+        if not settings.task.is_whole:
+            done = run_task(settings, reporter, stop)
+            reporter.say(f"Task {task} is done: {shards_left(done.left)}")
+            return
+        outcome = run_build(settings, reporter, stop)
     console.print(outcome_table(outcome))
     reporter.say(f"Done. Look: load_dataset({str(out)!r}, 'masks', split={split!r})")
 
@@ -333,14 +373,17 @@ def publish(
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """Say what Ctrl-C leaves; typer would end with a bare "Aborted."."""
+    """Say what SIGTERM and Ctrl-C leave; typer would end with a bare "Aborted."."""
     try:
         yield
+    except Stopped as stopped:
+        typer.echo(stopped, err=True)
+        sys.exit(STOPPED)
     except KeyboardInterrupt:
         typer.echo(
             "Stopped. Run the same command again to go on: what is finished is kept.", err=True
         )
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
 
 
 def main() -> None:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from builder.job import Job
+import torch
+
+from builder.errors import BuildError
+from builder.job import Job, find_devices
+from builder.local_engine import Processes
+from builder.settings import Settings
 from builder.worker import ShardResult, ShardWorker
 
 
@@ -44,3 +50,59 @@ class InProcess:
     ) -> Iterator[ShardResult]:
         """Compute shards; see `Engine`."""
         return ShardWorker(job, directory).run(shards, advance)
+
+
+class Workplace(NamedTuple):
+    """An engine, and what the job has to be opened for.
+
+    Attributes
+    ----------
+    engine : Engine
+    device : torch.device
+        Where this process needs the network.
+    runs_on : str
+        The kind of device that computes the shards.
+    """
+
+    engine: Engine
+    device: torch.device
+    runs_on: str
+
+
+@contextmanager
+def open_engine(settings: Settings, say: Callable[[str], None]) -> Iterator[Workplace]:
+    """Have the engine that the settings name while the block lasts.
+
+    Parameters
+    ----------
+    settings : Settings
+    say : callable
+        Tells the user what went wrong with a worker and was mended.
+
+    Raises
+    ------
+    BuildError
+        If there is no such device or cluster, or Ray is not installed.
+    """
+    cpu = torch.device("cpu")
+    if settings.engine == "ray":
+        try:
+            from builder.ray_engine import Actors, connected  # noqa: PLC0415
+        except ImportError as error:
+            raise BuildError(
+                "Ray is not installed: pip install 'salient-imagenet-1m[ray]', or use "
+                "--engine local."
+            ) from error
+        with connected(settings.address):
+            actors = Actors(settings.device, say)
+            yield Workplace(actors, cpu, actors.device)
+        return
+    devices = find_devices(settings.device)
+    if len(devices) == 1:
+        yield Workplace(InProcess(), devices[0], devices[0].type)
+        return
+    if len({device.type for device in devices}) > 1:
+        raise BuildError(
+            f"--device {settings.device} mixes kinds, whose last bits differ: use one."
+        )
+    yield Workplace(Processes([str(device) for device in devices], say), cpu, devices[0].type)

@@ -65,6 +65,8 @@ class Job:
     batch_size : int
     workers : int
         Processes that load ahead of the network.
+    runs_on : str
+        The kind of device, ``cpu`` or ``cuda``, that computes the shards, here or elsewhere.
     """
 
     settings: Settings
@@ -74,6 +76,7 @@ class Job:
     plan: Plan
     batch_size: int
     workers: int
+    runs_on: str
 
     def batches(self, shard: int) -> list[Batch]:
         """Return the batches of a shard; no batch holds images of two shards."""
@@ -82,8 +85,11 @@ class Job:
     @cached_property
     def fingerprint(self) -> str:
         """Hash of all that the bytes of a shard depend on."""
-        content = json.dumps({**self.origin(), **self.inputs()}, sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()
+        return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()
+
+    def identity(self) -> dict[str, Any]:
+        """Return all that the bytes of a shard depend on."""
+        return {**self.origin(), **self.inputs()}
 
     def origin(self) -> dict[str, Any]:
         """Return what all splits of a data set have in common."""
@@ -117,14 +123,28 @@ class Job:
             "images_sha256": self.plan.sha256,
             "batch_size": self.batch_size,
             "shard_size": self.plan.shard_size,
-            "device": self.network.device.type,
+            "device": self.runs_on,
             "python": platform.python_version(),
             **{name: version(name) for name in _LIBRARIES},
         }
 
 
-def open_job(settings: Settings, reporter: Reporter) -> Job:
+def open_job(
+    settings: Settings,
+    reporter: Reporter,
+    device: torch.device | None = None,
+    runs_on: str | None = None,
+) -> Job:
     """Open the inputs of a build.
+
+    Parameters
+    ----------
+    settings : Settings
+    reporter : Reporter
+    device : torch.device, optional
+        Where to open the network; by default as the settings say.
+    runs_on : str, optional
+        The kind of device that computes the shards, if that is not `device`.
 
     Raises
     ------
@@ -132,7 +152,8 @@ def open_job(settings: Settings, reporter: Reporter) -> Job:
         If one cannot be used, or they do not fit together.
     """
     votes = read_votes(settings.votes)
-    device = find_device(settings.device)
+    device = device or find_devices(settings.device)[0]
+    runs_on = runs_on or device.type
     architecture = load_architecture(settings.network, settings.checkpoint)
     network = Network(architecture, device, settings.precision)
     _check_fit(votes, network, settings)
@@ -149,11 +170,18 @@ def open_job(settings: Settings, reporter: Reporter) -> Job:
             f"{first.path}: {first.detail}; the votes are on classes such as "
             f"{votes.pairs[0].wnid}): check --images and --votes, images need a folder per wnid."
         )
-    batch_size = settings.batch_size or BATCH_SIZES[device.type]
+    batch_size = settings.batch_size or BATCH_SIZES[runs_on]
     workers = settings.workers
     if workers is None:
-        workers = WORKERS[device.type]
-    return Job(settings, votes, network, images, plan, batch_size, workers)
+        workers = WORKERS[runs_on]
+    return Job(settings, votes, network, images, plan, batch_size, workers, runs_on)
+
+
+def find_devices(names: str) -> list[torch.device]:
+    """Return the devices of a list of names; ``auto`` and ``cuda`` are all GPUs there are."""
+    if names in ("auto", "cuda") and torch.cuda.device_count() > 1:
+        return [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
+    return [find_device(name) for name in names.split(",")]
 
 
 def find_device(name: str) -> torch.device:

@@ -15,7 +15,7 @@ from builder.files import atomic_write
 from builder.importance import Contribution, Importance
 from builder.job import Job, Reporter
 from builder.retry import persistently
-from builder.task import Task
+from builder.task import WHOLE, Task
 from builder.worker import ShardResult
 
 _FILE = "ledger.npz"
@@ -169,7 +169,7 @@ def merge_ledgers(directory: Path, job: Job, reporter: Reporter) -> Ledger:
     merged = Ledger.empty(job)
     for ledger in ledgers.values():
         merged.absorb(ledger)
-    whole = ledger_path(directory, Task())
+    whole = ledger_path(directory, WHOLE)
     if set(ledgers) - {whole}:
         # Should the process die in between, the merged one is the largest and overlaps the others.
         merged.save(whole, job.fingerprint)

@@ -98,12 +98,23 @@ def outcome_table(outcome: Outcome) -> Table:
     table.add_row("masks", f"{counts['masks']:,}")
     table.add_row("bytes per mask", f"{counts['grid_bytes'] / counts['masks']:.1f}")
     table.add_section()
-    for stage, seconds in outcome.stages.seconds.items():
-        table.add_row(f"{stage}, seconds over all threads", f"{seconds:,.1f}")
+    stages = outcome.stages
+    for stage, seconds in stages.seconds.items():
+        if stage != "wait":
+            table.add_row(f"{stage}, seconds over all threads", f"{seconds:,.1f}")
     table.add_row("whole run, seconds", f"{outcome.seconds:,.1f}")
     if outcome.images:
         table.add_row("images this run", f"{outcome.images:,}")
+        limit = f"{stages.limit}; the network waited {stages.waited:.0%} of the time"
+        table.add_row("limited by", limit)
     return table
+
+
+def shards_left(shards: int) -> str:
+    """Return what a task says of the shards of others."""
+    if shards:
+        return f"{shards:,} shards of other tasks are left; see salient-imagenet status."
+    return "it was the last; now run the same command with --finalise-only instead of --task."
 
 
 def _agreement(outcome: Outcome) -> str:

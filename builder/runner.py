@@ -15,7 +15,7 @@ from builder.ledger import Ledger, LedgerFile, ledger_path, merge_ledgers, read_
 from builder.shard import shard_path
 from builder.stages import Stages
 from builder.stop import Stop
-from builder.task import Task
+from builder.task import WHOLE, Task
 
 _EARLY_IMAGES_PER_CLASS = 50
 _ROUNDS = 3
@@ -70,7 +70,7 @@ class ShardRunner:
         stop: Stop | None = None,
     ) -> None:
         self._job, self._directory, self._engine, self._reporter = job, directory, engine, reporter
-        self._task, self._stop = task or Task(), stop or Stop()
+        self._task, self._stop = task or WHOLE, stop or Stop()
         own, self._elsewhere = self._ledgers()
         path = ledger_path(directory, self._task)
         self._ledger, self._file = own, LedgerFile(own, path, job.fingerprint)
@@ -106,6 +106,23 @@ class ShardRunner:
             f"{self._directory} does not keep what is written there: check the disk, or use "
             "another --out."
         )
+
+    def confirm(self) -> Run:
+        """See that all shards are finished, and whether votes and network agree; run none.
+
+        Raises
+        ------
+        BuildError
+            If shards are missing, or votes and network do not belong together.
+        """
+        missing = sorted({*self.missing(), *self.damaged()})
+        if missing:
+            names = ", ".join(map(str, missing[:8])) + (", ..." if len(missing) > 8 else "")
+            raise BuildError(
+                f"{len(missing):,} of {self._job.plan.shards:,} shards are not finished ({names}): "
+                "run their tasks again, or leave out --finalise-only to run them here."
+            )
+        return Run(self._check_agreement(), 0, Stages(), 0)
 
     def missing(self) -> list[int]:
         """Return the task's shards that are in no ledger, or whose file is gone."""
@@ -144,6 +161,8 @@ class ShardRunner:
         done = total - sum(len(plan.members(shard)) for shard in shards)
         if done and not self._images:
             self._reporter.say(f"Going on where an earlier run stopped, after {done:,} images.")
+        if not shards:
+            return
         with self._reporter.track("images", total, done) as advance:
             results = self._engine.run(
                 self._job, self._directory, self._until_asked(shards), advance

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.errors import BuildError
+from builder.task import WHOLE, Task
 
 SPLITS = ("train", "validation")
 PRECISIONS = ("float32", "bfloat16")
+ENGINES = ("local", "ray")
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class Settings:
     Raises
     ------
     BuildError
-        If the split or the precision is unknown.
+        If the split, the precision or the engine is unknown, or options exclude each other.
     """
 
     images: str
@@ -36,11 +38,20 @@ class Settings:
     seed: int = 0
     keep_embeddings: bool = False
     allow_mismatch: bool = False
+    engine: str = "local"
+    address: str | None = None
+    task: Task = WHOLE
+    finalise_only: bool = False
 
     def __post_init__(self) -> None:
         for name, value, known in (
             ("split", self.split, SPLITS),
             ("precision", self.precision, PRECISIONS),
+            ("engine", self.engine, ENGINES),
         ):
             if value not in known:
                 raise BuildError(f"There is no {name} {value}: use --{name} {' or '.join(known)}.")
+        if self.address and self.engine != "ray":
+            raise BuildError("--address is that of a Ray cluster: use it with --engine ray.")
+        if self.finalise_only and not self.task.is_whole:
+            raise BuildError("--finalise-only is for after all tasks: leave out --task.")

@@ -8,8 +8,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+STOPPED = 3
+"""Exit status of a run that was told to stop, and finished what it had begun."""
+
 DROPPED = 128 + signal.SIGTERM
 """Exit status of a run that was told to stop twice."""
+
+INTERRUPTED = 128 + signal.SIGINT
+"""Exit status of a run that was interrupted from the keyboard."""
 
 
 class Stop:

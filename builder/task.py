@@ -41,3 +41,7 @@ class Task:
 
     def __str__(self) -> str:
         return f"{self.index}/{self.count}"
+
+
+WHOLE = Task()
+"""The only task of a build."""

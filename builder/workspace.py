@@ -97,6 +97,15 @@ class Workspace:
         with atomic_write(self._inputs_path) as file:
             file.write(json.dumps({**origin, **inputs}, indent=2).encode())
 
+    def begun_on(self) -> str | None:
+        """Return the kind of device that the split was begun on, None where it was not."""
+        manifest = Manifest.load(self.out)
+        if manifest and self.split in manifest.splits:
+            return str(manifest.splits[self.split]["inputs"]["device"])
+        if self._inputs_path.exists():
+            return str(json.loads(self._inputs_path.read_bytes())["device"])
+        return None
+
     def new_stage(self) -> Path:
         """Return an empty directory for the split's published files."""
         shutil.rmtree(self.staged, ignore_errors=True)

@@ -529,6 +529,56 @@ def test_a_second_build_into_the_directory_of_a_running_one_is_refused(
     assert tree(built) == before
 
 
+def test_a_build_that_is_told_to_stop_finishes_its_shards(terminal: Terminal) -> None:
+    stopped = (
+        "import os, signal, sys; from builder import worker; from builder.cli import main\n"
+        "write = worker.write_shard\n"
+        "def write_and_stop(*arguments, **options):\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    worker.write_shard = write\n"
+        "    return write(*arguments, **options)\n"
+        "worker.write_shard = write_and_stop\n"
+        "main()"
+    )
+    ran = terminal.run_apart("-c", stopped, **{"shard-size": 2})
+    assert ran.status == 3
+    assert "Stopping when the shards under way are finished." in ran.stderr
+    last = ran.stderr.splitlines()[-1]
+    images = re.fullmatch(r"Stopped after (\d+) images; run the same command again to go on.", last)
+    assert images
+    assert 2 <= int(images[1]) < 36
+    again = terminal.run(shard_size=2)
+    assert again.status == 0
+    assert f"where an earlier run stopped, after {images[1]} images" in again.stderr
+
+
+def test_tasks_and_finalising(terminal: Terminal) -> None:
+    for index, left in ((1, "3 shards of other tasks are left"), (0, "it was the last")):
+        ran = terminal.run(shard_size=7, task=f"{index}/2")
+        assert ran.status == 0
+        assert f"Task {index}/2 is done: {left}" in ran.stderr
+    ran = terminal.run(shard_size=7, finalise_only=True)
+    assert ran.status == 0
+    assert "rows out" in ran.stderr
+    assert (terminal.out / "manifest.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"task": "2/2"}, "There is no task 2/2: use --task I/N with I from 0 to N - 1."),
+        ({"task": "0/2", "finalise_only": True}, "--finalise-only is for after all tasks"),
+        ({"engine": "slurm"}, "There is no engine slurm: use --engine local or ray."),
+        ({"address": "10.0.0.1:6379"}, "use it with --engine ray."),
+        ({"finalise_only": True}, "of 3 shards are not finished (0, 1, 2): run their tasks"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(
+    terminal: Terminal, options: Options, sentence: str
+) -> None:
+    assert sentence in sentence_of(terminal.run(**options))
+
+
 def test_an_interrupted_build_says_how_to_go_on(
     terminal: Terminal, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
