@@ -72,10 +72,13 @@ def make_card(data: DataSet) -> str:
     )
 
 
-def _template() -> jinja2.Template:
-    """Return the template, of an installed package or else of the project itself."""
+def template_path() -> Path:
+    """Return where the template is, in an installed package or else in the project itself."""
     installed = Path(__file__).with_name("dataset_card.md")
-    path = installed if installed.exists() else Path(__file__).parents[1] / "dataset_card.md"
+    return installed if installed.exists() else Path(__file__).parents[1] / "dataset_card.md"
+
+
+def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -92,7 +95,7 @@ def _template() -> jinja2.Template:
         ),
         "agreement": _agreement,
     }
-    return environment.from_string(path.read_text("utf-8"))
+    return environment.from_string(template_path().read_text("utf-8"))
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -28,12 +28,15 @@ class Manifest:
         network.
     files : dict of str to dict
         Bytes and SHA-256 of each file, by its path in the data set.
+    pages : str
+        Which release of the program's pages these are; another's text may differ.
     """
 
     origin: dict[str, Any]
     format_version: int = FORMAT_VERSION
     splits: dict[str, Any] = field(default_factory=dict)
     files: dict[str, Any] = field(default_factory=dict)
+    pages: str = ""
 
     @classmethod
     def load(cls, directory: Path) -> Manifest | None:
@@ -51,7 +54,7 @@ class Manifest:
             return None
         except (ValueError, TypeError) as error:
             raise BuildError(
-                f"{path} is no manifest of this program: use another --out."
+                f"{path} is no manifest of this program, or damaged: use another directory."
             ) from error
         if manifest.format_version > FORMAT_VERSION:
             raise BuildError(
@@ -74,5 +77,6 @@ class Manifest:
             "origin": self.origin,
             "splits": dict(sorted(self.splits.items())),
             "files": dict(sorted(self.files.items())),
+            "pages": self.pages,
         }
         return (json.dumps(content, indent=2) + "\n").encode()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
-from builder.card import make_card
+from builder.card import make_card, template_path
 from builder.croissant import CROISSANT_FILE, make_croissant
 from builder.dataset import DataSet
 from builder.files import atomic_write
@@ -21,6 +22,17 @@ from builder.preview import example_rows, write_preview
 from builder.statistics import split_statistics
 from builder.workspace import CARD_FILE
 
+_SOURCES = ("card.py", "croissant.py", "plots.py", "plot.svg.jinja", "statistics.py")
+
+
+def pages_release() -> str:
+    """Return a name for the way in which this program writes pages: a hash of what does."""
+    here = Path(__file__).parent
+    digest = hashlib.sha256(template_path().read_bytes())
+    for name in _SOURCES:
+        digest.update((here / name).read_bytes())
+    return digest.hexdigest()
+
 
 def write_pages(data: DataSet, split: str, target: Path) -> None:
     """Write a split's preview, and the pages of all splits.
@@ -35,6 +47,7 @@ def write_pages(data: DataSet, split: str, target: Path) -> None:
     """
     write_preview(data, split, target)
     data.manifest.record(target)
+    data.manifest.pages = pages_release()
     for name, content in make_pages(data).items():
         (target / name).parent.mkdir(exist_ok=True)
         with atomic_write(target / name) as file:

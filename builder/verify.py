@@ -13,6 +13,7 @@ from builder.checks.images import images_are_those
 from builder.dataset import DataSet
 from builder.errors import BuildError
 from builder.manifest import MANIFEST_FILE, Manifest
+from builder.pages import pages_release
 
 LONGEST = 5
 """Problems that a check tells at most: a broken file may break every row."""
@@ -40,7 +41,7 @@ _CONTENT: dict[str, Find] = {
     "rankings are the masks'": scores.rankings_are_the_masks,
     "embeddings are the activations": scores.embeddings_are_the_activations,
     "preview is the masks'": pages.preview_is_the_masks,
-    "card, plots and croissant are the data's": pages.pages_are_the_data_s,
+    "the card's header is the data's": pages.header_is_the_data_s,
 }
 
 
@@ -109,6 +110,10 @@ def checks(directory: Path, images: str | None = None, split: str | None = None)
             return
     for name, find in _CONTENT.items():
         yield _run(name, find, data)
+    if data.manifest.pages == pages_release():
+        yield _run("card, plots and croissant are the data's", pages.pages_are_the_data_s, data)
+    else:
+        yield Check("card, plots and croissant are another release's: not compared", [])
     if images is not None:
         for part in _splits(data, split):
             problems = _some(images_are_those(data, images, part))

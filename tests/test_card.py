@@ -196,6 +196,18 @@ def test_its_code_runs(card: str, planted: Path, world: World) -> None:
     assert {mask.size for mask in masks} == {example["image"].size}
 
 
+def test_filters_work_without_streaming_as_it_says(planted: Path, tmp_path: Path) -> None:
+    rows = load_dataset(
+        str(planted),
+        "masks",
+        split="train",
+        filters=[("spuriosity_rank", "<", 5)],
+        verification_mode="no_checks",
+        cache_dir=str(tmp_path),
+    )
+    assert len(rows) == 2 * 5
+
+
 def test_it_tells_what_was_set_aside(world: World, tmp_path: Path, reporter: Quiet) -> None:
     images = shutil.copytree(world.root, tmp_path / "images")
     for path in sorted((images / "train").glob("*/*"))[:2]:

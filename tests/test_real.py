@@ -16,6 +16,7 @@ from builder.architectures import load_architecture
 from builder.build import build
 from builder.errors import BuildError
 from builder.settings import Settings
+from builder.verify import verify
 from tests.checks import check_build
 from tests.quiet import Quiet
 
@@ -37,6 +38,12 @@ LABELS = {
     "n03445777": 574,
     "n03888257": 701,
 }
+
+
+def test_it_verifies_with_its_images(imagenette: Path) -> None:
+    checks = verify(imagenette, str(REAL / "imagenette"))
+    assert [(check.name, check.problems) for check in checks if not check.passed] == []
+    assert sum("images are those of" in check.name for check in checks) == 2
 
 
 @pytest.mark.parametrize(("split", "folder"), [("train", "train"), ("validation", "val")])

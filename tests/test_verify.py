@@ -28,6 +28,7 @@ from tests.quiet import Quiet
 Column = list[Any]
 
 PAGES = "card, plots and croissant are the data's"
+HEADER = "the card's header is the data's"
 PREVIEWED = "preview is the masks'"
 
 
@@ -401,11 +402,11 @@ FORGERY = {
     ),
     "an edited header of the card": Fault(
         replace_in("README.md", "num_examples: 36", "num_examples: 37"),
-        {PAGES},
-        "README.md: dataset_info in its header",
+        {HEADER},
+        "dataset_info in the header of README.md",
     ),
     "a header of the card that is none": Fault(
-        replace_in("README.md", "license: other", "license: [other"), {PAGES}, "README.md: license"
+        replace_in("README.md", "license: other", "license: [other"), {HEADER}, "license"
     ),
     "a line more in the card": Fault(
         lambda data: (data / "README.md").write_text((data / "README.md").read_text() + "More.\n"),
@@ -465,6 +466,20 @@ def test_an_image_set_aside_that_has_a_row_is_found(
     record(out)
     says = f"{name} (train) has a row and is set aside as well"
     check(out, Fault(lambda data: None, {"image ids are unique"}, says))
+
+
+def test_pages_of_another_release_are_held_against_the_data_only_where_they_are_data(
+    data: Path,
+) -> None:
+    replace_in("README.md", "# Salient", "# Another Salient")(data)
+    change_manifest(data, lambda content: content.update(pages="another"))
+    record(data)
+    checks = verify(data)
+    assert failed(checks) == {}
+    assert checks[-1].name == "card, plots and croissant are another release's: not compared"
+    replace_in("README.md", "num_examples: 36", "num_examples: 37")(data)
+    record(data)
+    assert failed(verify(data)).keys() == {HEADER}
 
 
 def test_of_many_problems_the_first_are_told(data: Path) -> None:

@@ -10,9 +10,10 @@ from typing import Any
 import pyarrow.compute as pc
 import yaml
 
+from builder.card import make_card
 from builder.checks.rows import shows
 from builder.croissant import CROISSANT_FILE
-from builder.dataset import DataSet
+from builder.dataset import DataSet, UnreadableError
 from builder.errors import first_line
 from builder.pages import make_pages
 from builder.preview import COPIED, PREVIEW, preview_rows, rendered_masks
@@ -21,22 +22,37 @@ from builder.workspace import CARD_FILE
 _LONGEST_LINE = 80
 
 
+def header_is_the_data_s(data: DataSet) -> Iterator[str]:
+    """Yield what the card's header, for `datasets` and the Hub, says otherwise than the data."""
+    # Parsed, since releases of the libraries that write it do so differently.
+    found = _header(_read(data, CARD_FILE))
+    expected = _header(make_card(data))
+    for key in {**expected, **found}:
+        if found.get(key) != expected.get(key):
+            yield f"{key} in the header of {CARD_FILE} is not what the data say"
+
+
 def pages_are_the_data_s(data: DataSet) -> Iterator[str]:
-    """Yield the first difference of each page from the one that the data give."""
+    """Yield the first difference of each page from the one that this program makes of the data."""
     for name, content in make_pages(data).items():
-        try:
-            found = data.path(name).read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            yield f"{name} cannot be read ({first_line(error)})"
-            continue
-        expected = content.decode()
-        if name == CARD_FILE:
-            yield from _compare_cards(found, expected)
-        elif name == CROISSANT_FILE:
+        found, expected = _read(data, name), content.decode()
+        if name == CROISSANT_FILE:
             if _parsed(json.loads, found) != json.loads(expected):
                 yield f"{name} is not what the data say"
+        elif name == CARD_FILE:
+            # Lines are counted from the top of the file.
+            skipped = "\n" * found.count("\n", 0, len(found) - len(_body(found)))
+            if _body(found) != _body(expected):
+                yield _first_difference(name, skipped + _body(found), skipped + _body(expected))
         elif found != expected:
             yield _first_difference(name, found, expected)
+
+
+def _read(data: DataSet, name: str) -> str:
+    try:
+        return data.path(name).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UnreadableError(f"{name} cannot be read ({first_line(error)}).") from error
 
 
 def preview_is_the_masks(data: DataSet) -> Iterator[str]:
@@ -62,24 +78,15 @@ def preview_is_the_masks(data: DataSet) -> Iterator[str]:
                     yield f"{name} ({split}) has a {kind}_mask in preview that is not its grids'"
 
 
-def _compare_cards(found: str, expected: str) -> Iterator[str]:
-    # Not the text of the header, which releases of its libraries write differently.
-    header, body = _split(found)
-    expected_header, expected_body = _split(expected)
-    for key in {**expected_header, **header}:
-        if header.get(key) != expected_header.get(key):
-            yield f"{CARD_FILE}: {key} in its header is not what the data say"
-    if body != expected_body:
-        yield _first_difference(CARD_FILE, found, expected)
-
-
-def _split(card: str) -> tuple[dict[str, Any], str]:
-    """Return a card's header, empty where it has none that can be read, and the rest."""
+def _header(card: str) -> dict[str, Any]:
+    """Return a card's header, empty where it has none that can be read."""
     parts = card.split("---\n", 2)
-    if len(parts) < 3:
-        return {}, card
-    header = _parsed(yaml.safe_load, parts[1])
-    return header if isinstance(header, dict) else {}, parts[2]
+    header = _parsed(yaml.safe_load, parts[1]) if len(parts) == 3 else None
+    return header if isinstance(header, dict) else {}
+
+
+def _body(card: str) -> str:
+    return card.split("---\n", 2)[-1]
 
 
 def _parsed(parse: Any, text: str) -> Any:
