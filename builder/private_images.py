@@ -32,8 +32,8 @@ _FILE_BYTES = 256 * 2**20
 _SECTION = """
 ## Images: not to be passed on
 
-This repository is private. Its config `images` has the original file of every image, by `image_id`,
-in the order of `masks`. {terms}
+Unlike the data set itself, this private copy holds ImageNet's images: its config `images` has the
+original file of each, by `image_id`, in the order of `masks`. {terms}
 """
 
 

@@ -119,6 +119,8 @@ def _publish(
     state = repository.patiently(lambda: _open(repository, publication, reporter), reporter)
     _require_free_tag(publication, state, state.head)
     parts = _parts(publication, manifest)
+    card = next(part for part in parts if part.name == CARD_FILE).read().decode()
+    repository.patiently(lambda: repository.check_card(card), reporter)
     if publication.images:
         images = _publish_images(publication, manifest, repository, reporter)
         parts = _with_images(parts, images, manifest)

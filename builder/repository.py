@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import httpx2
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, DatasetCard, HfApi
 from huggingface_hub.errors import (
     HfHubHTTPError,
+    OfflineModeIsEnabled,
     RemoteEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
@@ -156,6 +157,13 @@ class Repository:
         """Create it, empty; an organisation may make it private by itself."""
         self._api.create_repo(self.name, repo_type=_KIND, private=private or None, exist_ok=True)
 
+    def check_card(self, card: str) -> None:
+        """Ask whether the Hub takes the card, before hours are spent on uploading its data."""
+        try:
+            DatasetCard(card).validate(repo_type=_KIND)
+        except ValueError as error:
+            raise BuildError(f"The Hub does not take the card: {self._safe(error)}.") from None
+
     def read(self, path: str, revision: str) -> bytes | None:
         """Return a small file's bytes, or None where there is no such file."""
         with tempfile.TemporaryDirectory() as cache:
@@ -232,23 +240,30 @@ class Repository:
     def _reason(self, error: Exception) -> tuple[str, float | None]:
         """Say what went wrong, and how long the Hub asks to wait, if it passes by itself."""
         for cause in _causes(error):
+            if isinstance(cause, OfflineModeIsEnabled):
+                raise BuildError("HF_HUB_OFFLINE forbids to ask the Hub: unset it.") from None
             if isinstance(cause, HfHubHTTPError):
-                status = cause.response.status_code
-                if status not in _PASSING:
-                    raise BuildError(self._refusal(status, cause)) from None
-                if status in _CONFLICTS:
-                    return f"{self.name} was changed by somebody else meanwhile ({status})", 1.0
-                asked = cause.response.headers.get("Retry-After", "")
-                return f"The Hub has a problem ({status})", float(
-                    asked
-                ) if asked.isdigit() else None
+                return self._answer(cause, error)
             if isinstance(cause, httpx2.HTTPError | ConnectionError | TimeoutError):
                 return f"The connection to the Hub broke ({self._safe(cause)})", None
         if isinstance(error, RuntimeError):  # What the Hub's client makes of a failed upload
             return f"The upload broke off ({self._safe(error)})", None
         raise error
 
-    def _refusal(self, status: int, error: HfHubHTTPError) -> str:
+    def _answer(self, answer: HfHubHTTPError, error: Exception) -> tuple[str, float | None]:
+        """Say what an answer of the Hub, or of the storage that it sends clients to, means."""
+        status = answer.response.status_code
+        if status in _CONFLICTS:
+            return f"{self.name} was changed by somebody else meanwhile ({status})", 1.0
+        is_storage = not str(answer.response.url).startswith(self._api.endpoint)
+        if status not in _PASSING and not is_storage:
+            raise BuildError(self._refusal(status, error)) from None
+        asked = answer.response.headers.get("Retry-After", "")
+        # The storage refuses an address that the Hub signed too long ago; it signs new ones.
+        where = "The Hub's storage" if is_storage else "The Hub"
+        return f"{where} has a problem ({status})", float(asked) if asked.isdigit() else None
+
+    def _refusal(self, status: int, error: Exception) -> str:
         if status == 401:
             return (
                 "The Hub does not accept the token (401), it may have expired: make one that may "
@@ -268,8 +283,8 @@ class Repository:
 
     def _safe(self, error: BaseException) -> str:
         """Return what an exception says, without the token, whoever put it there."""
-        said = getattr(error, "server_message", None)
-        text = first_line(Exception(said) if said else error)
+        said = getattr(error, "server_message", None) or error
+        text = first_line(Exception(" ".join(str(said).split())))
         text = text.replace(self._token, "...") if self._token else text
         return text.rstrip(".")
 

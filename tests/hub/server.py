@@ -83,6 +83,8 @@ class Hub(Store):
     faults : list of Fault
     requests : list of str
         ``METHOD path STATUS`` of each.
+    complaint : str
+        What it has against any card.
     leaked : bool
         Whether a token was sent to the storage.
     multipart : int
@@ -96,6 +98,7 @@ class Hub(Store):
         self.url = self.storage = ""
         self.faults: list[Fault] = []
         self.requests: list[str] = []
+        self.complaint = ""
         self.leaked = False
         self.multipart = 1 << 30
         self.chunks: Path | None = None
@@ -272,7 +275,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def validate(self) -> None:
         self._body()
-        self._json({"errors": [], "warnings": []})
+        errors = [{"message": self.hub.complaint}] if self.hub.complaint else []
+        self._json({"errors": errors, "warnings": []}, 400 if errors else 200)
 
     def info(self, name: str, revision: str = "main") -> None:
         if (found := self._commit(name, revision)) is not None:

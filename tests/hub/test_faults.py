@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from huggingface_hub import close_session, constants
 
 from builder.errors import BuildError
 from builder.publish import Publication, publish
@@ -47,7 +48,7 @@ def publish_it(directory: Path, reporter: Quiet) -> None:
 
 
 @pytest.mark.parametrize("call", CALLS)
-@pytest.mark.parametrize("status", [500, 503, 0])
+@pytest.mark.parametrize("status", [500, 0])
 def test_what_passes_is_waited_for(
     hub: Hub, planted: Path, reporter: Quiet, waits: list[float], call: str, status: int
 ) -> None:
@@ -125,7 +126,7 @@ def test_a_commit_of_somebody_else_meanwhile_is_kept(
     def interfere() -> None:
         repo.add({**repo.tree, "LICENSE": repo.tree["README.md"]})
 
-    hub.faults.append(Fault(*CALLS["card"], status=None, then=interfere))
+    hub.faults.append(Fault(*CALLS["card"], status=None, skip=1, then=interfere))
     publish_it(planted, reporter)
     files = hub.files(NAME)
     assert files.pop("LICENSE")
@@ -134,7 +135,7 @@ def test_a_commit_of_somebody_else_meanwhile_is_kept(
     assert "changed by somebody else meanwhile (412)" in " ".join(reporter.lines)
 
 
-@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("call", [call for call in CALLS if call != "upload"])
 @pytest.mark.parametrize(
     ("status", "sentence"),
     [
@@ -159,6 +160,38 @@ def test_a_refusal_is_a_sentence_at_once_and_can_be_mended(
     assert TOKEN not in str(caught.value)
     publish_it(planted, reporter)
     check_whole(hub, planted)
+
+
+@pytest.mark.parametrize("status", [403, 400])
+def test_an_address_of_the_storage_that_expired_is_asked_for_again(
+    hub: Hub, planted: Path, reporter: Quiet, status: int
+) -> None:
+    hub.faults.append(Fault(*CALLS["upload"], status))
+    publish_it(planted, reporter)
+    check_whole(hub, planted)
+    assert f"The Hub's storage has a problem ({status})" in " ".join(reporter.lines)
+
+
+def test_a_card_that_the_hub_does_not_take_is_said(
+    hub: Hub, planted: Path, reporter: Quiet
+) -> None:
+    hub.complaint = "license must be one of ..."
+    with pytest.raises(
+        BuildError, match=r"The Hub does not take the card: .*license must be one of"
+    ):
+        publish_it(planted, reporter)
+    assert not hub.large
+
+
+def test_offline_mode_is_said_at_once(
+    hub: Hub, planted: Path, reporter: Quiet, waits: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    close_session()  # Which has looked at it already
+    with pytest.raises(BuildError, match="HF_HUB_OFFLINE"):
+        publish_it(planted, reporter)
+    close_session()
+    assert not waits
 
 
 @pytest.mark.parametrize("status", [500, 0])

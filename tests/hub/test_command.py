@@ -1,0 +1,86 @@
+"""The command line of `publish`, as its user sees it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from builder.cli import app, main
+from tests.hub.conftest import NAME, TOKEN, contents
+from tests.hub.server import Fault, Hub
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """Return what runs the command and returns its status and what it said."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["salient-imagenet", "publish", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        said = capfd.readouterr()
+        return int(caught.value.code or 0), said.out, said.err
+
+    return run
+
+
+def test_published(hub: Hub, planted: Path, run: Run) -> None:
+    status, out, err = run(planted, NAME, "--tag", "v1.0")
+    assert status == 0
+    assert hub.files(NAME, "v1.0") == contents(planted)
+    assert not out
+    lines = err.splitlines()
+    assert f"Creating the repository {hub.url}/datasets/{NAME}" in lines
+    count = len(contents(planted))
+    size = sum(map(len, contents(planted).values())) / 1e6
+    assert f"Uploading {count} of {count} files ({size:,.1f} MB)" in lines
+    assert lines[-1].startswith(f"Done. {hub.url}/datasets/{NAME} (v1.0, commit ")
+    assert TOKEN not in err
+
+
+def test_a_dry_run_lists_every_file(hub: Hub, planted: Path, run: Run) -> None:
+    status, out, _ = run(planted, NAME, "--dry-run")
+    assert status == 0
+    assert "Nothing was sent" in out
+    listed = dict(re.findall(r"upload . (\S+) +. +([\d,]+)", out))
+    assert {name: int(size.replace(",", "")) for name, size in listed.items()} == {
+        name: len(content) for name, content in contents(planted).items()
+    }
+    assert not hub.repos
+
+
+def test_a_refusal_is_one_sentence(hub: Hub, planted: Path, run: Run) -> None:
+    status, out, err = run(planted, "org/salient_imagenet_1m")
+    assert (status, out) == (2, "")
+    assert err.startswith("Error: ")
+    assert err.count("\n") == 1
+
+
+def test_stopped_by_the_user_it_says_how_to_go_on(hub: Hub, planted: Path, run: Run) -> None:
+    def interrupt() -> None:
+        import _thread  # noqa: PLC0415
+
+        _thread.interrupt_main()
+
+    hub.faults.append(Fault("PUT", "/upload/", status=None, then=interrupt))
+    status, _, err = run(planted, NAME)
+    assert status == 130
+    assert "Stopped. Run the same command again to go on" in err
+    assert run(planted, NAME)[0] == 0
+    assert hub.files(NAME) == contents(planted)
+    assert set(hub.stored.values()) == {1}
+
+
+def test_help_shows_examples() -> None:
+    text = " ".join(CliRunner().invoke(app, ["publish", "--help"]).output.split())
+    assert (
+        "salient-imagenet publish ./salient-imagenet-1m ORG/salient-imagenet-1m --tag v1.0" in text
+    )
+    for option in ("--private", "--tag", "--dry-run", "--with-images"):
+        assert option in text
