@@ -15,7 +15,6 @@ from builder.engine import Engine, InProcess, Workplace, open_engine
 from builder.files import disk_errors_as_sentences, exclusive, shared
 from builder.finalise import Finaliser
 from builder.job import Job, Reporter, find_device, open_job
-from builder.ledger import driver_directory
 from builder.manifest import Manifest
 from builder.pages import write_pages
 from builder.runner import Run, ShardRunner
@@ -130,7 +129,7 @@ def run_task(settings: Settings, reporter: Reporter, stop: Stop | None = None) -
                 reporter.say(f"Nothing to do: {settings.out} already holds this very build.")
                 return TaskOutcome(0, 0)
             workspace.claim(job.origin(), job.inputs())
-        books = driver_directory(workspace.directory, settings.task)
+        books = settings.task.books(workspace.directory)
         books.mkdir(parents=True, exist_ok=True)
         with exclusive(books):
             run = ShardRunner(job, workspace.directory, engine, reporter, settings.task, stop).run()

@@ -178,6 +178,23 @@ def build(
 
 
 @app.command()
+def status(
+    data: Annotated[Path, typer.Argument(help="The data set's directory.", metavar="DIR")],
+) -> None:
+    """Tell how far the builds of a data set are; reads only, and may be called while they run.
+
+    Shards done, running and left, images set aside so far, rate and time left, and when each build
+    or task of one last gave a sign of life.
+    """
+    from builder.status import read_status  # noqa: PLC0415
+    from builder.status_report import status_tables  # noqa: PLC0415
+
+    console = Console()
+    for table in status_tables(read_status(data)):
+        console.print(table)
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="A new directory, or one of an earlier demo.")],
     seed: Annotated[

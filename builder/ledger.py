@@ -15,7 +15,7 @@ from builder.files import atomic_write
 from builder.importance import Contribution, Importance
 from builder.job import Job, Reporter
 from builder.retry import persistently
-from builder.task import WHOLE, Task
+from builder.task import DRIVERS, WHOLE, Task
 from builder.worker import ShardResult
 
 _FILE = "ledger.npz"
@@ -131,14 +131,9 @@ class LedgerFile:
         self._next = end + _PAUSE * (end - start)
 
 
-def driver_directory(directory: Path, task: Task) -> Path:
-    """Return where a build, or a task of one, keeps its ledger in the working directory."""
-    return directory / "drivers" / f"{task.index}-of-{task.count}"
-
-
 def ledger_path(directory: Path, task: Task) -> Path:
     """Return where the ledger of a build, or a task of one, lies in the working directory."""
-    return driver_directory(directory, task) / _FILE
+    return task.books(directory) / _FILE
 
 
 def read_ledgers(directory: Path, job: Job, reporter: Reporter) -> dict[Path, Ledger]:
@@ -148,7 +143,7 @@ def read_ledgers(directory: Path, job: Job, reporter: Reporter) -> dict[Path, Le
     taken apart, so that the smaller of these ledgers is left out and its shards are run again.
     """
     found = {}
-    for path in sorted(directory.glob(f"drivers/*/{_FILE}")):
+    for path in sorted(directory.glob(f"{DRIVERS}/*/{_FILE}")):
         ledger = Ledger.load(path, job)
         if ledger is None:
             reporter.say(f"{path} is damaged: its shards are run again.")
@@ -173,7 +168,7 @@ def merge_ledgers(directory: Path, job: Job, reporter: Reporter) -> Ledger:
     if set(ledgers) - {whole}:
         # Should the process die in between, the merged one is the largest and overlaps the others.
         merged.save(whole, job.fingerprint)
-    for path in directory.glob(f"drivers/*/{_FILE}"):
-        if path != whole:
+    for path in directory.glob(f"{DRIVERS}/*/*"):
+        if path.parent != whole.parent:
             path.unlink()
     return merged

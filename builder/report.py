@@ -25,6 +25,7 @@ from builder.build import Outcome
 from builder.estimate import Estimate
 from builder.importance import TOPS
 from builder.publish import Changes, summary
+from builder.status_report import duration
 from builder.verify import Check
 
 _LOG_EVERY_SECONDS = 30.0
@@ -144,7 +145,7 @@ def estimate_table(estimate: Estimate) -> Table:
     table.add_row("shards, files", f"{estimate.shards:,}, {estimate.files:,}")
     table.add_section()
     table.add_row("images tried", f"{estimate.sampled:,}")
-    table.add_row("time, about", _duration(estimate.seconds))
+    table.add_row("time, about", duration(estimate.seconds))
     table.add_row("size, about", f"{estimate.bytes / 1e6:,.1f} MB")
     return table
 
@@ -160,9 +161,3 @@ def changes_table(changes: Changes) -> Table:
     for name in changes.gone:
         table.add_row("remove", name, "")
     return table
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

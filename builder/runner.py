@@ -12,10 +12,12 @@ from builder.files import sha256_of
 from builder.importance import MINIMUM_AGREEMENT, TOPS, Agreement, agreement
 from builder.job import Job, Reporter
 from builder.ledger import Ledger, LedgerFile, ledger_path, merge_ledgers, read_ledgers
+from builder.progress import FAILED, FINISHED, PROGRESS_FILE, STOPPED, Beacon, Progress
 from builder.shard import shard_path
 from builder.stages import Stages
 from builder.stop import Stop
 from builder.task import WHOLE, Task
+from builder.worker import ShardResult
 
 _EARLY_IMAGES_PER_CLASS = 50
 _ROUNDS = 3
@@ -75,6 +77,8 @@ class ShardRunner:
         path = ledger_path(directory, self._task)
         self._ledger, self._file = own, LedgerFile(own, path, job.fingerprint)
         self._images, self._stages = 0, Stages()
+        progress = Progress.of(job.plan, self._task, job.settings.engine)
+        self._beacon = Beacon(progress, self._task.books(directory) / PROGRESS_FILE)
         self._early = _EARLY_IMAGES_PER_CLASS * len(job.votes.by_label)
 
     def run(self) -> Run:
@@ -163,21 +167,35 @@ class ShardRunner:
             self._reporter.say(f"Going on where an earlier run stopped, after {done:,} images.")
         if not shards:
             return
-        with self._reporter.track("images", total, done) as advance:
-            results = self._engine.run(
-                self._job, self._directory, self._until_asked(shards), advance
-            )
+        with self._reporter.track("images", total, done) as show:
+
+            def advance(images: int) -> None:
+                show(images)
+                self._beacon.advance(images)
+
+            advance(0)
+            state = FAILED
             try:
-                for result in results:
-                    self._file.add(result)
-                    self._images += result.images
-                    self._stages.add(result.stages)
-                    self._check_early()
+                for result in self._engine.run(
+                    self._job, self._directory, self._until_asked(shards), advance
+                ):
+                    self._take(result)
+                state = STOPPED if self._stop.is_asked else FINISHED
             finally:
                 self._file.save()
+                self._beacon.end(state)
+
+    def _take(self, result: ShardResult) -> None:
+        self._file.add(result)
+        self._images += result.images
+        self._stages.add(result.stages)
+        self._beacon.progress.done += 1
+        self._check_early()
 
     def _until_asked(self, shards: Iterable[int]) -> Iterator[int]:
-        yield from self._stop.until_asked(shards)
+        for shard in self._stop.until_asked(shards):
+            self._beacon.progress.begun += 1
+            yield shard
         if self._stop.is_asked:
             self._reporter.say("Stopping when the shards under way are finished.")
 

@@ -82,10 +82,11 @@ def shard_table(plan: Plan, analyses: list[Analysis], *, embeddings: bool) -> pa
 def read_shard(path: Path, columns: list[str] | None = None) -> tuple[pa.Table, list[SetAside]]:
     """Read a shard: its rows, all columns or some, and the images that were set aside."""
     table = pq.read_table(path, columns=columns, memory_map=False)
-    return table.replace_schema_metadata(None), _set_aside(table.schema)
+    return table.replace_schema_metadata(None), set_aside_in(table.schema)
 
 
-def _set_aside(schema: pa.Schema) -> list[SetAside]:
+def set_aside_in(schema: pa.Schema) -> list[SetAside]:
+    """Return what a shard set aside, by the schema of its file."""
     return [SetAside(*fields) for fields in json.loads(schema.metadata[_SET_ASIDE])]
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from builder.errors import BuildError
+
+DRIVERS = "drivers"
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,10 @@ class Task:
     def shards(self, total: int) -> range:
         """Return the task's own shards of so many."""
         return range(self.index, total, self.count)
+
+    def books(self, directory: Path) -> Path:
+        """Return where the task keeps what is its own in the working directory of a split."""
+        return directory / DRIVERS / f"{self.index}-of-{self.count}"
 
     def __str__(self) -> str:
         return f"{self.index}/{self.count}"

@@ -13,7 +13,7 @@ from builder.manifest import MANIFEST_FILE, Manifest
 
 CARD_FILE = "README.md"
 
-_WORK = ".build"
+WORK = ".build"
 
 _UNFINISHED_CARD = b"""---
 configs:
@@ -39,7 +39,7 @@ class Workspace:
 
     def __init__(self, out: Path, split: str) -> None:
         self.out, self.split = out, split
-        self.directory = out / _WORK / split
+        self.directory = out / WORK / split
         self.staged = self.directory / "staged"
 
     def check(self, origin: dict[str, Any], inputs: dict[str, Any]) -> Manifest:
@@ -67,7 +67,7 @@ class Workspace:
         manifest = Manifest.load(self.out)
         if manifest is None:
             names = [path.name for path in self.out.iterdir()] if self.out.exists() else []
-            if names and _WORK not in names:
+            if names and WORK not in names:
                 raise BuildError(
                     f"{self.out} is not empty and holds no build: use an empty or new --out."
                 )
@@ -132,7 +132,7 @@ class Workspace:
     def clean(self) -> None:
         """Remove the work; what is published stays."""
         shutil.rmtree(self.directory, ignore_errors=True)
-        work = self.out / _WORK
+        work = self.out / WORK
         if work.is_dir() and not any(work.iterdir()):
             work.rmdir()
 
