@@ -1140,6 +1140,14 @@ class Build:
         files = self.files(config, split)
         return pa.concat_tables([part for file in files for part in _scan(file, columns, where)])
 
+    def images_by_label(self, split: str) -> dict[int, int]:
+        """Return how many images of each label a split has."""
+        counts = self.manifest["splits"][split].get("counts", {}).get("images_by_label")
+        if counts is None:  # Builds by other means; on the Hub this asks for every file.
+            labels = self.scan("masks", split, ["label"])["label"].value_counts()
+            return {count["values"].as_py(): count["counts"].as_py() for count in labels}
+        return {int(label): images for label, images in counts.items()}
+
     def wnids(self, split: str) -> dict[int, str]:
         """Return the wnid of each label that the build has features of."""
         table = self.scan("features", split, ["label", "wnid"])
@@ -1244,10 +1252,7 @@ class Selection:
         labels = None if self.labels is None else self._labels(build, split)
         sizes: dict[int, int] = {}
         if self.least_spurious is not None or self.zone == "validated":
-            column = build.scan("masks", split, ["label"])["label"]
-            counts = column.value_counts()
-            values, numbers = counts.field("values").to_pylist(), counts.field("counts").to_pylist()
-            sizes = dict(zip(values, numbers, strict=True))
+            sizes = build.images_by_label(split)
         return _Filter(self, labels, sizes)
 
     def _labels(self, build: Build, split: str) -> tuple[int, ...]:

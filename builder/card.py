@@ -89,13 +89,18 @@ def _template() -> jinja2.Template:
     environment.filters |= {
         "count": "{:,}".format,
         "number": _number,
-        "cell": lambda text: " ".join(str(text).split()).replace("|", "\\|"),
+        "cell": _cell,
         "versions": lambda inputs: ", ".join(
             f"{name} {inputs[name]}" for name in _VERSIONS if name in inputs
         ),
         "agreement": _agreement,
     }
     return environment.from_string(template_path().read_text("utf-8"))
+
+
+def _cell(name: str) -> str:
+    """Return the first of a class's names, fit for a table."""
+    return " ".join(name.split(",", maxsplit=1)[0].split()).replace("|", "\\|")
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -244,7 +244,7 @@ class Finaliser:
         scores: Scores,
         set_aside: list[SetAside],
     ) -> dict[str, Any]:
-        present = np.unique(labels)
+        present, images = np.unique(labels, return_counts=True)
         reasons = Counter(image.reason for image in set_aside)
         if self.plan.images != len(labels) + len(set_aside):
             raise AssertionError(
@@ -261,6 +261,7 @@ class Finaliser:
             "ranked_classes": int(self.votes.spurious[present].any(axis=1).sum()),
             "ranked_rows": int((scores.spuriosity_ranks != NO_RANK).sum()),
             "grid_bytes": column_bytes((target / "masks").iterdir(), "grids"),
+            "images_by_label": dict(zip(map(str, present.tolist()), images.tolist(), strict=True)),
             "masks_bytes": sum(path.stat().st_size for path in (target / "masks").iterdir()),
         }
 

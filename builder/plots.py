@@ -172,7 +172,7 @@ def masks_plot(rows: list[dict[str, Any]], names: list[str]) -> str:
     return _render(
         "masks",
         title="Where the network looks",
-        subtitle="core masks are teal, spurious masks orange; no pixel of an image is shown",
+        subtitle="core masks are teal, spurious masks orange, both light; no image is shown",
         height=_TOP + side + 52,
         panels=[],
         side=side,

@@ -17,6 +17,7 @@ import torch
 from datasets import load_dataset
 from torch import Tensor
 
+import salient_imagenet_1m as si
 from builder.build import build
 from builder.errors import BuildError
 from builder.estimate import estimate
@@ -355,3 +356,11 @@ def assert_same_train(out: Path, planted: Path) -> None:
     train = {name: digest for name, digest in hashes(out).items() if "train" in name}
     assert train
     assert train.items() <= hashes(planted).items()
+
+
+def test_the_manifest_tells_how_many_images_each_class_has(planted: Path) -> None:
+    build_ = si.Build.open(planted)
+    assert build_.images_by_label("train") == {0: 12, 1: 12, 2: 12}
+    assert build_.images_by_label("validation") == {0: 5, 1: 5, 2: 5}
+    del build_.manifest["splits"]["train"]["counts"]
+    assert build_.images_by_label("train") == {0: 12, 1: 12, 2: 12}

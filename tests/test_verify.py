@@ -267,6 +267,16 @@ DAMAGE = {
     "a wrong count": Fault(
         a_count, {"counts are right"}, "rows of train is 37 in the manifest, 36 in fact"
     ),
+    "a wrong count of a class": Fault(
+        lambda data: change_manifest(
+            data,
+            lambda content: content["splits"]["train"]["counts"]["images_by_label"].update(
+                {"1": 9}
+            ),
+        ),
+        {"counts are right"},
+        "images_by_label of train is 1: 9 in the manifest, 1: 12 in fact",
+    ),
     "a manifest without counts": Fault(
         lambda data: change_manifest(data, lambda content: content["splits"]["train"].clear()),
         {"manifest is whole"},

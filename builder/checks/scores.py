@@ -28,8 +28,9 @@ def counts_are_right(data: DataSet) -> Iterator[str]:
     for split in data.splits:
         stated = data.manifest.splits[split]["counts"]
         for name, count in count_rows(data, split).items():
-            if stated.get(name) != count:
-                yield f"{name} of {split} is {stated.get(name)} in the manifest, {count} in fact"
+            found, other = _first_difference(stated.get(name), count)
+            if found != other:
+                yield f"{name} of {split} is {found} in the manifest, {other} in fact"
 
 
 def ids_are_unique(data: DataSet) -> Iterator[str]:
@@ -160,19 +161,31 @@ def count_rows(data: DataSet, split: str) -> dict[str, Any]:
     reasons = Counter(_set_aside(data, split)["reason"].to_pylist())
     spurious = data.votes.spurious
     paths = [data.path(name) for name in data.files("masks", split)]
+    present, images = np.unique(labels, return_counts=True)
     return {
         "images": len(labels) + reasons.total(),
         "rows": len(labels),
         "set_aside": dict(sorted(reasons.items())),
-        "classes": len(np.unique(labels)),
+        "classes": len(present),
         "masks": len(labels) * data.features_per_class,
         "core_masks": int((~spurious)[labels].sum()),
         "spurious_masks": int(spurious[labels].sum()),
-        "ranked_classes": int(spurious[np.unique(labels)].any(axis=1).sum()),
+        "ranked_classes": int(spurious[present].any(axis=1).sum()),
         "ranked_rows": len(ranked) - ranked.null_count,
         "grid_bytes": column_bytes(paths, "grids"),
+        "images_by_label": dict(zip(map(str, present.tolist()), images.tolist(), strict=True)),
         "masks_bytes": sum(path.stat().st_size for path in paths),
     }
+
+
+def _first_difference(found: Any, expected: Any) -> tuple[Any, Any]:
+    """Return two counts, or of two tables of counts the first entries that differ."""
+    if not isinstance(found, dict) or not isinstance(expected, dict):
+        return found, expected
+    pairs = (
+        (f"{key}: {found.get(key)}", f"{key}: {expected.get(key)}") for key in found | expected
+    )
+    return next((pair for pair in pairs if pair[0] != pair[1]), ("", ""))
 
 
 class _Rows(NamedTuple):
