@@ -12,7 +12,7 @@ from typing import Any
 from builder.classes import class_names
 from builder.dataset import DataSet
 from builder.engine import Engine, InProcess, Workplace, open_engine
-from builder.files import disk_errors_as_sentences, exclusive, shared
+from builder.files import disk_errors_as_sentences, exclusive, make_directory, shared
 from builder.finalise import Finaliser
 from builder.job import Job, Reporter, find_device, open_job
 from builder.manifest import Manifest
@@ -122,7 +122,7 @@ def run_task(settings: Settings, reporter: Reporter, stop: Stop | None = None) -
     """
     workspace = Workspace(settings.out, settings.split)
     with _opened(settings, reporter, workspace) as (job, engine), shared(settings.out):
-        workspace.directory.mkdir(parents=True, exist_ok=True)
+        make_directory(workspace.directory)
         with exclusive(workspace.directory, wait=True):
             manifest = workspace.check(job.origin(), job.inputs())
             if settings.split in manifest.splits:
@@ -130,7 +130,7 @@ def run_task(settings: Settings, reporter: Reporter, stop: Stop | None = None) -
                 return TaskOutcome(0, 0)
             workspace.claim(job.origin(), job.inputs())
         books = settings.task.books(workspace.directory)
-        books.mkdir(parents=True, exist_ok=True)
+        make_directory(books)
         with exclusive(books):
             run = ShardRunner(job, workspace.directory, engine, reporter, settings.task, stop).run()
     return TaskOutcome(run.images, run.left)
@@ -143,9 +143,9 @@ def _opened(
     """Open all inputs, and make the output's directory once they are found to be good."""
     with _workplace(settings, reporter, workspace) as place:
         job = open_job(settings, reporter, place.device, place.runs_on)
-        workspace.check(job.origin(), job.inputs())
         with disk_errors_as_sentences(settings.out):
-            settings.out.mkdir(parents=True, exist_ok=True)
+            workspace.check(job.origin(), job.inputs())
+            make_directory(settings.out)
             yield job, place.engine
 
 
@@ -155,7 +155,9 @@ def _workplace(
     if settings.finalise_only:
         # Nothing is computed, so that what computed the shards need not be here.
         device = find_device("cpu")
-        return nullcontext(Workplace(InProcess(), device, workspace.begun_on() or device.type))
+        with disk_errors_as_sentences(settings.out):
+            begun_on = workspace.begun_on() or device.type
+        return nullcontext(Workplace(InProcess(), device, begun_on))
     return open_engine(settings, reporter.say)
 
 

@@ -14,6 +14,7 @@ from huggingface_hub import DatasetCardData
 
 from builder.dataset import CONFIGS, DataSet
 from builder.importance import TOPS
+from builder.parquet import parquet_source
 from builder.plots import KINDS_PLOT, MASKS_PLOT, SPURIOSITY_PLOT
 from builder.preview import example_rows
 from builder.statistics import split_statistics, vote_statistics
@@ -159,7 +160,7 @@ def _info(data: DataSet, config: str, schema: pa.Schema) -> DatasetInfo:
     for split in data.splits:
         paths = [data.path(name) for name in data.files(config, split)]
         download += sum(path.stat().st_size for path in paths)
-        files = [pq.read_metadata(path) for path in paths]
+        files = [pq.read_metadata(parquet_source(path)) for path in paths]
         groups = [file.row_group(group) for file in files for group in range(file.num_row_groups)]
         splits.add(
             SplitInfo(

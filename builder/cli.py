@@ -13,6 +13,8 @@ import typer
 from rich.console import Console
 
 from builder.errors import BuildError, Stopped
+from builder.files import disk_errors_as_sentences
+from builder.remote import is_remote, place
 from builder.settings import Settings
 from builder.stop import DROPPED, INTERRUPTED, STOPPED, Stop
 from builder.task import Task
@@ -61,7 +63,14 @@ def build(
         ),
     ],
     votes: Annotated[Path, typer.Option(help="The votes, a CSV.")],
-    out: Annotated[Path, typer.Option(help="The data set's directory, made or added to.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            parser=place,
+            metavar="PATH",
+            help="The data set, made or added to: a directory, or a URL such as s3://bucket/name.",
+        ),
+    ],
     checkpoint: Annotated[Path | None, typer.Option(help="The network's weights.")] = None,
     network: Annotated[
         str,
@@ -174,12 +183,18 @@ def build(
             return
         outcome = run_build(settings, reporter, stop)
     console.print(outcome_table(outcome))
-    reporter.say(f"Done. Look: load_dataset({str(out)!r}, 'masks', split={split!r})")
+    look = f"{str(out)!r}, 'masks', split={split!r}"
+    if is_remote(out):  # Which load_dataset takes for the name of a local directory.
+        look = f"'parquet', data_files='{out}/masks/{split}-*.parquet', split='train'"
+    reporter.say(f"Done. Look: load_dataset({look})")
 
 
 @app.command()
 def status(
-    data: Annotated[Path, typer.Argument(help="The data set's directory.", metavar="DIR")],
+    data: Annotated[
+        Path,
+        typer.Argument(help="The data set's directory or URL.", metavar="DIR", parser=place),
+    ],
 ) -> None:
     """Tell how far the builds of a data set are; reads only, and may be called while they run.
 
@@ -190,7 +205,9 @@ def status(
     from builder.status_report import status_tables  # noqa: PLC0415
 
     console = Console()
-    for table in status_tables(read_status(data)):
+    with disk_errors_as_sentences(data):
+        found = read_status(data)
+    for table in status_tables(found):
         console.print(table)
 
 

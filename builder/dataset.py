@@ -14,6 +14,7 @@ from datasets import Features
 
 from builder.errors import BuildError, first_line
 from builder.manifest import Manifest
+from builder.parquet import parquet_source
 from builder.votes import Pair, Votes, check_classes
 
 PAIR_FIELDS = [field.name for field in fields(Pair)]
@@ -104,7 +105,7 @@ class DataSet:
     def parquet(self, name: str) -> Iterator[pq.ParquetFile]:
         """Open a Parquet file; what is wrong with it becomes an `UnreadableError`."""
         try:
-            with pq.ParquetFile(self.path(name)) as file:
+            with pq.ParquetFile(parquet_source(self.path(name))) as file:
                 yield file
         except (pa.ArrowException, OSError) as error:
             raise UnreadableError(f"{name} cannot be read ({first_line(error)}).") from error

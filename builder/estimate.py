@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pyarrow.parquet as pq
 
+from builder.files import disk_errors_as_sentences
 from builder.job import Job, Reporter, open_job
 from builder.pipeline import analyse
 from builder.settings import Settings
@@ -50,7 +51,8 @@ def estimate(settings: Settings, reporter: Reporter) -> Estimate:
         Wherever the build itself would raise it before its first image.
     """
     job = open_job(settings, reporter)
-    Workspace(settings.out, settings.split).check(job.origin(), job.inputs())
+    with disk_errors_as_sentences(settings.out):
+        Workspace(settings.out, settings.split).check(job.origin(), job.inputs())
     sampled, seconds, size = _measure(job)
     plan = job.plan
     scale = len(plan.order) / sampled

@@ -6,12 +6,21 @@ import errno
 import fcntl
 import hashlib
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import IO
 
 from builder.errors import BuildError
+from builder.remote import (
+    is_remote,
+    put,
+    put_when_written,
+    remote_errors_as_sentences,
+    remove_tree,
+)
 from builder.retry import may_pass
 
 _TEMPORARY = ".tmp"
@@ -24,13 +33,18 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     Parameters
     ----------
     path : Path
-        Its directory exists.
+        Its directory is made where it is missing.
 
     Yields
     ------
     binary file
         Becomes `path` when the block ends without an exception, and vanishes otherwise.
     """
+    if is_remote(path):
+        with put_when_written(path) as file:
+            yield file
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + _TEMPORARY)
     try:
         with temporary.open("wb") as file:
@@ -45,7 +59,10 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
 
 
 def move_into_place(source: Path, target: Path) -> None:
-    """Rename a finished file; its new name survives a power cut."""
+    """Rename a finished file, or copy it to a URL; its new name survives a power cut."""
+    if is_remote(target):
+        put(source, target)
+        return
     target.parent.mkdir(parents=True, exist_ok=True)
     source.replace(target)
     _sync_directory(target.parent)
@@ -57,6 +74,20 @@ def _sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def make_directory(directory: Path) -> None:
+    """Make a directory, and those that it lies in; on a URL they come with their files."""
+    if not is_remote(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+
+
+def remove_directory(directory: Path) -> None:
+    """Remove a directory and all that is in it, if it exists."""
+    if is_remote(directory):
+        remove_tree(directory)
+    else:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def sha256_of(path: Path) -> str:
@@ -99,6 +130,9 @@ def shared(directory: Path) -> Iterator[None]:
 
 @contextmanager
 def _locked(directory: Path, operation: int) -> Iterator[None]:
+    if is_remote(directory):  # Where nothing can be held: two builds do the same work twice.
+        yield
+        return
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         try:
@@ -113,13 +147,15 @@ def _locked(directory: Path, operation: int) -> Iterator[None]:
 
 
 def require_directory(path: Path) -> None:
-    """See that `path` is a directory, or can become one.
+    """See that `path` is a directory, or can become one; that of a URL always can.
 
     Raises
     ------
     BuildError
         If it, or what it would lie in, is a file.
     """
+    if is_remote(path):
+        return
     nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
     if not nearest.is_dir():
         raise BuildError(f"{nearest} is a file: give --out a directory.")
@@ -128,9 +164,12 @@ def require_directory(path: Path) -> None:
 @contextmanager
 def disk_errors_as_sentences(directory: Path) -> Iterator[None]:
     """Turn a full, read-only or failing disk under `directory` into a `BuildError`."""
+    remote = is_remote(directory)
     try:
-        yield
+        with remote_errors_as_sentences(directory) if remote else nullcontext():
+            yield
     except OSError as error:
+        directory = Path(tempfile.gettempdir()) if remote else directory
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise BuildError(
                 f"The disk of {directory} is full: free some space and run the same command "

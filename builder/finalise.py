@@ -12,11 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from datasets import Features
 
 from builder.errors import BuildError
-from builder.parquet import column_bytes, write_parquet
+from builder.parquet import column_bytes, read_parquet, write_parquet
 from builder.plan import Plan, SetAside
 from builder.scores import NO_RANK, Scores, score
 from builder.shard import fixed_lists, matrix, read_shard, shard_path
@@ -269,7 +268,7 @@ class Finaliser:
 def _write_set_aside(target: Path, published: Path, split: str, set_aside: list[SetAside]) -> None:
     rows = [{"split": split, **asdict(image)} for image in set_aside]
     if (published / SET_ASIDE_FILE).exists():
-        others = pq.read_table(published / SET_ASIDE_FILE).to_pylist()
+        others = read_parquet(published / SET_ASIDE_FILE).to_pylist()
         rows += [row for row in others if row["split"] != split]
     if rows:
         rows.sort(key=lambda row: (row["split"], row["path"]))

@@ -69,7 +69,6 @@ class Ledger:
         )
 
         def write() -> None:
-            path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_write(path) as file:
                 file.write(buffer.getvalue())
 

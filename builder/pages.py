@@ -49,7 +49,6 @@ def write_pages(data: DataSet, split: str, target: Path) -> None:
     data.manifest.record(target)
     data.manifest.pages = pages_release()
     for name, content in make_pages(data).items():
-        (target / name).parent.mkdir(exist_ok=True)
         with atomic_write(target / name) as file:
             file.write(content)
     data.manifest.record(target)

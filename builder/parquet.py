@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from builder.files import atomic_write
+from builder.remote import is_remote
 
 ROW_GROUP = 2048
 """Rows in a row group: the Hub's viewer reads one for a page."""
@@ -28,7 +30,6 @@ def write_parquet(
     row_group : int
         Rows in a row group.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     with (
         atomic_write(path) as file,
         pq.ParquetWriter(
@@ -41,6 +42,17 @@ def write_parquet(
     ):
         for group in row_groups(schema, tables, row_group):
             writer.write_table(group)
+
+
+def parquet_source(path: Path) -> Path | IO[bytes]:
+    """Return what Arrow opens a file by, of which it may want but parts."""
+    return path.open("rb") if is_remote(path) else path
+
+
+def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """Read a file, all columns or some; one of a URL in a single request."""
+    source = pa.BufferReader(path.read_bytes()) if is_remote(path) else path
+    return pq.read_table(source, columns=columns, memory_map=False)
 
 
 def row_groups(

@@ -114,7 +114,5 @@ class Beacon:
         self.progress.seconds = now - self._start
         self.progress.updated = time.time()
         # A disk that does not take this takes no shard either, which is told.
-        with suppress(OSError):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_write(self._path) as file:
-                file.write(json.dumps(asdict(self.progress)).encode())
+        with suppress(OSError), atomic_write(self._path) as file:
+            file.write(json.dumps(asdict(self.progress)).encode())

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from builder.files import atomic_write
+from builder.parquet import read_parquet
 from builder.plan import Plan, SetAside
 from builder.retry import persistently
 from salient_imagenet_1m import pack_grids
@@ -64,7 +65,6 @@ def write_shard(
     content = buffer.getvalue().to_pybytes()
 
     def write() -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as file:
             file.write(content)
 
@@ -81,7 +81,7 @@ def shard_table(plan: Plan, analyses: list[Analysis], *, embeddings: bool) -> pa
 
 def read_shard(path: Path, columns: list[str] | None = None) -> tuple[pa.Table, list[SetAside]]:
     """Read a shard: its rows, all columns or some, and the images that were set aside."""
-    table = pq.read_table(path, columns=columns, memory_map=False)
+    table = read_parquet(path, columns)
     return table.replace_schema_metadata(None), set_aside_in(table.schema)
 
 

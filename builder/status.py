@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from builder.errors import BuildError
 from builder.manifest import Manifest
+from builder.parquet import parquet_source
 from builder.progress import PROGRESS_FILE, RUNNING, Progress
 from builder.shard import set_aside_in
 from builder.task import DRIVERS
@@ -117,7 +118,7 @@ def _split_status(directory: Path) -> SplitStatus:
     shards_done = rows_done = 0
     for path in directory.glob("shards/*.parquet"):
         try:
-            metadata = pq.read_metadata(path)
+            metadata = pq.read_metadata(parquet_source(path))
             set_aside = set_aside_in(metadata.schema.to_arrow_schema())
         except (OSError, pa.ArrowException):
             continue  # Damaged: it will be run again.

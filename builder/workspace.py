@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import json
-import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from builder.errors import BuildError
-from builder.files import atomic_write, move_into_place, require_directory
+from builder.files import (
+    atomic_write,
+    make_directory,
+    move_into_place,
+    remove_directory,
+    require_directory,
+)
 from builder.manifest import MANIFEST_FILE, Manifest
+from builder.remote import is_remote
+from builder.threads import in_threads
 
 CARD_FILE = "README.md"
 
 WORK = ".build"
+
+_UPLOADS = 8
 
 _UNFINISHED_CARD = b"""---
 configs:
@@ -93,7 +103,6 @@ class Workspace:
 
     def claim(self, origin: dict[str, Any], inputs: dict[str, Any]) -> None:
         """Take note of what this build is made from, so that only the same is ever resumed."""
-        self.directory.mkdir(parents=True, exist_ok=True)
         with atomic_write(self._inputs_path) as file:
             file.write(json.dumps({**origin, **inputs}, indent=2).encode())
 
@@ -107,9 +116,13 @@ class Workspace:
         return None
 
     def new_stage(self) -> Path:
-        """Return an empty directory for the split's published files."""
-        shutil.rmtree(self.staged, ignore_errors=True)
-        self.staged.mkdir(parents=True)
+        """Return an empty local directory for the split's published files."""
+        if is_remote(self.out):
+            # Goes with this object, however the build ends.
+            self._temporary = tempfile.TemporaryDirectory(prefix="salient-imagenet-")
+            self.staged = Path(self._temporary.name)
+        remove_directory(self.staged)
+        make_directory(self.staged)
         return self.staged
 
     def install(self, manifest: Manifest) -> None:
@@ -122,18 +135,22 @@ class Workspace:
             with atomic_write(self.out / CARD_FILE) as file:
                 file.write(_UNFINISHED_CARD)
         card = self.staged / CARD_FILE
-        for path in sorted(self.staged.rglob("*")):
-            if path.is_file() and path != card:
-                move_into_place(path, self.out / path.relative_to(self.staged))
-        move_into_place(card, self.out / CARD_FILE)
+        data = [path for path in sorted(self.staged.rglob("*")) if path.is_file() and path != card]
+        # Uploads wait for the network more than for a core.
+        for _ in in_threads(data, self._install, _UPLOADS if is_remote(self.out) else 1):
+            pass
+        self._install(card)
         with atomic_write(self.out / MANIFEST_FILE) as file:
             file.write(manifest.as_bytes())
 
+    def _install(self, path: Path) -> None:
+        move_into_place(path, self.out / path.relative_to(self.staged).as_posix())
+
     def clean(self) -> None:
         """Remove the work; what is published stays."""
-        shutil.rmtree(self.directory, ignore_errors=True)
+        remove_directory(self.directory)
         work = self.out / WORK
-        if work.is_dir() and not any(work.iterdir()):
+        if not is_remote(work) and work.is_dir() and not any(work.iterdir()):
             work.rmdir()
 
     @property
