@@ -226,10 +226,10 @@ def _open(repository: Repository, publication: Publication, reporter: Reporter) 
 
 def _require_private(publication: Publication, state: State) -> None:
     if publication.private and not state.private:
-        what = "No image goes there" if publication.images else "Leave out --private"
+        or_else = "" if publication.images else ", or leave out --private"
         raise BuildError(
-            f"{publication.name} exists already and is public. {what}, or make it private in its "
-            "settings, or use another name."
+            f"{publication.name} exists already and is public: make it private in its settings, or "
+            f"give another name{or_else}."
         )
 
 
@@ -317,11 +317,11 @@ def _published_files(repository: Repository, state: State) -> set[str]:
 def summary(changes: Changes) -> str:
     """Say in a line what changes."""
     total = len(changes.new) + changes.same
-    text = f"Uploading {len(changes.new)} of {total} files ({changes.size / 1e6:,.1f} MB)"
+    text = f"{len(changes.new)} of {total} files to upload ({changes.size / 1e6:,.1f} MB)"
     if changes.gone:
-        text += f"; removing {len(changes.gone)} that are no longer part of the data set"
+        text += f"; {len(changes.gone)} to remove, no longer part of the data set"
     if changes.kept:
-        text += f"; leaving {len(changes.kept)} that never were, such as {changes.kept[0]}"
+        text += f"; {len(changes.kept)} to leave, never part of it, such as {changes.kept[0]}"
     return text
 
 

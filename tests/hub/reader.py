@@ -17,6 +17,7 @@ import datasets
 import numpy as np
 import yaml
 from datasets import load_dataset
+from torch.utils.data import DataLoader
 
 import salient_imagenet_1m as si
 
@@ -30,6 +31,7 @@ def main(name: str, directory: str, images: str, revision: str | None = None) ->
         check_loader(name, directory, images, split, revision)
         check_join(name, directory, f"{images}/{folder}", split)
     check_shuffled(name, images)
+    check_workers(name, directory, images)
     print("all is equal")
 
 
@@ -87,6 +89,18 @@ def check_shuffled(name: str, images: str) -> None:
     first = [next(rows)["image_id"] for _ in range(5)]
     dataset.load_state_dict(dataset.state_dict())
     assert first + [row["image_id"] for row in dataset] == whole
+
+
+def check_workers(name: str, directory: str, images: str) -> None:
+    """Processes that were forked after this one had talked to the Hub."""
+    seen = []
+    for build in (name, directory):
+        dataset = si.load(build, images=images, split="train", streaming=True, render=False)
+        dataset = dataset.select_columns(["image_id", "grids"])
+        next(iter(dataset))
+        loader = DataLoader(dataset, batch_size=None, num_workers=2, multiprocessing_context="fork")
+        seen.append(sorted((row["image_id"], row["grids"]) for row in loader))
+    assert seen[0] == seen[1]
 
 
 def equal(published: list[dict[str, Any]], local: list[dict[str, Any]]) -> None:

@@ -39,7 +39,7 @@ def test_published(hub: Hub, planted: Path, run: Run) -> None:
     assert f"Creating the repository {hub.url}/datasets/{NAME}" in lines
     count = len(contents(planted))
     size = sum(map(len, contents(planted).values())) / 1e6
-    assert f"Uploading {count} of {count} files ({size:,.1f} MB)" in lines
+    assert f"{count} of {count} files to upload ({size:,.1f} MB)" in lines
     assert lines[-1].startswith(f"Done. {hub.url}/datasets/{NAME} (v1.0, commit ")
     assert TOKEN not in err
 

@@ -35,6 +35,12 @@ CALLS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def verified(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the directory for what it says it is, which takes longer to see than all the rest."""
+    monkeypatch.setattr("builder.publish.checks", lambda *_: iter(()))
+
+
 def check_whole(hub: Hub, directory: Path) -> None:
     """The repository and its tag are the directory, byte by byte; no file was kept twice."""
     assert hub.files(NAME) == contents(directory)
