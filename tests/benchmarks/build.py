@@ -30,6 +30,7 @@ from builder.engine import InProcess
 from builder.job import Job, open_job
 from builder.runner import ShardRunner
 from builder.settings import Settings
+from builder.stages import Stages
 from salient_imagenet_1m import unpack_grids, upsample
 from tests.benchmarks import memory
 from tests.quiet import Quiet
@@ -90,10 +91,12 @@ def compare_speed(base: Path) -> None:
     bare_per_core: list[float] = []
     built: list[float] = []
     public_rates: list[float] = []
+    stages: list[Stages] = []
     for number in range(ROUNDS):
         bare_2_threads.append(rate(IMAGES, lambda: run_bare(job)))
         bare_per_core.append(rate(IMAGES, lambda: run_bare_per_core(job)))
-        built.append(rate(IMAGES, partial(run_shards, job, base / f"shards-{number}")))
+        directory = base / f"shards-{number}"
+        built.append(rate(IMAGES, partial(run_shards, job, directory, stages)))
         public_rates.append(rate(PUBLIC_IMAGES, public))
     bare = [max(pair) for pair in zip(bare_2_threads, bare_per_core, strict=True)]
     show("bare forward, all cores on one batch", bare_2_threads, "images/s")
@@ -102,11 +105,23 @@ def compare_speed(base: Path) -> None:
     show("public code's way", public_rates, "images/s")
     show("build / bare forward at its best (goal 0.95)", ratios(built, bare))
     show("build / public code's way (goal 6)", ratios(built, public_rates))
+    show_costs(job, stages, directory)
 
 
-def run_shards(job: Job, directory: Path) -> None:
+def run_shards(job: Job, directory: Path, stages: list[Stages]) -> None:
     directory.mkdir()
-    ShardRunner(job, directory, InProcess(), Quiet()).run()
+    stages.append(ShardRunner(job, directory, InProcess(), Quiet()).run().stages)
+
+
+def show_costs(job: Job, stages: list[Stages], directory: Path) -> None:
+    """Print what an image costs: the numbers from which a full build is planned."""
+    for name in ("read", "decode", "network", "masks", "write"):
+        costs = [1000 * each.seconds[name] / IMAGES for each in stages]
+        show(f"an image's {name}, on one core", costs, "ms")
+    read = sum(len(job.images.read(index)) for index in range(IMAGES)) / IMAGES
+    shards = sum(path.stat().st_size for path in directory.glob("shards/*")) / IMAGES
+    print(f"{'an image, bytes read':60} {read:8,.0f}")
+    print(f"{'an image, bytes of its shard (few images: more each)':60} {shards:8,.0f}")
 
 
 def pixel_batches() -> Iterator[torch.Tensor]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 
+from builder.manifest import Manifest
 from builder.plan import LARGEST_SHARD, Plan
 from builder.votes import Pair, Votes
+from salient_imagenet_1m import CROP_SIZE, RESIZE_SIZE
 
 IMAGES = 1_281_167
 CLASSES = 1000
@@ -50,3 +54,28 @@ def bare_plan(rows: int) -> Plan:
         [],
         LARGEST_SHARD,
     )
+
+
+def make_manifest(counts: dict[str, Any]) -> Manifest:
+    """Return the manifest of a build with these counts, as far as its pages look at it."""
+    origin = {
+        "network": "synthetic",
+        "precision": "float32",
+        "keep_embeddings": False,
+        "weights_sha256": "",
+        "votes_sha256": "",
+        "mean": [0.485, 0.456, 0.406],
+        "std": [0.229, 0.224, 0.225],
+        "classes": CLASSES,
+        "channels": CHANNELS,
+        "pairs": CLASSES * FEATURES,
+        "features_per_class": FEATURES,
+        "preprocessing": "none",
+        "resize": RESIZE_SIZE,
+        "crop": CROP_SIZE,
+        "grid": [GRID, GRID],
+    }
+    agreement = {"classes": 0, "pairs": 0, "in_top_5": 0, "in_top_10": 0, "in_top_20": 0}
+    inputs = {"split": "train", "seed": 0, "limit": None, "device": "cpu", "images_sha256": ""}
+    split = {"inputs": inputs, "counts": counts, "agreement": agreement}
+    return Manifest(origin, splits={"train": split})
