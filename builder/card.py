@@ -17,6 +17,7 @@ from builder.importance import TOPS
 from builder.parquet import parquet_source
 from builder.plots import KINDS_PLOT, MASKS_PLOT, SPURIOSITY_PLOT
 from builder.preview import example_rows
+from builder.private_card import IMAGES, private_card
 from builder.statistics import split_statistics, vote_statistics
 from salient_imagenet_1m import VALIDATED_FRACTION
 
@@ -48,7 +49,7 @@ def make_card(data: DataSet) -> str:
     """
     splits = {name: data.manifest.splits[name] for name in data.splits}
     schemas = {config: data.schema(config) for config in data.configs}
-    return _template().render(
+    card = _template().render(
         metadata=_metadata(data, schemas).to_yaml(),
         statistics=_statistics(splits),
         splits=splits,
@@ -71,6 +72,8 @@ def make_card(data: DataSet) -> str:
         zone=round(100 * VALIDATED_FRACTION),
         plots={"masks": MASKS_PLOT, "kinds": KINDS_PLOT, "spuriosity": SPURIOSITY_PLOT},
     )
+    holds_images = any(name.startswith(f"{IMAGES}/") for name in data.manifest.files)
+    return private_card(card, data.splits) if holds_images else card
 
 
 def template_path() -> Path:

@@ -15,26 +15,12 @@ from builder.files import sha256_of
 from builder.images import Images, open_images
 from builder.job import Reporter
 from builder.manifest import Manifest
+from builder.private_card import IMAGES
 from builder.repository import Part
 from salient_imagenet_1m import image_id, parquet_schema
 
-CONFIG = "images"
-
-TERMS = (
-    "ImageNet's terms: its images are for non-commercial research and education, by people who "
-    "have accepted these terms at https://www.image-net.org/download.php, and may not be passed on "
-    "to others. Keep the repository private, and let only such people in."
-)
-
 _ROW_GROUP = 100
 _FILE_BYTES = 256 * 2**20
-
-_SECTION = """
-## Images: not to be passed on
-
-Unlike the data set itself, this private copy holds ImageNet's images: its config `images` has the
-original file of each, by `image_id`, in the order of `masks`. {terms}
-"""
 
 
 class PrivateImages:
@@ -104,7 +90,7 @@ class PrivateImages:
                     writer.write_table(group)
                     size += group.nbytes
                     group = next(groups, None)
-            yield Part(f"{CONFIG}/{path.name}", path, path.stat().st_size, sha256_of(path))
+            yield Part(f"{IMAGES}/{path.name}", path, path.stat().st_size, sha256_of(path))
             count += 1
 
     def _row_groups(
@@ -127,18 +113,3 @@ class PrivateImages:
             return {"bytes": images.read(places[image]), "path": name}
         except OSError as error:
             raise BuildError(f"{name} of {self._source} cannot be read: {error}.") from error
-
-
-def private_card(card: str, splits: list[str]) -> str:
-    """Return the card of a private repository, with the config ``images`` and what it obliges to.
-
-    Parameters
-    ----------
-    card : str
-        The build's own.
-    splits : list of str
-    """
-    lines = [f"configs:\n- config_name: {CONFIG}\n  data_files:\n"]
-    lines += [f"  - split: {split}\n    path: {CONFIG}/{split}-*.parquet\n" for split in splits]
-    declared = card.replace("\nconfigs:\n", "\n" + "".join(lines), 1)
-    return declared + _SECTION.format(terms=TERMS)

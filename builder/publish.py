@@ -19,8 +19,8 @@ from builder.errors import BuildError
 from builder.files import disk_errors_as_sentences, exclusive
 from builder.job import Reporter
 from builder.manifest import MANIFEST_FILE, Manifest
-from builder.private_images import CONFIG as IMAGES_CONFIG
-from builder.private_images import TERMS, PrivateImages, private_card
+from builder.private_card import IMAGES, TERMS, private_card
+from builder.private_images import PrivateImages
 from builder.repository import TOKENS_PAGE, Part, Repository, State
 from builder.verify import checks
 from builder.workspace import CARD_FILE
@@ -144,7 +144,7 @@ def plan_publication(publication: Publication, reporter: Reporter) -> Changes:
     parts = _parts(publication, manifest)
     if state is None:
         return Changes(parts, [], [], 0)
-    _require_private(publication, state)
+    _require_privacy(publication, state)
     changes = _changes(repository, parts, state)
     _require_free_tag(publication, state, None if changes.new or changes.gone else state.head)
     return changes
@@ -220,12 +220,20 @@ def _open(repository: Repository, publication: Publication, reporter: Reporter) 
             f"{publication.name} cannot be seen with this token, though it exists: use a token "
             "that may read and write it."
         )
-    _require_private(publication, state)
+    _require_privacy(publication, state)
     return state
 
 
-def _require_private(publication: Publication, state: State) -> None:
-    if publication.private and not state.private:
+def _require_privacy(publication: Publication, state: State) -> None:
+    if state.private:
+        return
+    if any(name.startswith(f"{IMAGES}/") for name in state.files):
+        raise BuildError(
+            f"{publication.name} is public and holds images of ImageNet, which may not be passed "
+            "on: make it private in its settings. Before it may be public again, delete it, as its "
+            "history keeps them."
+        )
+    if publication.private:
         or_else = "" if publication.images else ", or leave out --private"
         raise BuildError(
             f"{publication.name} exists already and is public: make it private in its settings, or "
@@ -291,7 +299,7 @@ def _changes(repository: Repository, parts: list[Part], state: State) -> Changes
         raise BuildError(f"{lost[0]} vanished from {repository.name}: run the same command again.")
     others = sorted(set(state.files) - {part.name for part in parts} - {_HUBS_OWN})
     folders = {part.name.partition("/")[0] for part in parts if "/" in part.name}
-    folders |= {*salient_imagenet_1m.CONFIGS, IMAGES_CONFIG}
+    folders |= {*salient_imagenet_1m.CONFIGS, IMAGES}
     strange = [name for name in others if name.partition("/")[0] not in folders]
     if not strange:
         return Changes(new, others, [], len(parts) - len(new))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 Tree = dict[str, "Blob"]
@@ -147,7 +147,3 @@ class Store:
                 content = value["content"]
                 tree[path] = Blob(hashlib.sha256(content).hexdigest(), len(content), content)
         return repo.add(tree)
-
-    def publicly(self, name: str) -> None:
-        """Make a repository public, as its owner may in its settings."""
-        self.repos[name] = replace(self.repos[name], private=False)

@@ -10,10 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from huggingface_hub import constants
+from huggingface_hub import constants, snapshot_download
 
 from builder.errors import BuildError
 from builder.publish import Publication, plan_publication, publish
+from builder.verify import verify
 from tests.conftest import World
 from tests.hub.conftest import NAME, READER, TOKEN, contents
 from tests.hub.server import Hub
@@ -309,6 +310,28 @@ def test_images_go_to_a_private_repository_byte_by_byte(
     assert "images" in [config["config_name"] for config in card["configs"]]
     # The directory itself stays without.
     assert not list(planted.glob("images")) + list(planted.glob(".publish"))
+
+
+@pytest.mark.parametrize("images", [True, False])
+def test_a_downloaded_copy_verifies(
+    hub: Hub, planted: Path, world: World, tmp_path: Path, reporter: Quiet, images: bool
+) -> None:
+    publish(Publication(planted, NAME, images, None, str(world.root) if images else None), reporter)
+    copy = snapshot_download(
+        NAME, repo_type="dataset", local_dir=tmp_path / "copy", cache_dir=tmp_path / "cache"
+    )
+    assert contents(Path(copy)).keys() >= hub.files(NAME).keys()
+    assert [check for check in verify(Path(copy)) if not check.passed] == []
+
+
+def test_images_that_became_public_are_not_published_to_again(
+    hub: Hub, planted: Path, world: World, reporter: Quiet
+) -> None:
+    publish(Publication(planted, NAME, private=True, images=str(world.root)), reporter)
+    hub.repos[NAME].private = False
+    for attempt in (publish, plan_publication):
+        with pytest.raises(BuildError, match=f"{NAME} is public and holds images of ImageNet"):
+            attempt(Publication(planted, NAME), reporter)
 
 
 def test_images_again_are_not_sent_again(
