@@ -8,11 +8,11 @@ from typing import Any
 import jinja2
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import DatasetInfo, Features, SplitDict, SplitInfo
+from datasets import DatasetInfo, SplitDict, SplitInfo
 from datasets.info import DatasetInfosDict
 from huggingface_hub import DatasetCardData
 
-from builder.dataset import CONFIGS, DataSet
+from builder.dataset import CONFIGS, DataSet, columns_of
 from builder.importance import TOPS
 from builder.parquet import parquet_source
 from builder.plots import KINDS_PLOT, MASKS_PLOT, SPURIOSITY_PLOT
@@ -173,7 +173,7 @@ def _info(data: DataSet, config: str, schema: pa.Schema) -> DatasetInfo:
             )
         )
     return DatasetInfo(
-        features=Features.from_arrow_schema(schema),
+        features=columns_of(schema),
         splits=splits,
         download_size=download,
         dataset_size=sum(split.num_bytes for split in splits.values()),

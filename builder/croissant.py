@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from datasets import ClassLabel, Features, Image, Value
+from datasets import ClassLabel, Image, Value
 
-from builder.dataset import DataSet
+from builder.dataset import DataSet, columns_of
 from builder.statistics import vote_statistics
 
 CROISSANT_FILE = "croissant.json"
@@ -191,7 +191,7 @@ def _file_set(config: str) -> dict[str, Any]:
 
 
 def _record_set(data: DataSet, config: str) -> dict[str, Any]:
-    features = Features.from_arrow_schema(data.schema(config))
+    features = columns_of(data.schema(config))
     return {
         "@type": "cr:RecordSet",
         "@id": config,

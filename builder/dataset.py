@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import Features
+from datasets import ClassLabel, Features
 
 from builder.errors import BuildError, first_line
 from builder.manifest import Manifest
@@ -27,6 +27,22 @@ CONFIGS = ("masks", "rankings", "features", "preview", "embeddings")
 
 class UnreadableError(BuildError):
     """A file of the data set is missing or corrupt."""
+
+
+def columns_of(schema: pa.Schema) -> Features:
+    """Return the columns of a Parquet file as `datasets` knows them.
+
+    Raises
+    ------
+    UnreadableError
+        If its metadata are damaged.
+    """
+    try:
+        return Features.from_arrow_schema(schema)
+    except Exception as error:  # What is wrong may be anything that JSON can hold.
+        raise UnreadableError(
+            f"The metadata of columns are damaged ({first_line(error)})."
+        ) from error
 
 
 class DataSet:
@@ -136,5 +152,8 @@ class DataSet:
     @cached_property
     def names(self) -> list[str]:
         """The name of each class, by label."""
-        names: list[str] = Features.from_arrow_schema(self.schema("features"))["label"].names
+        label = columns_of(self.schema("features")).get("label")
+        if not isinstance(label, ClassLabel):
+            raise UnreadableError("The config features does not tell the names of classes.")
+        names: list[str] = label.names
         return names

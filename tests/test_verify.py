@@ -187,6 +187,16 @@ def other_class_names(data: Path) -> None:
     write(first(data), table.replace_schema_metadata({b"huggingface": metadata}))
 
 
+def damaged_metadata(data: Path) -> None:
+    table = pq.read_table(first(data))
+    write(first(data), table.replace_schema_metadata({b"huggingface": b'{"info": \xff'}))
+
+
+def no_class_names(data: Path) -> None:
+    table = pq.read_table(first(data, "features"))
+    write(first(data, "features"), table.replace_schema_metadata(None))
+
+
 def as_float64(data: Path) -> None:
     table = pq.read_table(first(data))
     index = table.schema.get_field_index("width")
@@ -318,6 +328,12 @@ FORGERY = {
     "a column less": Fault(without("peaks"), {"schemas are the format's"}, "peaks"),
     "a column of another type": Fault(as_float64, {"schemas are the format's"}, "width is double"),
     "other class names": Fault(other_class_names, {"schemas are the format's"}, "class names"),
+    "damaged metadata of columns": Fault(
+        damaged_metadata, {"schemas are the format's"}, "metadata of columns are damaged"
+    ),
+    "no class names": Fault(
+        no_class_names, {"schemas are the format's"}, "does not tell the names of classes"
+    ),
     "a value less": Fault(
         in_row("label", lambda value: None), {"schemas are the format's"}, "the column label"
     ),
