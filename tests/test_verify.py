@@ -287,6 +287,13 @@ DAMAGE = {
         {"counts are right"},
         "images_by_label of train is 1: 9 in the manifest, 1: 12 in fact",
     ),
+    "a manifest without a count": Fault(
+        lambda data: change_manifest(
+            data, lambda content: content["splits"]["train"]["counts"].pop("images_by_label")
+        ),
+        {"counts are right"},
+        "images_by_label of train is 0: None in the manifest, 0: 12 in fact",
+    ),
     "a manifest without counts": Fault(
         lambda data: change_manifest(data, lambda content: content["splits"]["train"].clear()),
         {"manifest is whole"},

@@ -180,12 +180,12 @@ def count_rows(data: DataSet, split: str) -> dict[str, Any]:
 
 def _first_difference(found: Any, expected: Any) -> tuple[Any, Any]:
     """Return two counts, or of two tables of counts the first entries that differ."""
-    if not isinstance(found, dict) or not isinstance(expected, dict):
+    if not isinstance(expected, dict):
         return found, expected
-    pairs = (
-        (f"{key}: {found.get(key)}", f"{key}: {expected.get(key)}") for key in found | expected
-    )
-    return next((pair for pair in pairs if pair[0] != pair[1]), ("", ""))
+    table = found if isinstance(found, dict) else {}
+    keys = (key for key in {**expected, **table} if table.get(key) != expected.get(key))
+    key = next(keys, None)
+    return f"{key}: {table.get(key)}", f"{key}: {expected.get(key)}"
 
 
 class _Rows(NamedTuple):
