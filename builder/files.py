@@ -134,6 +134,7 @@ def _locked(directory: Path, operation: int) -> Iterator[None]:
         yield
         return
     descriptor = os.open(directory, os.O_RDONLY)
+    _locks.add(descriptor)
     try:
         try:
             fcntl.flock(descriptor, operation)
@@ -143,7 +144,19 @@ def _locked(directory: Path, operation: int) -> Iterator[None]:
             ) from None
         yield
     finally:
+        _locks.discard(descriptor)
         os.close(descriptor)
+
+
+def _let_go() -> None:
+    while _locks:
+        os.close(_locks.pop())
+
+
+# A lock lasts as long as any process has it open, and loaders live some seconds longer than a
+# killed build.
+_locks: set[int] = set()
+os.register_at_fork(after_in_child=_let_go)
 
 
 def require_directory(path: Path) -> None:

@@ -499,7 +499,8 @@ def test_a_build_ends_with_a_table_that_reconciles(terminal: Terminal, tmp_path:
     assert float(value_of(ran, "bytes per mask")) > 0
     for stage in ("read", "decode", "network", "masks", "write", "whole run"):
         float(value_of(ran, f"{stage}, seconds"))
-    published = {"README.md", "manifest.json", "masks", "rankings", "features", "set_aside.parquet"}
+    pages = {"README.md", "croissant.json", "plots", "preview"}
+    published = {*pages, "manifest.json", "masks", "rankings", "features", "set_aside.parquet"}
     assert {path.name for path in terminal.out.iterdir()} == published
 
 

@@ -16,6 +16,7 @@ from builder.files import (
     exclusive,
     move_into_place,
     sha256_of,
+    shared,
 )
 
 
@@ -121,6 +122,31 @@ def test_a_directory_is_free_again_however_its_build_ends(
         assert list(tmp_path.iterdir()) == []
 
 
+def test_a_forked_process_does_not_keep_a_directory(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    begun, begin = os.pipe()
+    with exclusive(tmp_path):
+        child = os.fork()
+        if not child:
+            os.close(writing)
+            os.write(begin, b"!")
+            os.read(reading, 1)
+            os._exit(0)
+        os.read(begun, 1)
+    with exclusive(tmp_path):
+        assert os.waitpid(child, os.WNOHANG) == (0, 0)
+    os.close(writing)
+    os.waitpid(child, 0)
+
+
+def test_those_who_share_a_directory_keep_others_out(tmp_path: Path) -> None:
+    held = pytest.raises(BuildError, match="Another build")
+    with shared(tmp_path), shared(tmp_path), held, exclusive(tmp_path):
+        pytest.fail("held although it is shared")
+    with exclusive(tmp_path), pytest.raises(BuildError, match="Another build"), shared(tmp_path):
+        pytest.fail("shared although it is held")
+
+
 def test_builds_of_two_directories_do_not_wait_for_each_other(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
@@ -154,6 +180,15 @@ def test_a_disk_that_may_not_be_written_is_a_sentence_that_names_the_file(
         raise OSError(code, os.strerror(code), name)
     assert str(caught.value) == (
         f"{name or tmp_path} may not be written: use another --out or change its permissions."
+    )
+
+
+def test_a_failing_disk_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(BuildError) as caught, disk_errors_as_sentences(tmp_path):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+    assert str(caught.value) == (
+        f"{tmp_path} cannot be read or written for now (Input/output error): check its disk or "
+        "network and run the same command again, finished work is kept."
     )
 
 

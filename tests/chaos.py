@@ -1,0 +1,282 @@
+"""Builds to which everything happens at random: in the end not one byte differs.
+
+    python -m tests.chaos --minutes 2 --seed 0
+
+Prints how many faults of each kind were survived.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from builder.demo.world import write_world
+from builder.settings import Settings
+from builder.shard import shard_path
+from builder.task import WHOLE, Task
+from salient_imagenet_1m import image_id
+from tests.checks import hashes
+from tests.conftest import CLASSES, PLANTED, World, write_checkpoint, write_votes
+from tests.faults import DONE, FAILED, STOPPED, Faults, run
+
+COPIES = 10
+SHARD = 7
+LIFE = 0.6
+"""How long a process lives at most, as a share of what a whole build takes in peace."""
+
+KILLS = {
+    "SIGKILL": (signal.SIGKILL,),
+    "SIGTERM": (signal.SIGTERM,),
+    "SIGTERM twice": (signal.SIGTERM, signal.SIGTERM),
+}
+UNREADABLE = (f"{CLASSES[0]}_305.JPEG", f"{CLASSES[2]}_105.JPEG")
+
+
+class Arena:
+    """A few hundred tiny images, good and bad, and what a build of them in peace comes to.
+
+    Parameters
+    ----------
+    base : Path
+        An empty directory.
+    """
+
+    def __init__(self, base: Path) -> None:
+        # Each process is forked from one that has imported everything and done nothing.
+        self._processes = multiprocessing.get_context("forkserver")
+        self._processes.set_forkserver_preload(["tests.faults"])
+        self._base, self.log = base, base / "log"
+        write_world(base, PLANTED, lambda _count: None)
+        write_votes(base / "votes.csv", {(0, 2): ["background"] * 5})
+        write_checkpoint(base / "network.pt")
+        self.images = _crowd(base / "images" / "train", base / "crowd")
+        self._world = World(self.images.parent, base / "votes.csv", base / "network.pt")
+        peace = self.settings(base / "peace")
+        start = time.monotonic()
+        process = self.start(peace, self.faults(0))
+        process.join()
+        self.seconds = time.monotonic() - start
+        assert process.exitcode == DONE
+        self.expected = hashes(peace.out)
+
+    def settings(self, out: Path, task: Task = WHOLE, workers: int = 0) -> Settings:
+        """Return the settings of a build of the images."""
+        return self._world.settings(out, shard_size=SHARD, task=task, workers=workers)
+
+    def faults(self, seed: int, **rates: float) -> Faults:
+        """Return faults, among them images that can never be read."""
+        return Faults(seed, self.log, unreadable=UNREADABLE, **rates)
+
+    def start(self, settings: Settings, faults: Faults) -> ForkServerProcess:
+        """Begin a build in a process of its own."""
+        process = self._processes.Process(target=run, args=(settings, faults))
+        process.start()
+        return process
+
+    def check(self, out: Path) -> None:
+        """See that the bytes are those of peace, and that each image is in there exactly once."""
+        assert hashes(out) == self.expected
+        rows = [
+            name
+            for path in (out / "masks").glob("*.parquet")
+            for name in pq.read_table(path, columns=["image_id"])["image_id"].to_pylist()
+        ]
+        set_aside = pq.read_table(out / "set_aside.parquet")["image_id"].to_pylist()
+        files = [image_id(path.name) for path in self.images.glob("*/*")]
+        assert sorted(rows + set_aside) == sorted(files)
+        assert {image_id(name) for name in UNREADABLE} <= set(set_aside)
+
+
+def _crowd(images: Path, crowd: Path) -> Path:
+    """Link images under many names and add some that cannot be used."""
+    root = crowd / "train"
+    for path in sorted(images.glob("*/*")):
+        (root / path.parent.name).mkdir(parents=True, exist_ok=True)
+        for number in range(COPIES):
+            (root / path.parent.name / f"{path.stem}{number:02d}.JPEG").symlink_to(path)
+    good = path.read_bytes()
+    for label, content in enumerate((b"", b"no image", good[: len(good) // 2])):
+        (root / CLASSES[label] / "broken.JPEG").write_bytes(content)
+        (root / CLASSES[label] / f"broken_{label}.JPEG").write_bytes(content)
+    return root
+
+
+class Chaos:
+    """Throws dice over builds of an arena.
+
+    Attributes
+    ----------
+    survived : Counter
+        Faults, by kind.
+    lives : int
+        Processes that were begun.
+    """
+
+    def __init__(self, arena: Arena, seed: int) -> None:
+        self._arena, self._dice = arena, random.Random(seed)
+        self.survived: Counter[str] = Counter()
+        self.lives = 0
+        self._damages: list[Callable[[Path], None]] = [_flip, _cut, Path.unlink]
+
+    def build(self, out: Path, is_over: Callable[[int], bool]) -> None:
+        """Build until it is done; nothing goes wrong any more after so many processes."""
+        arena, dice = self._arena, self._dice
+        while not (out / "manifest.json").exists():
+            if is_over(self.lives):
+                process = arena.start(arena.settings(out), arena.faults(0))
+                process.join()
+                assert process.exitcode == DONE
+                break
+            faults = arena.faults(
+                dice.randrange(2**32),
+                read=dice.choice([0.0, 0.05]),
+                write=dice.choice([0.0, 0.0, 0.05]),
+                full=dice.choice([0.0, 0.0, 0.02]),
+                clock=dice.choice([0.0, -1e6, 1e6]),
+            )
+            task = dice.choice([WHOLE, WHOLE, Task(dice.randrange(3), 3), Task(0, 2)])
+            settings = arena.settings(out, task, workers=dice.choice([0, 0, 0, 1]))
+            self.survived["clock that jumps"] += bool(faults.clock)
+            self._live(settings, faults)
+            self._damage(out)
+        arena.check(out)
+
+    def _live(self, settings: Settings, faults: Faults) -> None:
+        """Run a build until it ends or is ended; sometimes another one gets in its way."""
+        dice = self._dice
+        process = self._arena.start(settings, faults)
+        self.lives += 1
+        process.join(dice.uniform(0, LIFE) * self._arena.seconds)
+        if process.is_alive() and dice.random() < 0.1:
+            self._intrude(settings)
+        if process.is_alive():
+            kill = dice.choice(["SIGKILL", *KILLS])
+            self.survived[kill] += 1
+            for number in KILLS[kill]:
+                # It may come to its end by itself at any moment.
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid or 0, number)
+                time.sleep(0.05)
+        process.join(60)
+        known = (DONE, FAILED, STOPPED, 128 + signal.SIGTERM, -signal.SIGKILL, -signal.SIGTERM)
+        assert process.exitcode in known, process.exitcode
+
+    def _intrude(self, settings: Settings) -> None:
+        """Begin a whole build beside one that runs."""
+        whole = replace(settings, task=WHOLE)
+        process = self._arena.start(whole, self._arena.faults(0))
+        process.join(60)
+        self.survived["second build refused"] += process.exitcode == FAILED
+
+    def _damage(self, out: Path) -> None:
+        """Sometimes damage what lies on the disk."""
+        work, dice = out / ".build" / "train", self._dice
+        shards = sorted(work.glob("shards/*.parquet"))
+        ledgers = sorted(work.glob("drivers/*/ledger.npz"))
+        for kind, paths, chance in (("shard", shards, 0.4), ("ledger", ledgers, 0.05)):
+            if paths and dice.random() < chance:
+                dice.choice(self._damages)(dice.choice(paths))
+                self.survived[f"damaged {kind}"] += 1
+
+
+def _flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    if content:
+        content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def survive(base: Path, is_over: Callable[[int], bool], seed: int) -> tuple[int, Counter[str]]:
+    """Let chaos reign for a while.
+
+    Parameters
+    ----------
+    base : Path
+        An empty directory.
+    is_over : callable
+        Told how many processes have been begun, says whether that is enough.
+    seed : int
+
+    Returns
+    -------
+    builds : int
+        How many came to their end, each with the right bytes.
+    survived : Counter
+        Faults, by kind.
+    """
+    arena = Arena(base)
+    chaos = Chaos(arena, seed)
+    builds = 0
+    while not builds or not is_over(chaos.lives):
+        out = base / f"out-{builds}"
+        chaos.build(out, is_over)
+        shutil.rmtree(out)
+        builds += 1
+    lines = arena.log.read_text().splitlines() if arena.log.exists() else []
+    chaos.survived.update(line for line in lines if not line.startswith("ended: "))
+    chaos.survived["image that stays unreadable"] = len(UNREADABLE) * builds
+    return builds, chaos.survived
+
+
+def kill_often(arena: Arena, out: Path, kills: int, seed: int) -> int:
+    """Kill a build at random moments, that often if it takes so long, then let it end.
+
+    Returns
+    -------
+    int
+        How often it was killed.
+    """
+    dice = random.Random(seed)
+    done = 0
+    while done < kills and not (out / "manifest.json").exists():
+        process = arena.start(arena.settings(out), arena.faults(0))
+        goal = len(list(out.glob(".build/train/shards/*.parquet"))) + dice.randrange(2)
+        while process.is_alive() and not shard_path(out / ".build" / "train", goal).exists():
+            time.sleep(0.001)
+        time.sleep(dice.uniform(0, 0.02))
+        done += process.is_alive()
+        process.kill()
+        process.join()
+    process = arena.start(arena.settings(out), arena.faults(0))
+    process.join()
+    assert process.exitcode == DONE
+    arena.check(out)
+    return done
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--minutes", type=float, default=2.0)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    end = time.monotonic() + 60 * arguments.minutes
+    with tempfile.TemporaryDirectory() as directory:
+        builds, survived = survive(
+            Path(directory), lambda _lives: time.monotonic() >= end, arguments.seed
+        )
+    print(f"{builds} builds, each with the bytes of one in peace, survived:")
+    for kind, count in sorted(survived.items()):
+        print(f"{count:6} {kind}")
+    print(f"{sum(survived.values()):6} in all")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+"""The short form of tests/chaos.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.chaos import Arena, kill_often, survive
+
+
+def test_killed_20_times_at_random_moments_it_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    arena = Arena(tmp_path)
+    kills = builds = 0
+    while kills < 20:  # A fast machine may be done before.
+        kills += kill_often(arena, tmp_path / f"out-{builds}", kills=20 - kills, seed=builds)
+        builds += 1
+    assert builds <= 4
+
+
+def test_faults_of_every_kind_are_survived(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    builds, survived = survive(tmp_path, lambda lives: lives >= 20, seed=0)
+    with capsys.disabled():
+        print(f"\n{builds} builds survived {sum(survived.values())} faults: {dict(survived)}")
+    assert survived["SIGKILL"] + survived["SIGTERM"] + survived["SIGTERM twice"]
+    assert survived["read error that goes away"]
+    assert survived["damaged shard"]
