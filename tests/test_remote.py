@@ -186,6 +186,38 @@ def test_the_command_line_builds_to_an_object_store(
     assert train.items() <= hashes(planted).items()
 
 
+def test_tasks_at_the_same_time_share_an_object_store(
+    planted: Path, world: World, object_store: str
+) -> None:
+    url = f"{object_store}/by-tasks"
+    whole = [url if part == "OUT" else part for part in command(world, Path("OUT"))]
+    tasks = [
+        subprocess.Popen([*whole, "--task", f"{index}/2"], stderr=subprocess.DEVNULL)
+        for index in range(2)
+    ]
+    assert [task.wait() for task in tasks] == [0, 0]
+    subprocess.run([*whole, "--finalise-only"], capture_output=True, check=True)
+    train = {name: digest for name, digest in hashes(place(url)).items() if "train" in name}
+    assert train
+    assert train.items() <= hashes(planted).items()
+
+
+def test_two_builds_at_once_do_the_same_work_and_no_harm(
+    planted: Path, world: World, object_store: str
+) -> None:
+    url = f"{object_store}/twice"
+    whole = [url if part == "OUT" else part for part in command(world, Path("OUT"))]
+    builds = [subprocess.Popen(whole, stderr=subprocess.DEVNULL) for _ in range(2)]
+    # The work of the slower one may be gone in the middle, removed by the other that needs no more.
+    assert {each.wait() for each in builds} <= {0, 2}
+    again = subprocess.run(whole, capture_output=True, text=True, check=True)
+    assert "Nothing to do" in again.stderr
+    assert not list(place(url).glob(".build/*"))
+    train = {name: digest for name, digest in hashes(place(url)).items() if "train" in name}
+    assert train
+    assert train.items() <= hashes(planted).items()
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
