@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -36,8 +36,7 @@ SET_ASIDE_SCHEMA = pa.schema(
 )
 
 
-@dataclass(frozen=True)
-class _Numbers:
+class _Numbers(NamedTuple):
     """What scores are computed from, of all rows of a split in their order.
 
     Attributes
@@ -99,8 +98,7 @@ class Finaliser:
         dict
             Counts for the manifest.
         """
-        numbers = self._read_numbers()
-        labels, set_aside = numbers.labels, numbers.set_aside
+        ids, labels, activations, starts, set_aside = self._read_numbers()
         if not len(labels):
             reasons = Counter(image.reason for image in set_aside)
             raise BuildError(
@@ -108,11 +106,11 @@ class Finaliser:
                 + ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
                 + f"; the first is {set_aside[0].path} ({set_aside[0].detail})."
             )
-        id_order = pc.rank(numbers.ids, tiebreaker="first").to_numpy()
-        scores = score(labels, id_order, numbers.activations, self.votes.spurious)
-        del id_order
-        self._write_images(target, numbers.starts, scores)
-        self._write_rankings(target, numbers.ids, labels, scores)
+        id_order = pc.rank(ids, tiebreaker="first").to_numpy()
+        scores = score(labels, id_order, activations, self.votes.spurious)
+        del id_order, activations  # Nearly a third of what is in memory.
+        self._write_images(target, starts, scores)
+        self._write_rankings(target, ids, labels, scores)
         self._write_pairs(target, scores)
         _write_set_aside(target, published, self.plan.split, set_aside)
         return self._counts(target, labels, scores, set_aside)
