@@ -111,6 +111,12 @@ def build(
         bool,
         typer.Option("--allow-mismatch", help="Go on where votes and network do not agree."),
     ] = False,
+    gpu_decode: Annotated[
+        bool,
+        typer.Option(
+            "--gpu-decode", help="Decode JPEGs on the GPU: other last bits, told in the manifest."
+        ),
+    ] = False,
     engine: Annotated[
         str,
         typer.Option(help="local, a process per GPU of this machine, or ray, an actor per GPU."),
@@ -154,6 +160,7 @@ def build(
         seed=seed,
         keep_embeddings=keep_embeddings,
         allow_mismatch=allow_mismatch,
+        gpu_decode=gpu_decode,
         engine=engine,
         address=address,
         task=Task.parse(task),

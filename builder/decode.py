@@ -12,6 +12,8 @@ from torchvision.transforms import functional
 
 from salient_imagenet_1m import CROP_SIZE, RESIZE_SIZE, resized_size
 
+_END_OF_JPEG = b"\xff\xd9"
+
 MAX_PIXELS = 178_956_970
 """More pixels, as stored or as resized, are a decompression bomb: Pillow's own limit."""
 
@@ -85,6 +87,21 @@ def decode(data: bytes) -> Decoded:
         reason = "truncated" if "truncated" in str(error).lower() else "broken"
         raise UnusableImageError(reason, str(error) or type(error).__name__) from error
     return Decoded(np.array(functional.center_crop(resized, [CROP_SIZE])), width, height)
+
+
+def size_for_device(data: bytes) -> tuple[int, int] | None:
+    """Return width and height of a file that a device may decode; None leaves it to Pillow.
+
+    Pillow alone knows other formats, CMYK, and what to do with files that are cut or huge.
+    """
+    if not data.rstrip(b"\0").endswith(_END_OF_JPEG):
+        return None
+    try:
+        with Image.open(io.BytesIO(data), formats=("JPEG",)) as file:
+            _refuse_bomb(*file.size)
+            return file.size if file.mode in ("RGB", "L") else None
+    except Exception:  # Pillow raises many; decoding in full tells which it is.
+        return None
 
 
 def _refuse_bomb(width: int, height: int) -> None:

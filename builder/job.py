@@ -29,6 +29,7 @@ PREPROCESSING = (
     f"PIL RGB without EXIF rotation, Resize({RESIZE_SIZE}, bilinear, antialias), "
     f"CenterCrop({CROP_SIZE}), ToTensor, Normalize"
 )
+GPU_PREPROCESSING = f"JPEG decode and resize on the GPU by torchvision, else: {PREPROCESSING}"
 _LIBRARIES = ("datasets", "numpy", "pillow", "pyarrow", "timm", "torch", "torchvision")
 
 
@@ -107,7 +108,7 @@ class Job:
             "votes_sha256": self.votes.sha256,
             "pairs": len(self.votes.pairs),
             "features_per_class": self.votes.features_per_class,
-            "preprocessing": PREPROCESSING,
+            "preprocessing": GPU_PREPROCESSING if self.settings.gpu_decode else PREPROCESSING,
             "resize": RESIZE_SIZE,
             "crop": CROP_SIZE,
             "grid": [network.grid_height, network.grid_width],
@@ -154,6 +155,8 @@ def open_job(
     votes = read_votes(settings.votes)
     device = device or find_devices(settings.device)[0]
     runs_on = runs_on or device.type
+    if settings.gpu_decode and runs_on != "cuda":
+        raise BuildError(f"--gpu-decode needs CUDA, and this runs on {runs_on}: leave it out.")
     architecture = load_architecture(settings.network, settings.checkpoint)
     network = Network(architecture, device, settings.precision)
     _check_fit(votes, network, settings)

@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from builder.analysis import Analyser, Analysis
+from builder.device_decode import DeviceDecoder
 from builder.job import Job
 from builder.loading import Batch, LoadedBatch, Loader
 from builder.stages import Occupancy
@@ -22,10 +23,13 @@ _PREFETCH = 2
 
 def analyse(job: Job, batches: Iterable[Batch]) -> Iterator[Analysis]:
     """Load and analyse the batches of a job; see `process`."""
-    loader = Loader(job.images, job.plan)
+    loader = Loader(job.images, job.plan, job.settings.gpu_decode)
     occupancy = Occupancy(1 if job.workers else torch.get_num_threads())
     analyser = Analyser(job.network, job.votes, job.plan, occupancy)
-    return process(batches, loader, analyser, job.workers)
+    if not job.settings.gpu_decode:
+        return process(batches, loader, analyser, job.workers)
+    decoder = DeviceDecoder(job.network.device)
+    return process(batches, loader, lambda batch: analyser(decoder(batch)), job.workers)
 
 
 def batches_ahead(workers: int) -> int:

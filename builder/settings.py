@@ -38,6 +38,7 @@ class Settings:
     seed: int = 0
     keep_embeddings: bool = False
     allow_mismatch: bool = False
+    gpu_decode: bool = False
     engine: str = "local"
     address: str | None = None
     task: Task = WHOLE
