@@ -1086,6 +1086,10 @@ class Build:
                 f"{location} is no build of Salient ImageNet-1M, it has no valid manifest.json: "
                 "give the directory that was the builder's --out."
             ) from error
+        except Exception as error:
+            if local:
+                raise
+            raise _unreachable(location, error) from error
         if version > FORMAT_VERSION:
             raise SalientImageNetError(
                 f"{location} has format version {version}, newer than this loader's "
@@ -1167,6 +1171,18 @@ def _read(url: str) -> bytes:
     return content
 
 
+def _unreachable(url: str, error: Exception) -> SalientImageNetError:
+    """Say that a URL cannot be read; each protocol's library has exceptions of its own for it."""
+    return SalientImageNetError(
+        f"{url} cannot be read ({_first_line(error)}): check your connection, and that you may "
+        "read it, or download the build and give its directory."
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
 @contextmanager
 def _parquet(file: str) -> Iterator[Any]:
     """Open a Parquet file; what is wrong with it becomes a sentence."""
@@ -1180,10 +1196,17 @@ def _parquet(file: str) -> Iterator[Any]:
             "build again."
         ) from error
     except (pa.ArrowInvalid, OSError) as error:
+        # Arrow's own errors are no OSErrors of a more special kind, as a connection's are.
+        if "://" in file and isinstance(error, OSError) and type(error) is not OSError:
+            raise _unreachable(file, error) from error
         raise SalientImageNetError(
-            f"{file} is corrupt ({str(error).splitlines()[0]}): download or copy it again, its "
+            f"{file} is corrupt ({_first_line(error)}): download or copy it again, its "
             "SHA-256 is in the build's manifest.json."
         ) from error
+    except Exception as error:
+        if "://" not in file or isinstance(error, SalientImageNetError):
+            raise
+        raise _unreachable(file, error) from error
 
 
 def _scan(

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
 import salient_imagenet_1m as si
 from builder.publish import Publication, publish
@@ -75,3 +76,23 @@ def test_a_private_one_is_not_read_without_its_token(
     with pytest.raises(si.SalientImageNetError, match="or none that you may see"):
         si.load(NAME, "masks", split="train")
     assert not any("/content/" in request for request in hub.requests)
+
+
+def test_a_hub_that_cannot_be_reached_is_a_sentence(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    sentence = rf"hf://datasets/{NAME} cannot be read \(.*refused\): check your connection"
+    with pytest.raises(si.SalientImageNetError, match=sentence):
+        si.load(NAME, "masks", split="train")
+
+
+@pytest.mark.parametrize("status", [403, 410])
+def test_a_file_that_the_hub_refuses_is_not_called_corrupt(
+    hub: Hub, planted: Path, reporter: Quiet, status: int
+) -> None:
+    publish(Publication(planted, NAME), reporter)
+    hub.faults.append(Fault("GET", r"^/content/", status, times=100))
+    sentence = rf"masks/.*parquet cannot be read \(.*{status}.*\): check your connection"
+    with pytest.raises(si.SalientImageNetError, match=sentence):
+        si.load(NAME, "masks", split="train")
