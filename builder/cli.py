@@ -82,7 +82,9 @@ def build(
     limit: Annotated[
         int | None, typer.Option(min=1, help="Take that many images, drawn at random.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:INDEX.")] = Settings.device,
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda (all GPUs), cuda:INDEX, or several with commas.")
+    ] = Settings.device,
     precision: Annotated[
         str, typer.Option(help="float32 or bfloat16 (faster on a GPU, less exact).")
     ] = Settings.precision,
