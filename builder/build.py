@@ -14,9 +14,10 @@ from builder.dataset import DataSet
 from builder.engine import Engine, InProcess, Workplace, open_engine
 from builder.files import disk_errors_as_sentences, exclusive, make_directory, shared
 from builder.finalise import Finaliser
-from builder.job import Job, Reporter, find_device, open_job
+from builder.job import Job, find_device, open_job
 from builder.manifest import Manifest
 from builder.pages import write_pages
+from builder.reporter import Reporter
 from builder.runner import Run, ShardRunner
 from builder.settings import Settings
 from builder.stages import Stages

@@ -10,15 +10,13 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 from torchvision.transforms import functional
 
+from builder.images import FORMATS
 from salient_imagenet_1m import CROP_SIZE, RESIZE_SIZE, resized_size
 
 _END_OF_JPEG = b"\xff\xd9"
 
 MAX_PIXELS = 178_956_970
 """More pixels, as stored or as resized, are a decompression bomb: Pillow's own limit."""
-
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000")
-"""What files may be, whatever they are called; Pillow would run Ghostscript on others."""
 
 
 class Decoded(NamedTuple):

@@ -21,11 +21,12 @@ from builder.errors import BuildError
 from builder.files import atomic_write, disk_errors_as_sentences
 from builder.images import NO_LABEL, Images, open_images
 from builder.importance import Importance
-from builder.job import BATCH_SIZES, WORKERS, Reporter, find_device
+from builder.job import BATCH_SIZES, WORKERS, find_device
 from builder.loading import LoadedBatch, Loader, batches_of
 from builder.network import Network
 from builder.pipeline import process
 from builder.plan import Plan, make_plan
+from builder.reporter import Reporter
 
 FEATURES_PER_CLASS = 5
 TOP_IMAGES = 5

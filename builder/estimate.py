@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import pyarrow.parquet as pq
 
 from builder.files import disk_errors_as_sentences
-from builder.job import Job, Reporter, open_job
+from builder.job import Job, open_job
 from builder.pipeline import analyse
+from builder.reporter import Reporter
 from builder.settings import Settings
 from builder.shard import shard_table
 from builder.workspace import Workspace

@@ -19,9 +19,9 @@ from builder.decode import UnusableImageError, decode
 from builder.errors import BuildError
 from builder.files import atomic_write, disk_errors_as_sentences, require_directory
 from builder.images import Images, open_images
-from builder.job import Reporter
 from builder.manifest import Manifest
 from builder.pictures import outlines, spotlight, thumbnail
+from builder.reporter import Reporter
 from builder.selection import Row, Selection, select
 from builder.votes import read_votes
 from salient_imagenet_1m import image_id, unpack_grids

@@ -21,6 +21,9 @@ from salient_imagenet_1m import tar_members
 SPLIT_FOLDERS = {"train": ("train",), "validation": ("validation", "val")}
 """Published name of each split, and the folder names that it goes by."""
 
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000")
+"""What files may be, whatever they are called; Pillow would run Ghostscript on others."""
+
 NO_LABEL = -1
 
 WNID = re.compile(r"n\d{8}")

@@ -5,12 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -20,6 +18,7 @@ from builder.images import Images, open_images
 from builder.loading import Batch, batches_of
 from builder.network import Network
 from builder.plan import Plan, make_plan
+from builder.reporter import Reporter
 from builder.settings import Settings
 from builder.threads import usable_cores
 from builder.votes import Votes, read_votes
@@ -38,18 +37,6 @@ BATCH_SIZES = {"cpu": 16, "cuda": 256}
 
 WORKERS = {"cpu": 0, "cuda": usable_cores()}
 """Processes that load ahead of the network, by device."""
-
-
-class Reporter(Protocol):
-    """Tells the user how it goes."""
-
-    def say(self, text: str) -> None:
-        """Tell a line."""
-
-    def track(
-        self, title: str, total: int | None = None, done: int = 0
-    ) -> AbstractContextManager[Callable[[int], None]]:
-        """Show progress while the block lasts; call what it gives with each number done."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ import numpy as np
 from builder.errors import BuildError
 from builder.files import atomic_write
 from builder.importance import Contribution, Importance
-from builder.job import Job, Reporter
+from builder.job import Job
+from builder.reporter import Reporter
 from builder.retry import persistently
 from builder.task import DRIVERS, WHOLE, Task
 from builder.worker import ShardResult

@@ -13,9 +13,9 @@ from datasets import Features, Image, Value
 from builder.errors import BuildError
 from builder.files import sha256_of
 from builder.images import Images, open_images
-from builder.job import Reporter
 from builder.manifest import Manifest
 from builder.private_card import IMAGES
+from builder.reporter import Reporter
 from builder.repository import Part
 from salient_imagenet_1m import image_id, parquet_schema
 

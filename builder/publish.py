@@ -17,10 +17,10 @@ from huggingface_hub.utils import validate_repo_id
 import salient_imagenet_1m
 from builder.errors import BuildError
 from builder.files import disk_errors_as_sentences, exclusive
-from builder.job import Reporter
 from builder.manifest import MANIFEST_FILE, Manifest
 from builder.private_card import IMAGES, TERMS, private_card
 from builder.private_images import PrivateImages
+from builder.reporter import Reporter
 from builder.repository import TOKENS_PAGE, Part, Repository, State
 from builder.verify import checks
 from builder.workspace import CARD_FILE

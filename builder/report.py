@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import (
@@ -21,12 +22,14 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from builder.build import Outcome
-from builder.estimate import Estimate
 from builder.importance import TOPS
 from builder.publish import Changes, summary
 from builder.status_report import duration
 from builder.verify import Check
+
+if TYPE_CHECKING:  # What only reads data sets needs no PyTorch.
+    from builder.build import Outcome
+    from builder.estimate import Estimate
 
 _LOG_EVERY_SECONDS = 30.0
 

@@ -25,7 +25,7 @@ from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import disable_progress_bars
 
 from builder.errors import BuildError, first_line
-from builder.job import Reporter
+from builder.reporter import Reporter
 
 T = TypeVar("T")
 

@@ -10,9 +10,10 @@ from builder.engine import Engine
 from builder.errors import BuildError, Stopped
 from builder.files import sha256_of
 from builder.importance import MINIMUM_AGREEMENT, TOPS, Agreement, agreement
-from builder.job import Job, Reporter
+from builder.job import Job
 from builder.ledger import Ledger, LedgerFile, ledger_path, merge_ledgers, read_ledgers
 from builder.progress import FAILED, FINISHED, PROGRESS_FILE, STOPPED, Beacon, Progress
+from builder.reporter import Reporter
 from builder.shard import shard_path
 from builder.stages import Stages
 from builder.stop import Stop

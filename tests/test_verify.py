@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -590,3 +592,11 @@ def test_the_command_prints_a_line_per_check(
 
     assert run(monkeypatch, data / "masks") == 2
     assert capsys.readouterr().err.startswith("Error: ")
+
+
+def test_to_verify_or_publish_needs_no_pytorch() -> None:
+    """Which takes seconds to import."""
+    code = "import sys, builder.publish, builder.report, builder.verify; print(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "builder.verify" in ran.stdout.split()
+    assert "torch" not in ran.stdout.split()

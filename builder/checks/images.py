@@ -9,9 +9,8 @@ import pyarrow as pa
 from PIL import Image
 
 from builder.dataset import DataSet
-from builder.decode import FORMATS
 from builder.errors import first_line
-from builder.images import Images, open_images
+from builder.images import FORMATS, Images, open_images
 from builder.preview import spread
 from salient_imagenet_1m import image_id
 

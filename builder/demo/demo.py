@@ -47,11 +47,12 @@ from builder.errors import BuildError
 from builder.files import atomic_write, disk_errors_as_sentences, exclusive, require_directory
 from builder.gallery import Exhibition, Knowledge, make_gallery
 from builder.images import open_images
-from builder.job import BATCH_SIZES, Reporter
+from builder.job import BATCH_SIZES
 from builder.loading import Batch, LoadedBatch, Loader, batches_of
 from builder.network import Network
 from builder.pipeline import process
 from builder.plan import make_plan
+from builder.reporter import Reporter
 from builder.settings import Settings
 from builder.votes import ANSWERS, COLUMNS
 from salient_imagenet_1m import encode_grids
