@@ -322,7 +322,12 @@ def gallery(
 
 @app.command()
 def verify(
-    data: Annotated[Path, typer.Argument(help="A data set that build made.", metavar="DIR")],
+    data: Annotated[
+        Path,
+        typer.Argument(
+            parser=place, metavar="DIR", help="A data set that build made: a directory or a URL."
+        ),
+    ],
     images: Annotated[
         str | None, typer.Option(help="Its images, as for build: a sample of them is looked up.")
     ] = None,
@@ -341,9 +346,10 @@ def verify(
 
     console = Console()
     wrong = 0
-    for check in checks(data, images, split):
-        print_check(console, check)
-        wrong += not check.passed
+    with disk_errors_as_sentences(data):
+        for check in checks(data, images, split):
+            print_check(console, check)
+            wrong += not check.passed
     if wrong:
         typer.secho(f"{data} is not what it says it is.", fg=typer.colors.RED, err=True)
         sys.exit(1)
@@ -369,7 +375,9 @@ With the images, for a group in which everybody has accepted ImageNet's terms:
 
 @app.command(epilog=_PUBLISH_EPILOG)
 def publish(
-    data: Annotated[Path, typer.Argument(help="A data set that build made.", metavar="DIR")],
+    data: Annotated[
+        Path, typer.Argument(parser=place, metavar="DIR", help="A data set that build made.")
+    ],
     name: Annotated[
         str, typer.Argument(help="The repository, made where there is none.", metavar="ORG/NAME")
     ],

@@ -140,7 +140,7 @@ def _locked(directory: Path, operation: int) -> Iterator[None]:
             fcntl.flock(descriptor, operation)
         except BlockingIOError:
             raise BuildError(
-                f"Another build is writing to {directory}: wait for it, or use another --out."
+                f"Another build or publication is at work in {directory}: wait until it has ended."
             ) from None
         yield
     finally:

@@ -76,7 +76,7 @@ def column_bytes(paths: Iterable[Path], column: str) -> int:
     """Return the compressed bytes of a column over Parquet files."""
     total = 0
     for path in paths:
-        metadata = pq.read_metadata(path)
+        metadata = pq.read_metadata(parquet_source(path))
         for group in map(metadata.row_group, range(metadata.num_row_groups)):
             chunks = map(group.column, range(group.num_columns))
             total += sum(

@@ -20,6 +20,7 @@ from builder.files import disk_errors_as_sentences, exclusive
 from builder.manifest import MANIFEST_FILE, Manifest
 from builder.private_card import IMAGES, TERMS, private_card
 from builder.private_images import PrivateImages
+from builder.remote import is_remote
 from builder.reporter import Reporter
 from builder.repository import TOKENS_PAGE, Part, Repository, State
 from builder.verify import checks
@@ -153,6 +154,10 @@ def plan_publication(publication: Publication, reporter: Reporter) -> Changes:
 def _check(publication: Publication) -> Manifest:
     """Refuse what can be refused without reading the data set or asking the Hub."""
     directory = publication.directory
+    if is_remote(directory):
+        raise BuildError(
+            f"{directory} is a URL, and only a local directory can be published: download it first."
+        )
     manifest = Manifest.load(directory) if directory.is_dir() else None
     if manifest is None or not manifest.splits:
         raise BuildError(
@@ -177,8 +182,11 @@ def _check_name(publication: Publication) -> None:
     name = publication.name
     try:
         validate_repo_id(name)
-    except HFValidationError as error:
-        raise BuildError(f"The Hub takes no repository name {name!r}: {error}") from None
+    except HFValidationError:
+        raise BuildError(
+            f"The Hub takes no repository name {name!r}: give ORG/NAME, each at most 96 letters, "
+            "digits, '-', '_' and '.', without '--' and '..', and with no '-' or '.' at an end."
+        ) from None
     if "/" not in name:
         raise BuildError(f"Whose is {name}? Give ORG/{name}, or your user name in place of ORG.")
     last = name.rpartition("/")[2]

@@ -146,7 +146,9 @@ class Repository:
         try:
             state = self.state()
         except (httpx2.HTTPError, OSError) as error:
-            reporter.say(f"The Hub cannot be asked ({self._safe(error)}).")
+            reporter.say(
+                f"The Hub cannot be asked ({self._safe(error)}): files that it has are listed too."
+            )
             return None
         if state is None:
             unseen = "" if self._token else ", or it is private, which is not seen without a token"

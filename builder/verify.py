@@ -77,7 +77,7 @@ def checks(directory: Path, images: str | None = None, split: str | None = None)
     Parameters
     ----------
     directory : Path
-        What `build` wrote.
+        What `build` wrote; may be a URL.
     images : str, optional
         Its images, as for `build`: a sample of them is opened.
     split : str, optional

@@ -526,7 +526,10 @@ def test_a_second_build_into_the_directory_of_a_running_one_is_refused(
     before = tree(built)
     with exclusive(built):
         ran = terminal.run(out=built)
-    assert f"Another build is writing to {built}: wait for it" in sentence_of(ran)
+    assert (
+        f"Another build or publication is at work in {built}: wait until it has ended."
+        in sentence_of(ran)
+    )
     assert tree(built) == before
 
 

@@ -102,7 +102,7 @@ def test_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:
 
 def test_a_second_build_of_a_directory_is_refused_with_a_sentence(tmp_path: Path) -> None:
     with exclusive(tmp_path):
-        said = f"Another build is writing to {tmp_path}: wait for it, or use another --out."
+        said = f"Another build or publication is at work in {tmp_path}: wait until it has ended."
         with pytest.raises(BuildError) as caught, exclusive(tmp_path):
             pytest.fail("both hold the directory")
         assert str(caught.value) == said

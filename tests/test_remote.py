@@ -18,6 +18,7 @@ from builder.errors import BuildError
 from builder.files import atomic_write
 from builder.remote import is_remote, place
 from builder.status import read_status
+from builder.verify import verify
 from tests.checks import hashes
 from tests.conftest import World
 from tests.quiet import Quiet
@@ -57,6 +58,11 @@ def test_a_url_gets_the_bytes_of_a_directory_and_keeps_no_work(
     build(world.settings(home), reporter)
     build(world.settings(home, split="validation"), reporter)
     assert hashes(home) == hashes(planted)
+    assert [check for check in verify(home) if not check.passed] == []
+    card = home / "README.md"
+    card.write_bytes(card.read_bytes()[1:])
+    failed = [check.name for check in verify(home) if not check.passed]
+    assert failed[0] == "files are whole"
 
 
 def test_a_finished_build_is_known_and_another_refused(

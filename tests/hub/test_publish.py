@@ -13,7 +13,9 @@ import yaml
 from huggingface_hub import constants, snapshot_download
 
 from builder.errors import BuildError
+from builder.files import exclusive
 from builder.publish import Publication, plan_publication, publish
+from builder.remote import place
 from builder.verify import verify
 from tests.conftest import World
 from tests.hub.conftest import NAME, READER, TOKEN, contents
@@ -223,6 +225,20 @@ def test_a_directory_without_a_build_is_refused(hub: Hub, tmp_path: Path, report
     for directory in (tmp_path, tmp_path / "missing"):
         with pytest.raises(BuildError, match=r"holds no finished build, it has no manifest\.json"):
             publish(Publication(directory, NAME), reporter)
+
+
+def test_a_url_is_refused(hub: Hub, reporter: Quiet) -> None:
+    with pytest.raises(BuildError, match=r"memory://build is a URL, .*: download it first"):
+        publish(Publication(place("memory://build"), NAME), reporter)
+
+
+def test_a_directory_that_another_command_is_at_work_in_is_left_alone(
+    hub: Hub, planted: Path, tmp_path: Path, reporter: Quiet
+) -> None:
+    directory = shutil.copytree(planted, tmp_path / "copy")
+    with exclusive(directory), pytest.raises(BuildError, match="build or publication is at work"):
+        publish(Publication(directory, NAME), reporter)
+    assert not hub.requests
 
 
 def test_a_directory_that_is_not_what_it_says_is_refused(
