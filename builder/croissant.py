@@ -58,7 +58,8 @@ _CONTEXT = {
 _CITATION = (
     "Sahil Singla and Soheil Feizi. Salient ImageNet: How to discover spurious features in Deep "
     "Learning? ICLR 2022. Sahil Singla, Mazda Moayeri and Soheil Feizi. Core Risk Minimization "
-    "using Salient ImageNet. arXiv:2203.15566, 2022."
+    "using Salient ImageNet. arXiv:2203.15566, 2022. Mazda Moayeri, Wenxiao Wang, Sahil Singla and "
+    "Soheil Feizi. Spuriosity Rankings: Sorting Data to Measure and Mitigate Biases. NeurIPS 2023."
 )
 
 
@@ -114,6 +115,7 @@ def _responsible_ai(data: DataSet) -> dict[str, Any]:
     per_pair = {
         pair.main_object + pair.separate_object + pair.background for pair in data.votes.pairs
     }
+    fewest_to_most = " to ".join(map(str, sorted({min(per_pair), max(per_pair)})))
     return {
         "rai:dataCollection": (
             "Computed from ImageNet's images (ILSVRC 2012), which were collected from the web by "
@@ -132,7 +134,7 @@ def _responsible_ai(data: DataSet) -> dict[str, Any]:
             f"Masks are the network's own ({origin['network']}); no person drew or checked each.",
         ],
         "rai:dataAnnotationPlatform": ["Amazon Mechanical Turk, for the published votes"],
-        "rai:annotationsPerItem": f"{min(per_pair)} to {max(per_pair)} votes on each pair",
+        "rai:annotationsPerItem": f"{fewest_to_most} votes on each class-feature pair",
         "rai:machineAnnotationTools": [
             f"{origin['network']}, SHA-256 of its tensors {origin['weights_sha256']}"
         ],

@@ -20,7 +20,7 @@ WIDTH = 760
 _LEFT, _RIGHT, _TOP = 110, 30, 64
 _SPAN = WIDTH - _LEFT - _RIGHT
 _PANEL, _BARS_HEIGHT = 150, 110
-_ROW, _ROW_BAR = 58, 26
+_LEGEND_HEIGHT, _ROW, _ROW_BAR = 34, 58, 26
 
 KIND_COLOURS = {
     "core": "#{:02x}{:02x}{:02x}".format(*COLOURS["core"]),
@@ -54,35 +54,8 @@ class Bar:
 
 
 def spuriosity_plot(statistics: dict[str, SplitStatistics]) -> str:
-    """Return a histogram of spuriosity for each split.
-
-    Parameters
-    ----------
-    statistics : dict of str to SplitStatistics
-        By split.
-
-    Returns
-    -------
-    str
-        An SVG.
-    """
-    panels = []
-    for index, (split, found) in enumerate(statistics.items()):
-        base = _TOP + index * _PANEL + _BARS_HEIGHT
-        highest = max(1, int(found.spuriosity.max()))
-        step = _SPAN / len(found.spuriosity)
-        bars = [
-            Bar(
-                x=_LEFT + place * step,
-                y=base - _BARS_HEIGHT * count / highest,
-                width=step - 1,
-                height=_BARS_HEIGHT * count / highest,
-                colour=_shade(place / (len(found.spuriosity) - 1)),
-            )
-            for place, count in enumerate(found.spuriosity.tolist())
-        ]
-        total = f"{int(found.spuriosity.sum()):,} ranked images"
-        panels.append({"name": split, "note": total, "base": base, "bars": bars})
+    """Return a histogram of spuriosity for each split, as an SVG."""
+    panels = [_histogram(place, *item) for place, item in enumerate(statistics.items())]
     ticks = [
         {"x": _LEFT + _SPAN * (value - EDGES[0]) / (EDGES[-1] - EDGES[0]), "label": label}
         for value, label in _tick_labels()
@@ -97,31 +70,27 @@ def spuriosity_plot(statistics: dict[str, SplitStatistics]) -> str:
     )
 
 
+def _histogram(place: int, split: str, found: SplitStatistics) -> dict[str, Any]:
+    base = _TOP + place * _PANEL + _BARS_HEIGHT
+    counts = found.spuriosity.tolist()
+    highest = max(1, *counts)
+    step = _SPAN / len(counts)
+    bars = [
+        Bar(
+            x=_LEFT + index * step,
+            y=base - _BARS_HEIGHT * count / highest,
+            width=step - 1,
+            height=_BARS_HEIGHT * count / highest,
+            colour=_shade(index / (len(counts) - 1)),
+        )
+        for index, count in enumerate(counts)
+    ]
+    return {"name": split, "note": f"{sum(counts):,} ranked images", "base": base, "bars": bars}
+
+
 def kinds_plot(statistics: dict[str, SplitStatistics]) -> str:
-    """Return how many masks each split has of each kind, as bars.
-
-    Parameters
-    ----------
-    statistics : dict of str to SplitStatistics
-        By split.
-
-    Returns
-    -------
-    str
-        An SVG.
-    """
-    panels = []
-    for index, (split, found) in enumerate(statistics.items()):
-        top = _TOP + 34 + index * _ROW
-        total = sum(found.masks_by_kind.values())
-        bars, x = [], float(_LEFT)
-        for kind in MASK_KINDS:
-            count = found.masks_by_kind[kind]
-            width = _SPAN * count / total
-            label = f"{count:,}" if width >= _SMALLEST_LABEL else ""
-            bars.append(Bar(x, top, width, _ROW_BAR, KIND_COLOURS[kind], label))
-            x += width
-        panels.append({"name": split, "note": f"{total:,}", "base": top + _ROW_BAR, "bars": bars})
+    """Return how many masks of each kind each split has, as bars in an SVG."""
+    panels = [_kinds_bar(place, *item) for place, item in enumerate(statistics.items())]
     legend = [
         {"x": _LEFT + x, "colour": KIND_COLOURS[kind], "label": label}
         for kind, (x, label) in _LEGEND.items()
@@ -130,10 +99,23 @@ def kinds_plot(statistics: dict[str, SplitStatistics]) -> str:
         "bars",
         title="Masks by kind",
         subtitle="a mask per image and feature of its class",
-        height=_TOP + 34 + len(panels) * _ROW,
+        height=_TOP + _LEGEND_HEIGHT + len(panels) * _ROW,
         panels=panels,
         legend=legend,
     )
+
+
+def _kinds_bar(place: int, split: str, found: SplitStatistics) -> dict[str, Any]:
+    top = _TOP + _LEGEND_HEIGHT + place * _ROW
+    total = sum(found.masks_by_kind.values())
+    bars, x = [], float(_LEFT)
+    for kind in MASK_KINDS:
+        count = found.masks_by_kind[kind]
+        width = _SPAN * count / total
+        label = f"{count:,}" if width >= _SMALLEST_LABEL else ""
+        bars.append(Bar(x, top, width, _ROW_BAR, KIND_COLOURS[kind], label))
+        x += width
+    return {"name": split, "note": f"{total:,}", "base": top + _ROW_BAR, "bars": bars}
 
 
 def masks_plot(rows: list[dict[str, Any]], names: list[str]) -> str:

@@ -46,7 +46,7 @@ def test_the_fields_of_responsible_ai_are_there(croissant: Any) -> None:
         "data_release_maintenance_plan",
     ):
         assert getattr(metadata, name), name
-    assert metadata.annotations_per_item == "5 to 5 votes on each pair"
+    assert metadata.annotations_per_item == "5 votes on each class-feature pair"
     assert "0 of 51 images could not be used" in metadata.data_collection_missing_data
     assert "1 of 3 classes have no core feature, 1 no spurious one." in metadata.data_limitations
 

@@ -392,15 +392,15 @@ class Handler(BaseHTTPRequestHandler):
         if part is not None:
             self.hub.partial.setdefault(oid, {})[int(part)] = data
             self._send(b"", 200, {"ETag": f'"{hashlib.md5(data).hexdigest()}"'})
-        elif self.hub.put(oid, data):
-            self._send(b"", 200, {})
         else:
-            self._json({"error": "these bytes have another hash"}, 400)
+            self._keep(oid, data)
 
     def done(self, oid: str) -> None:
         parts = json.loads(self._body())["parts"]
         received = self.hub.partial.pop(oid)
-        data = b"".join(received[part["partNumber"]] for part in parts)
+        self._keep(oid, b"".join(received[part["partNumber"]] for part in parts))
+
+    def _keep(self, oid: str, data: bytes) -> None:
         if self.hub.put(oid, data):
             self._json({})
         else:
