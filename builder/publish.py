@@ -132,13 +132,14 @@ def _publish(
 
 
 def plan_publication(publication: Publication, reporter: Reporter) -> Changes:
-    """Return what `publish` would do; images, which take long to read, are not in it.
+    """Return what `publish` would do; which images would go, which takes long to see, is not in it.
 
     Without a token, or without the Hub, all that cannot be seen is taken for missing.
     """
     manifest = _check(publication)
     if publication.images:
         reporter.say(TERMS)
+        reporter.say("Images are not listed here: only who reads all of them knows which would go.")
     _require_verified(publication, reporter)
     repository = Repository(publication.name, get_token())
     state = repository.look(reporter)
@@ -147,6 +148,9 @@ def plan_publication(publication: Publication, reporter: Reporter) -> Changes:
         return Changes(parts, [], [], 0)
     _require_privacy(publication, state)
     changes = _changes(repository, parts, state)
+    if publication.images:
+        gone = [name for name in changes.gone if not name.startswith(f"{IMAGES}/")]
+        changes = replace(changes, gone=gone)
     _require_free_tag(publication, state, None if changes.new or changes.gone else state.head)
     return changes
 

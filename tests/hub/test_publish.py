@@ -356,6 +356,9 @@ def test_images_again_are_not_sent_again(
     with_images = Publication(planted, NAME, private=True, images=str(world.root))
     publish(with_images, reporter)
     received, head = hub.received.copy(), hub.repos[NAME].head
+    changes = plan_publication(with_images, reporter)
+    assert changes.gone == []
+    assert "Images are not listed here" in " ".join(reporter.lines)
     publish(with_images, reporter)
     assert (hub.received, hub.repos[NAME].head) == (received, head)
 
