@@ -20,10 +20,9 @@ from builder.remote import (
     put_when_written,
     remote_errors_as_sentences,
     remove_tree,
+    temporary_beside,
 )
 from builder.retry import may_pass
-
-_TEMPORARY = ".tmp"
 
 
 @contextmanager
@@ -45,7 +44,7 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
             yield file
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + _TEMPORARY)
+    temporary = temporary_beside(path)
     try:
         with temporary.open("wb") as file:
             yield file

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 import tempfile
 import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, TypeVar, cast
 
 from upath import UPath
 
@@ -16,8 +17,6 @@ from builder.errors import BuildError, first_line
 
 _OBJECT_STORES = ("abfs", "abfss", "az", "gcs", "gs", "oss", "r2", "s3", "s3a")
 """Where an object is seen once it is whole, and a directory is but a part of its name."""
-
-_TEMPORARY = ".tmp"
 
 
 def place(text: str) -> Path:
@@ -65,6 +64,17 @@ def is_remote(path: Path) -> bool:
     return not isinstance(path, Path)
 
 
+AnyPath = TypeVar("AnyPath", Path, UPath)
+
+
+def temporary_beside(path: AnyPath) -> AnyPath:
+    """Return a name for what becomes `path`, another one each time.
+
+    Two may write the same file: a worker that was given up for lost is sometimes still at it.
+    """
+    return path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+
+
 def put(source: Path, target: Path) -> None:
     """Copy a local file to a URL, where readers see the old file or the whole new one."""
     remote = cast(UPath, target)
@@ -72,7 +82,7 @@ def put(source: Path, target: Path) -> None:
         remote.fs.put_file(str(source), remote.path)
         return
     remote.parent.mkdir(parents=True, exist_ok=True)
-    beside = remote.with_name(remote.name + _TEMPORARY)
+    beside = temporary_beside(remote)
     remote.fs.put_file(str(source), beside.path)
     remote.fs.mv(beside.path, remote.path)
 

@@ -131,17 +131,22 @@ class Workspace:
         The card's YAML names the splits that exist, so the card is what makes a split visible: it
         comes after all data. The manifest comes last and says that all is done.
         """
-        if not (self.out / CARD_FILE).exists():
-            with atomic_write(self.out / CARD_FILE) as file:
-                file.write(_UNFINISHED_CARD)
         card = self.staged / CARD_FILE
         data = [path for path in sorted(self.staged.rglob("*")) if path.is_file() and path != card]
+        if not (self.out / CARD_FILE).exists():
+            self._write(CARD_FILE, _UNFINISHED_CARD)
         # Uploads wait for the network more than for a core.
         for _ in in_threads(data, self._install, _UPLOADS if is_remote(self.out) else 1):
             pass
         self._install(card)
-        with atomic_write(self.out / MANIFEST_FILE) as file:
-            file.write(manifest.as_bytes())
+        self._write(MANIFEST_FILE, manifest.as_bytes())
+
+    def _write(self, name: str, content: bytes) -> None:
+        # Staged first: whoever dies here leaves no temporary file among what is published.
+        staged = self.staged / f"{name}.new"
+        with atomic_write(staged) as file:
+            file.write(content)
+        move_into_place(staged, self.out / name)
 
     def _install(self, path: Path) -> None:
         move_into_place(path, self.out / path.relative_to(self.staged).as_posix())
