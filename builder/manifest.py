@@ -38,6 +38,11 @@ class Manifest:
     files: dict[str, Any] = field(default_factory=dict)
     pages: str = ""
 
+    def __post_init__(self) -> None:
+        tables = (self.origin, self.splits, self.files)
+        if not all(isinstance(table, dict) for table in tables):
+            raise TypeError("origin, splits and files are tables")
+
     @classmethod
     def load(cls, directory: Path) -> Manifest | None:
         """Read the manifest of a data set, or return None where there is none.
@@ -50,13 +55,14 @@ class Manifest:
         path = directory / MANIFEST_FILE
         try:
             manifest = cls(**json.loads(path.read_bytes()))
+            is_newer = manifest.format_version > FORMAT_VERSION
         except FileNotFoundError:
             return None
         except (ValueError, TypeError) as error:
             raise BuildError(
                 f"{path} is no manifest of this program, or damaged: use another directory."
             ) from error
-        if manifest.format_version > FORMAT_VERSION:
+        if is_newer:
             raise BuildError(
                 f"{path} has format version {manifest.format_version}, newer than this program's "
                 f"{FORMAT_VERSION}: upgrade salient-imagenet-1m."

@@ -11,7 +11,7 @@ from pathlib import Path
 from builder.checks import files, pages, rows, scores
 from builder.checks.images import images_are_those
 from builder.dataset import DataSet
-from builder.errors import BuildError
+from builder.errors import BuildError, first_line
 from builder.manifest import MANIFEST_FILE, Manifest
 from builder.pages import pages_release
 
@@ -145,6 +145,10 @@ def _run(name: str, find: Find, data: DataSet) -> Check:
         return Check(name, _some(find(data)))
     except BuildError as error:
         return Check(name, [str(error).removesuffix(".")])
+    except Exception as error:
+        # A manifest may hold anything that JSON can, and a forged file anything that Parquet can.
+        what = f"{type(error).__name__}: {first_line(error)}"
+        return Check(name, [f"{MANIFEST_FILE} or a file holds what no build writes ({what})"])
 
 
 def _some(problems: Iterator[str]) -> list[str]:

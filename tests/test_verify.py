@@ -302,6 +302,11 @@ DAMAGE = {
         {"counts are right"},
         "images_by_label of train is 0: None in the manifest, 0: 12 in fact",
     ),
+    "a manifest with another kind of number": Fault(
+        lambda data: change_manifest(data, lambda content: content["origin"].update(mean=["x"])),
+        {"the card's header is the data's"},
+        "holds what no build writes (ValueError: Unknown format code",
+    ),
     "a manifest without counts": Fault(
         lambda data: change_manifest(data, lambda content: content["splits"]["train"].clear()),
         {"manifest is whole"},
@@ -554,12 +559,21 @@ def test_images_or_a_split_that_are_not_there_are_a_sentence(planted: Path) -> N
         verify(planted, "nowhere", "test")
 
 
+def manifest(directory: Path, text: str) -> None:
+    directory.mkdir()
+    (directory / "manifest.json").write_text(text)
+
+
 @pytest.mark.parametrize(
     ("make", "says"),
     [
         (lambda path: None, "There is no directory"),
         (lambda path: path.mkdir(), "is no build"),
         (lambda path: path.write_text("x"), "There is no directory"),
+        (lambda path: manifest(path, "{"), "is no manifest of this program, or damaged"),
+        (lambda path: manifest(path, '{"origin": {}, "splits": []}'), "or damaged"),
+        (lambda path: manifest(path, '{"origin": {}, "format_version": "2"}'), "or damaged"),
+        (lambda path: manifest(path, '{"origin": {}, "format_version": 99}'), "upgrade"),
     ],
 )
 def test_bad_input_is_a_sentence(tmp_path: Path, make: Callable[[Path], Any], says: str) -> None:
