@@ -22,7 +22,15 @@ from builder.preview import example_rows, write_preview
 from builder.statistics import split_statistics
 from builder.workspace import CARD_FILE
 
-_SOURCES = ("card.py", "croissant.py", "plots.py", "plot.svg.jinja", "statistics.py")
+_SOURCES = (
+    "card.py",
+    "croissant.py",
+    "plot.svg.jinja",
+    "plots.py",
+    "preview.py",
+    "private_card.py",
+    "statistics.py",
+)
 
 
 def pages_release() -> str:

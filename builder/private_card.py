@@ -18,6 +18,17 @@ Unlike the data set itself, this private copy holds ImageNet's images: its confi
 original file of each, by `image_id`, in the order of `masks`. {terms}
 """
 
+_UNTRUE = {
+    "No image is in this repository, only what was seen in them.": (
+        "This private copy holds the images too."
+    ),
+    "ImageNet's images and the votes file are not in this repository and keep their": (
+        "ImageNet's images, which this private copy holds, and the votes file, which it does not, "
+        "keep their"
+    ),
+}
+"""What the card says of a data set without images, and what is so with them."""
+
 
 def private_card(card: str, splits: list[str]) -> str:
     """Return the card of a private repository, with the config ``images`` and what it obliges to.
@@ -30,5 +41,7 @@ def private_card(card: str, splits: list[str]) -> str:
     """
     lines = [f"configs:\n- config_name: {IMAGES}\n  data_files:\n"]
     lines += [f"  - split: {split}\n    path: {IMAGES}/{split}-*.parquet\n" for split in splits]
-    declared = card.replace("\nconfigs:\n", "\n" + "".join(lines), 1)
-    return declared + _SECTION.format(terms=TERMS)
+    card = card.replace("\nconfigs:\n", "\n" + "".join(lines), 1)
+    for sentence, other in _UNTRUE.items():
+        card = card.replace(sentence, other)
+    return card + _SECTION.format(terms=TERMS)

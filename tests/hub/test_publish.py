@@ -322,7 +322,11 @@ def test_images_go_to_a_private_repository_byte_by_byte(
         assert all(Path(row["image"]["path"]).stem == row["image_id"] for row in rows)
     manifest = json.loads(files["manifest.json"])
     assert set(manifest["files"]) == set(files) - {"manifest.json"}
-    card = yaml.safe_load(files["README.md"].decode().split("---\n")[1])
+    text = files["README.md"].decode()
+    assert "in this repository" in (planted / "README.md").read_text()
+    assert "in this repository" not in text
+    assert text.count("private copy holds") == 3
+    card = yaml.safe_load(text.split("---\n")[1])
     assert "images" in [config["config_name"] for config in card["configs"]]
     # The directory itself stays without.
     assert not list(planted.glob("images")) + list(planted.glob(".publish"))
