@@ -12,6 +12,7 @@ from typing import Any
 from builder.classes import class_names
 from builder.dataset import DataSet
 from builder.engine import Engine, InProcess, Workplace, open_engine
+from builder.errors import BuildError
 from builder.files import disk_errors_as_sentences, exclusive, make_directory, shared
 from builder.finalise import Finaliser
 from builder.job import Job, find_device, open_job
@@ -157,7 +158,12 @@ def _workplace(
         # Nothing is computed, so that what computed the shards need not be here.
         device = find_device("cpu")
         with disk_errors_as_sentences(settings.out):
-            begun_on = workspace.begun_on() or device.type
+            begun_on = workspace.begun_on()
+        if not begun_on:
+            raise BuildError(
+                f"Nothing of the split {settings.split} was built in {settings.out} yet: check "
+                "--out and --split, or leave out --finalise-only."
+            )
         return nullcontext(Workplace(InProcess(), device, begun_on))
     return open_engine(settings, reporter.say)
 

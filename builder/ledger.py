@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import time
 import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -158,17 +159,20 @@ def read_ledgers(directory: Path, job: Job, reporter: Reporter) -> dict[Path, Le
     return chosen
 
 
-def merge_ledgers(directory: Path, job: Job, reporter: Reporter) -> Ledger:
-    """Make one ledger of all; only for who holds the data set alone."""
-    ledgers = read_ledgers(directory, job, reporter)
+def merge_ledgers(ledgers: Iterable[Ledger], job: Job) -> Ledger:
+    """Make one ledger of several that have no shard in common."""
     merged = Ledger.empty(job)
-    for ledger in ledgers.values():
+    for ledger in ledgers:
         merged.absorb(ledger)
-    whole = ledger_path(directory, WHOLE)
-    if set(ledgers) - {whole}:
-        # Should the process die in between, the merged one is the largest and overlaps the others.
-        merged.save(whole, job.fingerprint)
-    for path in directory.glob(f"{DRIVERS}/*/*"):
-        if path.parent != whole.parent:
-            path.unlink()
     return merged
+
+
+def take_over(directory: Path, merged: Ledger, fingerprint: str) -> None:
+    """Put one ledger in the place of all tasks' own; only for who holds the data set alone."""
+    whole = WHOLE.books(directory)
+    others = [path for path in directory.glob(f"{DRIVERS}/*/*") if path.parent != whole]
+    if others:
+        # Should the process die in between, the merged one is the largest and overlaps the others.
+        merged.save(ledger_path(directory, WHOLE), fingerprint)
+    for path in others:
+        path.unlink()

@@ -11,7 +11,7 @@ from builder.errors import BuildError, Stopped
 from builder.files import sha256_of
 from builder.importance import MINIMUM_AGREEMENT, TOPS, Agreement, agreement
 from builder.job import Job
-from builder.ledger import Ledger, LedgerFile, ledger_path, merge_ledgers, read_ledgers
+from builder.ledger import Ledger, LedgerFile, ledger_path, merge_ledgers, read_ledgers, take_over
 from builder.progress import FAILED, FINISHED, PROGRESS_FILE, STOPPED, Beacon, Progress
 from builder.reporter import Reporter
 from builder.shard import shard_path
@@ -93,6 +93,8 @@ class ShardRunner:
         Stopped
             If somebody asked to stop.
         """
+        if self._task.is_whole:
+            take_over(self._directory, self._ledger, self._job.fingerprint)
         missing = self.missing()
         for _ in range(_ROUNDS):
             self._run(missing)
@@ -113,7 +115,7 @@ class ShardRunner:
         )
 
     def confirm(self) -> Run:
-        """See that all shards are finished, and whether votes and network agree; run none.
+        """See that all shards are finished, and whether votes and network agree; write nothing.
 
         Raises
         ------
@@ -154,9 +156,9 @@ class ShardRunner:
 
     def _ledgers(self) -> tuple[Ledger, set[int]]:
         """Return the ledger to go on with, and the shards that others have finished."""
-        if self._task.is_whole:
-            return merge_ledgers(self._directory, self._job, self._reporter), set()
         ledgers = read_ledgers(self._directory, self._job, self._reporter)
+        if self._task.is_whole:
+            return merge_ledgers(ledgers.values(), self._job), set()
         own = ledgers.pop(ledger_path(self._directory, self._task), Ledger.empty(self._job))
         return own, {shard for ledger in ledgers.values() for shard in ledger.sha256}
 

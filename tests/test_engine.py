@@ -102,8 +102,17 @@ def test_finalising_names_the_shards_that_are_missing_or_damaged(
     shard_path(final.out / ".build" / "train", 5).write_bytes(b"")
     with pytest.raises(BuildError, match=r"1 of 18 shards are not finished \(5\)"):
         build(final, Quiet())
-    build(settings(), Quiet())
+    assert run_task(settings(task=Task(2, 3)), Quiet()).images == 2
+    build(final, Quiet())
     assert hashes(final.out) == undisturbed
+
+
+def test_finalising_before_anything_was_built_is_a_sentence(
+    settings: Callable[..., Settings],
+) -> None:
+    with pytest.raises(BuildError, match="Nothing of the split train was built in"):
+        build(settings(finalise_only=True), Quiet())
+    assert not settings().out.exists()
 
 
 def test_a_build_takes_over_from_tasks(

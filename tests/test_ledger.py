@@ -9,7 +9,14 @@ import pytest
 from builder.errors import BuildError
 from builder.importance import Importance
 from builder.job import Job, open_job
-from builder.ledger import Ledger, LedgerFile, ledger_path, merge_ledgers, read_ledgers
+from builder.ledger import (
+    Ledger,
+    LedgerFile,
+    ledger_path,
+    merge_ledgers,
+    read_ledgers,
+    take_over,
+)
 from builder.stages import Stages
 from builder.task import Task
 from builder.worker import ShardResult
@@ -84,26 +91,32 @@ def test_a_damaged_ledger_is_told_and_left_out(job: Job, tmp_path: Path) -> None
     assert reporter.lines == [f"{path} is damaged: its shards are run again."]
 
 
-def test_merging_makes_one_ledger_of_all(job: Job, tmp_path: Path) -> None:
+def take_over_all(directory: Path, job: Job, reporter: Quiet) -> Ledger:
+    merged = merge_ledgers(read_ledgers(directory, job, reporter).values(), job)
+    take_over(directory, merged, job.fingerprint)
+    return merged
+
+
+def test_taking_over_makes_one_ledger_of_all(job: Job, tmp_path: Path) -> None:
     write(tmp_path, job, {Task(index, 3): ledger_of(job, index, index + 3) for index in range(3)})
-    merged = merge_ledgers(tmp_path, job, Quiet())
+    merged = take_over_all(tmp_path, job, Quiet())
     assert same(merged, ledger_of(job, 0, 1, 2, 3, 4, 5))
     assert list(tmp_path.glob("drivers/*/*")) == [ledger_path(tmp_path, Task())]
-    assert same(merge_ledgers(tmp_path, job, Quiet()), merged)
+    assert same(take_over_all(tmp_path, job, Quiet()), merged)
 
 
-def test_merging_may_die_before_it_has_removed_the_parts(job: Job, tmp_path: Path) -> None:
+def test_taking_over_may_die_before_it_has_removed_the_parts(job: Job, tmp_path: Path) -> None:
     parts = {Task(index, 3): ledger_of(job, index, index + 3) for index in range(3)}
     write(tmp_path, job, parts)
-    merged = merge_ledgers(tmp_path, job, Quiet())
+    merged = take_over_all(tmp_path, job, Quiet())
     write(tmp_path, job, parts)
-    assert same(merge_ledgers(tmp_path, job, Quiet()), merged)
+    assert same(take_over_all(tmp_path, job, Quiet()), merged)
 
 
 def test_a_shard_in_two_ledgers_counts_once(job: Job, tmp_path: Path) -> None:
     write(tmp_path, job, {Task(0, 2): ledger_of(job, 0, 2, 4), Task(1, 3): ledger_of(job, 1, 4)})
     reporter = Quiet()
-    assert same(merge_ledgers(tmp_path, job, reporter), ledger_of(job, 0, 2, 4))
+    assert same(take_over_all(tmp_path, job, reporter), ledger_of(job, 0, 2, 4))
     assert "has shards of other tasks" in reporter.lines[0]
 
 
