@@ -19,6 +19,7 @@ from builder.plots import KINDS_PLOT, MASKS_PLOT, SPURIOSITY_PLOT
 from builder.preview import example_rows
 from builder.private_card import IMAGES, private_card
 from builder.statistics import split_statistics, vote_statistics
+from builder.templates import environment
 from salient_imagenet_1m import VALIDATED_FRACTION
 
 _ROWS = {
@@ -83,14 +84,8 @@ def template_path() -> Path:
 
 
 def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701 (it is no HTML; names are escaped as cells)
-    )
-    environment.filters |= {
+    cards = environment(escape=False)  # It is no HTML; names are escaped as cells.
+    cards.filters |= {
         "count": "{:,}".format,
         "number": _number,
         "cell": _cell,
@@ -99,7 +94,7 @@ def _template() -> jinja2.Template:
         ),
         "agreement": _agreement,
     }
-    return environment.from_string(template_path().read_text("utf-8"))
+    return cards.from_string(template_path().read_text("utf-8"))
 
 
 def _cell(name: str) -> str:

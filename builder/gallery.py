@@ -23,6 +23,7 @@ from builder.manifest import Manifest
 from builder.pictures import outlines, spotlight, thumbnail
 from builder.reporter import Reporter
 from builder.selection import Row, Selection, select
+from builder.templates import environment
 from builder.votes import read_votes
 from salient_imagenet_1m import image_id, unpack_grids
 
@@ -150,7 +151,7 @@ def make_gallery(
         "network": manifest.origin["network"],
         "counts": manifest.splits[exhibition.split]["counts"],
     }
-    template = _environment().get_template(_TEMPLATE)
+    template = _template()
     with disk_errors_as_sentences(exhibition.out.parent):
         if exhibition.out.suffix == ".html":
             views = list(curator.views(reporter))
@@ -341,18 +342,11 @@ def _card(view: ClassView) -> dict[str, Any]:
     }
 
 
-def _environment() -> jinja2.Environment:
-    # Names and votes come from files: every one of them is escaped, wherever it stands.
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("builder", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+def _template() -> jinja2.Template:
+    pages = environment()
     # A string of JSON is a string of Python.
-    environment.filters["python"] = json.dumps
-    return environment
+    pages.filters["python"] = json.dumps
+    return pages.get_template(_TEMPLATE)
 
 
 def _write(path: Path, html: str) -> None:

@@ -6,10 +6,9 @@ from base64 import b64encode
 from dataclasses import dataclass
 from typing import Any
 
-import jinja2
-
 from builder.pictures import COLOURS
 from builder.statistics import EDGES, MASK_KINDS, SplitStatistics
+from builder.templates import environment
 from salient_imagenet_1m import KINDS
 
 MASKS_PLOT = "plots/masks.svg"
@@ -179,14 +178,7 @@ def _shade(place: float) -> str:
 
 
 def _render(kind: str, **values: object) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("builder", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["px"] = "{:.1f}".format
-    template = environment.get_template("plot.svg.jinja")
+    plots = environment()
+    plots.filters["px"] = "{:.1f}".format
+    template = plots.get_template("plot.svg.jinja")
     return template.render(kind=kind, width=WIDTH, left=_LEFT, span=_SPAN, **values)
