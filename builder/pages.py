@@ -30,6 +30,7 @@ _SOURCES = (
     "preview.py",
     "private_card.py",
     "statistics.py",
+    "templates.py",
 )
 
 

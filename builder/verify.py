@@ -12,6 +12,7 @@ from builder.checks import files, pages, rows, scores
 from builder.checks.images import images_are_those
 from builder.dataset import DataSet
 from builder.errors import BuildError, first_line
+from builder.images import Images, open_images
 from builder.manifest import MANIFEST_FILE, Manifest
 from builder.pages import pages_release
 
@@ -94,7 +95,9 @@ def checks(directory: Path, images: str | None = None, split: str | None = None)
         If there is no such directory, it is no build, or there are no such images.
     """
     data = _open(directory)
-    _splits(data, split)
+    parts = _splits(data, split)
+    # Opened first: who gave a wrong path need not wait for all the rest.
+    opened = {} if images is None else {part: _open_images(images, part) for part in parts}
     manifest = _run("manifest is whole", files.manifest_is_whole, data)
     yield manifest
     if not manifest.passed:
@@ -114,10 +117,8 @@ def checks(directory: Path, images: str | None = None, split: str | None = None)
         yield _run("card, plots and croissant are the data's", pages.pages_are_the_data_s, data)
     else:
         yield Check("card, plots and croissant are another release's: not compared", [])
-    if images is not None:
-        for part in _splits(data, split):
-            problems = _some(images_are_those(data, images, part))
-            yield Check(f"images are those of {part}", problems)
+    for part, found in opened.items():
+        yield Check(f"images are those of {part}", _some(images_are_those(data, found, part)))
 
 
 def _open(directory: Path) -> DataSet:
@@ -130,6 +131,10 @@ def _open(directory: Path) -> DataSet:
             "build, once it is finished."
         )
     return DataSet(manifest, directory)
+
+
+def _open_images(source: str, split: str) -> Images:
+    return open_images(source, split, lambda count: None)
 
 
 def _splits(data: DataSet, split: str | None) -> list[str]:

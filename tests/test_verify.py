@@ -23,7 +23,7 @@ from builder.cli import main
 from builder.errors import BuildError
 from builder.manifest import Manifest
 from builder.parquet import write_parquet
-from builder.verify import Check, verify
+from builder.verify import Check, checks, verify
 from tests.conftest import World
 from tests.quiet import Quiet
 
@@ -554,7 +554,7 @@ def test_images_are_looked_up(data: Path, world: World, tmp_path: Path) -> None:
 
 def test_images_or_a_split_that_are_not_there_are_a_sentence(planted: Path) -> None:
     with pytest.raises(BuildError, match="check --images"):
-        verify(planted, "nowhere")
+        next(checks(planted, "nowhere"))
     with pytest.raises(BuildError, match="no split test: use --split train or validation"):
         verify(planted, "nowhere", "test")
 

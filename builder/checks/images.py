@@ -10,38 +10,31 @@ from PIL import Image
 
 from builder.dataset import DataSet
 from builder.errors import first_line
-from builder.images import FORMATS, Images, open_images
+from builder.images import FORMATS, Images
 from builder.preview import spread
 from salient_imagenet_1m import image_id
 
 SAMPLE = 200
 
 
-def images_are_those(data: DataSet, source: str, split: str) -> Iterator[str]:
+def images_are_those(data: DataSet, images: Images, split: str) -> Iterator[str]:
     """Yield images of a sample, spread over the classes of a split, that are not as recorded.
 
     Parameters
     ----------
     data : DataSet
-    source : str
-        As for `build`.
+    images : Images
     split : str
-
-    Raises
-    ------
-    BuildError
-        If there are no such images.
     """
     table = data.read("masks", split, ["image_id", "label", "width", "height"])
     rows = table.take(pa.array(spread(table["label"].to_numpy(), SAMPLE))).to_pylist()
-    images = open_images(source, split, lambda count: None)
     wanted = {row["image_id"] for row in rows}
     names = (image_id(path.as_py()) for path in images.paths)
     places = {name: index for index, name in enumerate(names) if name in wanted}
     for row in rows:
         name, recorded = row["image_id"], (row["width"], row["height"])
         if name not in places:
-            yield f"{name} is not among the images of {split} in {source}"
+            yield f"{name} is not among the images of {split}"
             continue
         found = _size(images, places[name])
         if found != recorded:
