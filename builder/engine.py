@@ -90,8 +90,7 @@ def open_engine(settings: Settings, say: Callable[[str], None]) -> Iterator[Work
             from builder.ray_engine import Actors, connected  # noqa: PLC0415
         except ImportError as error:
             raise BuildError(
-                "Ray is not installed: pip install 'salient-imagenet-1m[ray]', or use "
-                "--engine local."
+                "Ray is not installed: pip install -e '.[ray]', or use --engine local."
             ) from error
         with connected(settings.address):
             actors = Actors(settings.device, say)

@@ -16,11 +16,9 @@ from typing import Any
 
 from builder.dispatch import Dispatcher
 from builder.job import Job
-from builder.server import Order, ShardServer
+from builder.server import MOST_SHARDS_AT_A_TIME, Order, ShardServer
 from builder.threads import usable_cores
 from builder.worker import ShardResult
-
-_MOST_SHARDS_AT_A_TIME = 256
 
 
 class Processes:
@@ -74,7 +72,7 @@ class _Process:
     def __init__(self, order: Order, free: list[Order]) -> None:
         self._order, self._free = order, free
         # Each thread waits for an answer of the process.
-        self._threads = ThreadPoolExecutor(_MOST_SHARDS_AT_A_TIME)
+        self._threads = ThreadPoolExecutor(MOST_SHARDS_AT_A_TIME)
         # Not forked: CUDA does not survive that.
         self._manager = _Manager(ctx=multiprocessing.get_context("spawn"))
         self._server: Any = None

@@ -16,11 +16,10 @@ from ray.exceptions import RayError, RayTaskError
 from builder.dispatch import Dispatcher
 from builder.errors import BuildError, first_line
 from builder.job import Job
-from builder.server import Order, ShardServer
+from builder.server import MOST_SHARDS_AT_A_TIME, Order, ShardServer
 from builder.worker import ShardResult
 
 _KNOCK_SECONDS = 10.0
-_MOST_SHARDS_AT_A_TIME = 256
 
 
 @contextmanager
@@ -91,7 +90,7 @@ class Actors:
         self._size = gpus if device == "cuda" else cpus
         if not self._size:
             raise BuildError(f"The Ray cluster has no {device} to run on: check --device.")
-        self._cpus = max(1, cpus // gpus) if device == "cuda" else 1
+        self._cpus = _cpus_beside_a_gpu() if device == "cuda" else 1
 
     def run(
         self, job: Job, directory: Path, shards: Iterable[int], advance: Callable[[int], None]
@@ -106,6 +105,13 @@ class Actors:
             yield result
 
 
+def _cpus_beside_a_gpu() -> int:
+    """Return how many CPUs each actor can have: CPUs of nodes without a GPU serve none."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    shares = [node.get("CPU", 0) // node["GPU"] for node in nodes if node.get("GPU")]
+    return max(1, int(min(shares)))
+
+
 class _Crew:
     def __init__(self, order: Order, size: int, **resources: int) -> None:
         self.size = size
@@ -113,7 +119,7 @@ class _Crew:
         # A lost actor is replaced by a new one, not restarted: where its node is gone for good, the
         # new one waits for room while others take over its shards; calls to a restarting one wait.
         self._server = ray.remote(ShardServer).options(
-            max_restarts=0, max_task_retries=0, max_concurrency=_MOST_SHARDS_AT_A_TIME, **resources
+            max_restarts=0, max_task_retries=0, max_concurrency=MOST_SHARDS_AT_A_TIME, **resources
         )
 
     def hire(self) -> _Actor:

@@ -21,6 +21,9 @@ from builder.job import Job, open_job
 from builder.settings import Settings
 from builder.worker import ShardResult, ShardWorker
 
+MOST_SHARDS_AT_A_TIME = 256
+"""How many calls a server takes; each holds a thread."""
+
 _LINGER_SECONDS = 0.1
 """How long the network's stream stays open for the next shard to come."""
 

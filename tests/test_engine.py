@@ -177,6 +177,21 @@ def cluster() -> Iterator[Any]:
         cluster.shutdown()
 
 
+def test_ray_actors_share_the_cpus_of_nodes_with_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else an actor could be too large for any node, and wait for room for ever."""
+    pytest.importorskip("ray", reason="Ray is not installed: pip install ray")
+    from builder.ray_engine import _cpus_beside_a_gpu  # noqa: PLC0415
+
+    nodes = [
+        {"Alive": True, "Resources": {"CPU": 64.0}},
+        {"Alive": True, "Resources": {"CPU": 33.0, "GPU": 8.0}},
+        {"Alive": True, "Resources": {"CPU": 24.0, "GPU": 4.0}},
+        {"Alive": False, "Resources": {"CPU": 1.0, "GPU": 1.0}},
+    ]
+    monkeypatch.setattr("ray.nodes", lambda: nodes)
+    assert _cpus_beside_a_gpu() == 4
+
+
 def test_two_ray_workers(
     settings: Callable[..., Settings], undisturbed: dict[str, str], cluster: Any
 ) -> None:
@@ -242,5 +257,5 @@ def test_without_ray_a_sentence_says_how_to_install_it(
 ) -> None:
     monkeypatch.delitem(sys.modules, "builder.ray_engine", raising=False)
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(BuildError, match=r"pip install 'salient-imagenet-1m\[ray\]'"):
+    with pytest.raises(BuildError, match=r"pip install -e '\.\[ray\]'"):
         build(settings(engine="ray"), Quiet())
