@@ -382,7 +382,8 @@ def publish(
         str, typer.Argument(help="The repository, made where there is none.", metavar="ORG/NAME")
     ],
     private: Annotated[
-        bool, typer.Option("--private", help="Only for ORG's members, and see that it is.")
+        bool,
+        typer.Option("--private", help="Only for ORG's members; refused if it is public already."),
     ] = False,
     tag: Annotated[
         str | None,
