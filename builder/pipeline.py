@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing.util import Finalize
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -83,6 +85,8 @@ class _LoadedBatches(Dataset[LoadedBatch]):
 
 
 def _load_ahead(batches: Iterable[Batch], loader: Loader, workers: int) -> Iterable[LoadedBatch]:
+    # At its exit Python waits for all that PyTorch, if it was interrupted, did not tell to end.
+    Finalize(None, _kill_loaders, exitpriority=0)
     return DataLoader(
         _LoadedBatches(loader),
         batch_size=None,
@@ -101,3 +105,11 @@ def _leave_signals_to_the_parent(_worker: int) -> None:
     # A cluster sends them to all processes at once, and the parent may want to finish its shards.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _kill_loaders() -> None:
+    # Else PyTorch would take their end for a failure.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for process in multiprocessing.active_children():
+        if process.daemon:
+            process.kill()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import multiprocessing
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +13,9 @@ import torch
 from builder.analysis import Analysis
 from builder.errors import BuildError
 from builder.job import Job, open_job
-from builder.loading import LoadedBatch
-from builder.pipeline import analyse
+from builder.loading import LoadedBatch, Loader
+from builder.pipeline import _leave_signals_to_the_parent, _load_ahead, analyse
+from builder.stop import DROPPED
 from tests.conftest import World
 from tests.quiet import Quiet
 
@@ -75,3 +78,27 @@ def test_an_error_in_a_thread_ends_the_run(job: Job, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("builder.analysis.Analyser.__call__", broken)
     with pytest.raises(BuildError, match="on fire"):
         run(job)
+
+
+def test_a_loader_that_nobody_told_to_end_keeps_no_process_alive(job: Job) -> None:
+    """It leaves SIGTERM to its parent, which would wait for it for ever."""
+    fork = multiprocessing.get_context("fork")
+    begun = fork.Event()
+
+    def orphan() -> None:
+        _leave_signals_to_the_parent(0)
+        begun.set()
+        time.sleep(60)
+
+    def interrupted() -> None:
+        _load_ahead([], Loader(job.images, job.plan), 1)
+        fork.Process(target=orphan, daemon=True).start()
+        begun.wait()
+        raise SystemExit(DROPPED)
+
+    process = fork.Process(target=interrupted)
+    process.start()
+    process.join(20)
+    code = process.exitcode
+    process.kill()
+    assert code == DROPPED
