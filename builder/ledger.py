@@ -21,6 +21,8 @@ from builder.task import DRIVERS, WHOLE, Task
 from builder.worker import ShardResult
 
 _FILE = "ledger.npz"
+
+_COLUMNS = ("fingerprint", "shards", "sha256", *Contribution._fields)
 _PAUSE = 20.0
 """Between two savings lies that many times what one takes: a twentieth of the time at most."""
 
@@ -87,8 +89,8 @@ class Ledger:
         """
         try:
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-                columns = {name: file[name] for name in file.files}
-        except (ValueError, EOFError, zipfile.BadZipFile):
+                columns = {name: file[name] for name in _COLUMNS}
+        except (ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile):
             return None
         if str(columns["fingerprint"]) != job.fingerprint:
             raise BuildError(

@@ -91,6 +91,23 @@ def test_a_damaged_ledger_is_told_and_left_out(job: Job, tmp_path: Path) -> None
     assert reporter.lines == [f"{path} is damaged: its shards are run again."]
 
 
+def test_whatever_byte_of_a_ledger_flips_it_is_damaged_or_as_it_was(
+    job: Job, tmp_path: Path
+) -> None:
+    ledger, path = ledger_of(job, 0, 1), tmp_path / "ledger.npz"
+    ledger.save(path, job.fingerprint)
+    content = path.read_bytes()
+    damaged = 0
+    for position in range(len(content)):
+        flipped = bytearray(content)
+        flipped[position] ^= 0xFF
+        path.write_bytes(flipped)
+        loaded = Ledger.load(path, job)
+        damaged += loaded is None
+        assert loaded is None or same(loaded, ledger)
+    assert damaged > len(content) / 2
+
+
 def take_over_all(directory: Path, job: Job, reporter: Quiet) -> Ledger:
     merged = merge_ledgers(read_ledgers(directory, job, reporter).values(), job)
     take_over(directory, merged, job.fingerprint)
