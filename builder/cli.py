@@ -207,8 +207,8 @@ def status(
 ) -> None:
     """Tell how far the builds of a data set are; reads only, and may be called while they run.
 
-    Shards done, running and left, images set aside so far, rate and time left, and when each build
-    or task of one last gave a sign of life.
+    Shards done, running, left and failed, images set aside so far, rate and time left, and when
+    each build or task of one last gave a sign of life.
     """
     from builder.status import read_status  # noqa: PLC0415
     from builder.status_report import status_tables  # noqa: PLC0415

@@ -53,9 +53,14 @@ class SplitStatus:
         return sum(driver.begun - driver.done for driver in self.alive)
 
     @property
+    def failed(self) -> int:
+        """Shards that somebody began who is no longer at work: the same command runs them again."""
+        return sum(driver.begun - driver.done for driver in self.drivers) - self.running
+
+    @property
     def left(self) -> int:
         """Shards that nobody has begun."""
-        return max(0, self.shards - self.shards_done - self.running)
+        return max(0, self.shards - self.shards_done - self.running - self.failed)
 
     @property
     def rate(self) -> float:

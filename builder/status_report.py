@@ -29,6 +29,7 @@ def _unfinished_table(split: SplitStatus) -> Table:
     table.add_column(justify="right")
     table.add_row("shards done", f"{split.shards_done:,} of {split.shards or '?'}")
     table.add_row("shards running, left", f"{split.running:,}, {split.left:,}")
+    table.add_row("shards failed", f"{split.failed:,}")
     table.add_row("images done", f"{split.rows_done:,} of {split.rows or '?'}")
     table.add_row("set aside so far", _reasons(split.set_aside))
     table.add_row("images/s", f"{split.rate:,.1f}")
