@@ -574,7 +574,7 @@ def test_tasks_and_finalising(terminal: Terminal) -> None:
         ({"task": "0/2", "finalise_only": True}, "--finalise-only is for after all tasks"),
         ({"engine": "slurm"}, "There is no engine slurm: use --engine local or ray."),
         ({"address": "10.0.0.1:6379"}, "use it with --engine ray."),
-        ({"finalise_only": True}, "of 3 shards are not finished (0, 1, 2): run their tasks"),
+        ({"finalise_only": True}, "Nothing of the split train was built"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(
