@@ -53,6 +53,24 @@ def _root() -> None:
     """Soft masks of core and spurious features for all of ImageNet."""
 
 
+# What build and discover have in common.
+_Checkpoint = Annotated[Path | None, typer.Option(help="The network's weights.")]
+_Split = Annotated[str, typer.Option(help="train or validation.")]
+_Limit = Annotated[int | None, typer.Option(min=1, help="Take that many images, drawn at random.")]
+_Precision = Annotated[str, typer.Option(help="float32 or bfloat16 (faster on a GPU, less exact).")]
+_BatchSize = Annotated[
+    int | None, typer.Option(min=1, help="Images per forward pass: 16 on a CPU, 256 on CUDA.")
+]
+_Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="Processes that load ahead of the network: one per core on CUDA; 0 on a CPU, where "
+        "each core loads and runs batches of its own.",
+    ),
+]
+
+
 @app.command(epilog=_EPILOG)
 def build(
     images: Annotated[
@@ -71,34 +89,21 @@ def build(
             help="The data set, made or added to: a directory, or a URL such as s3://bucket/name.",
         ),
     ],
-    checkpoint: Annotated[Path | None, typer.Option(help="The network's weights.")] = None,
+    checkpoint: _Checkpoint = None,
     network: Annotated[
         str,
         typer.Option(
             help="madry-resnet50, efficientnet-lite0, small-convnet, timm:NAME or torchvision:NAME."
         ),
     ] = Settings.network,
-    split: Annotated[str, typer.Option(help="train or validation.")] = Settings.split,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Take that many images, drawn at random.")
-    ] = None,
+    split: _Split = Settings.split,
+    limit: _Limit = None,
     device: Annotated[
         str, typer.Option(help="auto, cpu, cuda (all GPUs), cuda:INDEX, or several with commas.")
     ] = Settings.device,
-    precision: Annotated[
-        str, typer.Option(help="float32 or bfloat16 (faster on a GPU, less exact).")
-    ] = Settings.precision,
-    batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Images per forward pass: 16 on a CPU, 256 on CUDA.")
-    ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            help="Processes that load ahead of the network: one per core on CUDA; 0 on a CPU, "
-            "where each core loads and runs batches of its own.",
-        ),
-    ] = None,
+    precision: _Precision = Settings.precision,
+    batch_size: _BatchSize = None,
+    workers: _Workers = None,
     shard_size: Annotated[
         int | None,
         typer.Option(min=1, help="Images per shard, the unit of resume: 16 to 1,024 by default."),
@@ -251,19 +256,13 @@ def discover(
     ],
     network: Annotated[str, typer.Option(help="As for build.")],
     out: Annotated[Path, typer.Option(help="The table, a new CSV.")],
-    checkpoint: Annotated[Path | None, typer.Option(help="The network's weights.")] = None,
-    split: Annotated[str, typer.Option(help="train or validation.")] = Settings.split,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Take that many images, drawn at random.")
-    ] = None,
+    checkpoint: _Checkpoint = None,
+    split: _Split = Settings.split,
+    limit: _Limit = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:INDEX.")] = Settings.device,
-    precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = Settings.precision,
-    batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Images per forward pass: 16 on a CPU, 256 on CUDA.")
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=0, help="Processes that load ahead of the network.")
-    ] = None,
+    precision: _Precision = Settings.precision,
+    batch_size: _BatchSize = None,
+    workers: _Workers = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of --limit.")] = Settings.seed,
 ) -> None:
     """Find each class's five most important features: the table that annotation starts from.
@@ -305,7 +304,7 @@ def gallery(
             "all on one page; DIR-gallery by default."
         ),
     ] = None,
-    split: Annotated[str, typer.Option(help="train or validation.")] = Settings.split,
+    split: _Split = Settings.split,
     votes: Annotated[
         Path | None, typer.Option(help="The votes of the build, to show what people wrote.")
     ] = None,

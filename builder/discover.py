@@ -27,6 +27,7 @@ from builder.network import Network
 from builder.pipeline import process
 from builder.plan import Plan, make_plan
 from builder.reporter import Reporter
+from builder.settings import NetworkSettings
 
 FEATURES_PER_CLASS = 5
 TOP_IMAGES = 5
@@ -47,21 +48,11 @@ the images of the class that activate it most, the first the most. An image in w
 silent is not among them, so that a column may be empty."""
 
 
-@dataclass(frozen=True)
-class Search:
+@dataclass(frozen=True, kw_only=True)
+class Search(NetworkSettings):
     """The options of ``salient-imagenet discover``; see its ``--help``."""
 
-    images: str
     out: Path
-    network: str
-    checkpoint: Path | None = None
-    split: str = "train"
-    limit: int | None = None
-    device: str = "auto"
-    precision: str = "float32"
-    batch_size: int | None = None
-    workers: int | None = None
-    seed: int = 0
 
 
 class Candidate(NamedTuple):

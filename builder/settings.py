@@ -13,19 +13,17 @@ PRECISIONS = ("float32", "bfloat16")
 ENGINES = ("local", "ray")
 
 
-@dataclass(frozen=True)
-class Settings:
-    """The options of ``salient-imagenet build``; see its ``--help``.
+@dataclass(frozen=True, kw_only=True)
+class NetworkSettings:
+    """The options of every command that runs a network over images; see ``--help``.
 
     Raises
     ------
     BuildError
-        If the split, the precision or the engine is unknown, or options exclude each other.
+        If the split or the precision is unknown.
     """
 
     images: str
-    votes: Path
-    out: Path
     network: str = "madry-resnet50"
     checkpoint: Path | None = None
     split: str = "train"
@@ -34,8 +32,26 @@ class Settings:
     precision: str = "float32"
     batch_size: int | None = None
     workers: int | None = None
-    shard_size: int | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_known("split", self.split, SPLITS)
+        _check_known("precision", self.precision, PRECISIONS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(NetworkSettings):
+    """The options of ``salient-imagenet build``; see its ``--help``.
+
+    Raises
+    ------
+    BuildError
+        If the split, the precision or the engine is unknown, or options exclude each other.
+    """
+
+    votes: Path
+    out: Path
+    shard_size: int | None = None
     keep_embeddings: bool = False
     allow_mismatch: bool = False
     gpu_decode: bool = False
@@ -45,14 +61,14 @@ class Settings:
     finalise_only: bool = False
 
     def __post_init__(self) -> None:
-        for name, value, known in (
-            ("split", self.split, SPLITS),
-            ("precision", self.precision, PRECISIONS),
-            ("engine", self.engine, ENGINES),
-        ):
-            if value not in known:
-                raise BuildError(f"There is no {name} {value}: use --{name} {' or '.join(known)}.")
+        super().__post_init__()
+        _check_known("engine", self.engine, ENGINES)
         if self.address and self.engine != "ray":
             raise BuildError("--address is that of a Ray cluster: use it with --engine ray.")
         if self.finalise_only and not self.task.is_whole:
             raise BuildError("--finalise-only is for after all tasks: leave out --task.")
+
+
+def _check_known(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise BuildError(f"There is no {name} {value}: use --{name} {' or '.join(known)}.")
