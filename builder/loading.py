@@ -18,6 +18,9 @@ from builder.retry import persistently
 from builder.stages import Stages
 from salient_imagenet_1m import CROP_SIZE
 
+UNREADABLE = "unreadable"
+"""Why an image is set aside whose bytes cannot be had."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -139,4 +142,4 @@ class Loader:
         try:
             return persistently(lambda: self.images.read(member))
         except (OSError, pa.ArrowException) as error:
-            raise UnusableImageError("unreadable", first_line(error)) from error
+            raise UnusableImageError(UNREADABLE, first_line(error)) from error

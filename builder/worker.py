@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.analysis import Analysis
+from builder.errors import BuildError
 from builder.importance import Contribution, Importance
 from builder.job import Job
-from builder.loading import Batch
+from builder.loading import UNREADABLE, Batch
 from builder.pipeline import analyse, batches_ahead
 from builder.shard import shard_path, write_shard
 from builder.stages import Stages
@@ -38,6 +39,10 @@ class ShardResult:
     stages: Stages
 
 
+_OUTAGE = 8
+"""Where that many images, and half of a batch, cannot be read, the storage is gone, not they."""
+
+
 class ShardWorker:
     """Runs shards of a job and writes their files; keeps no books.
 
@@ -60,6 +65,11 @@ class ShardWorker:
             Taken up as there is room.
         advance : callable
             Called with each number of images done.
+
+        Raises
+        ------
+        BuildError
+            If so many images of a batch cannot be read that their storage must be gone.
         """
         begun: deque[tuple[int, int]] = deque()
 
@@ -71,6 +81,7 @@ class ShardWorker:
 
         analyses: list[Analysis] = []
         for analysis in analyse(self._job, batches()):
+            _require_readable(analysis)
             analyses.append(analysis)
             advance(len(analysis.members) + len(analysis.set_aside))
             shard, count = begun[0]
@@ -101,3 +112,14 @@ class ShardWorker:
             )
         images = len(job.plan.members(shard))
         return ShardResult(shard, sha256, importance.contribution(), images, stages)
+
+
+def _require_readable(analysis: Analysis) -> None:
+    unreadable = [image for image in analysis.set_aside if image.reason == UNREADABLE]
+    images = len(analysis.members) + len(analysis.set_aside)
+    if len(unreadable) >= max(_OUTAGE, images / 2):
+        raise BuildError(
+            f"Of {images} images in a row {len(unreadable)} cannot be read, such as "
+            f"{unreadable[0].path} ({unreadable[0].detail}): see that --images is still there, and "
+            "run the same command again; finished work is kept."
+        )

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import itertools
 import json
 import os
 import shutil
@@ -7,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ import salient_imagenet_1m as si
 from builder.build import build
 from builder.errors import BuildError
 from builder.estimate import estimate
+from builder.images import FolderImages
 from tests.checks import check_build, hashes
 from tests.conftest import CLASSES, FEATURES, NETWORK, World, write_votes
 from tests.quiet import Quiet
@@ -103,6 +107,27 @@ def test_masks_is_the_default_config(planted: Path) -> None:
 def test_rows_are_mixed_over_classes(planted: Path) -> None:
     rows = load_dataset(str(planted), "masks", split="train", streaming=True)
     assert len({row["label"] for row in rows.take(8)}) == len(CLASSES)
+
+
+def test_storage_that_goes_away_stops_a_build_and_no_image_is_lost(
+    world: World, reporter: Quiet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = world.settings(tmp_path / "out", batch_size=16, shard_size=16)
+    undisturbed = replace(settings, out=tmp_path / "undisturbed")
+    read, reads = FolderImages.read, itertools.count()
+
+    def gone(images: FolderImages, index: int) -> bytes:
+        if next(reads) >= 20:
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+        return read(images, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderImages, "read", gone)
+        with pytest.raises(BuildError, match="Of 16 images in a row 12 cannot be read, such as"):
+            build(settings, reporter)
+    assert build(settings, reporter).split["counts"]["set_aside"] == {}
+    build(undisturbed, reporter)
+    assert hashes(settings.out) == hashes(undisturbed.out)
 
 
 def test_the_same_command_again_changes_nothing(
