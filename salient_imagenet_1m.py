@@ -376,6 +376,18 @@ def _interpolation(size: int, cells: int) -> npt.NDArray[np.float64]:
     return np.maximum(weights, 0)
 
 
+_STRIP = 7 * 32_768
+"""Multiplications of one matrix product: a library's BLAS starts threads above four times that, and
+in data loading workers threads that fight for the same cores cost three quarters of the speed."""
+
+
+def _strips(rows: int, multiplications: int) -> Iterator[slice]:
+    """Yield strips of rows of so many multiplications each that BLAS starts no threads."""
+    step = max(1, _STRIP // multiplications)
+    for start in range(0, rows, step):
+        yield slice(start, start + step)
+
+
 def upsample(grids: npt.NDArray[np.generic], height: int, width: int) -> npt.NDArray[np.float64]:
     """Upsample grids bilinearly over the box that they cover, as two small matrix products.
 
@@ -394,18 +406,12 @@ def upsample(grids: npt.NDArray[np.generic], height: int, width: int) -> npt.NDA
     columns = _interpolation(width, grids.shape[-1])
     wide = grids.astype(np.float64) @ columns.T
     upsampled = np.empty((*grids.shape[:-2], height, width))
-    step = max(1, _STRIP // (rows.shape[1] * width))
-    for start in range(0, height, step):
-        strip = slice(start, start + step)
+    for strip in _strips(height, rows.shape[1] * width):
         np.matmul(rows[strip], wide, out=upsampled[..., strip, :])
     return upsampled
 
 
 # Rendering: from grids to pixels ------------------------------------------------------------------
-
-_STRIP = 7 * 32_768
-"""Multiplications of one matrix product: a library's BLAS starts threads above four times that, and
-in data loading workers threads that fight for the same cores cost three quarters of the speed."""
 
 UPSTREAM_ZOOM = RESIZE_SIZE / CROP_SIZE
 """By how much the public evaluation code enlarges masks against their images."""
@@ -470,8 +476,10 @@ def _axis(
     step = (stop - start) / pixels * cells / (high - low)
     positions = np.arange(pixels) * step + ((start - low) * cells / (high - low) + (step - 1) / 2)
     first, last = positions.searchsorted((-0.5, cells - 0.5))
-    places = np.minimum(np.maximum(positions[first:last], 0), cells - 1)
-    weights = np.maximum(1 - np.abs(places[:, None] - np.arange(cells)), 0, dtype=np.float32)
+    places = np.minimum(np.maximum(positions[first:last], 0.0), cells - 1.0)
+    # Cell by cell, which numpy does in longer loops than pixel by pixel.
+    weights = np.maximum(1.0 - np.abs(places - np.arange(float(cells))[:, None]), 0.0)
+    weights = weights.astype(np.float32).T
     return (pixels - int(last), weights[::-1]) if flip else (int(first), weights)
 
 
@@ -523,37 +531,33 @@ class _Target:
         )
 
 
-def _render(grids: npt.NDArray[np.uint8], target: _Target) -> npt.NDArray[np.uint8]:
-    """Return the pixelwise maximum of the soft masks of `grids` on `target`.
+def _render(
+    grids: npt.NDArray[np.uint8], target: _Target, out: npt.NDArray[np.uint8] | None = None
+) -> npt.NDArray[np.uint8]:
+    """Return the pixelwise maximum of the soft masks of `grids` on `target`, in `out` if given.
 
-    A soft mask is ``rows @ grid @ columns.T``. Rounding commutes with the maximum, so each strip
-    is cast to uint8 while it is in the cache, and the maximum is taken on a quarter of the bytes.
+    A soft mask is ``rows @ grid @ columns.T``. A strip of all masks is made at a time, from those
+    lines of the grids alone that it lies between, and reduced while it is in the cache.
     """
-    mask = np.zeros(target.shape, np.uint8)
-    _, height, width = grids.shape
+    mask = np.empty(target.shape, np.uint8) if out is None else out
+    features, height, width = grids.shape
     top, rows, left, columns = target.axes(height, width)
     inside = mask[top : top + len(rows), left : left + len(columns)]
-    if not inside.size or not grids.size:
+    if inside.shape != mask.shape or not features:
+        mask[:] = 0
+    if not inside.size or not features:
         return mask
-    # The half makes the cast, which truncates, round.
     lines = grids.reshape(-1, width).astype(np.float32)
-    stretched = np.concatenate(list(_products(lines, columns.T))) + np.float32(0.5)
-    for part in stretched.reshape(-1, height, len(columns)):
-        start = 0
-        for product in _products(rows, part):
-            strip = inside[start : start + len(product)]
-            np.maximum(strip, product.astype(np.uint8), out=strip)
-            start += len(product)
+    stretched = np.empty((len(lines), len(columns)), np.float32)
+    for strip in _strips(len(lines), columns.size):
+        np.matmul(lines[strip], columns.T, out=stretched[strip])
+    stretched += 0.5  # makes the cast below, which truncates, round
+    wide = stretched.reshape(features, height, -1)
+    for strip in _strips(len(rows), height * len(columns)):
+        weights = rows[strip]
+        between = slice(max(0, int(weights[0].argmax()) - 1), int(weights[-1].argmax()) + 2)
+        inside[strip] = np.matmul(weights[:, between], wide[:, between]).max(axis=0)
     return mask
-
-
-def _products(
-    left: npt.NDArray[np.float32], right: npt.NDArray[np.float32]
-) -> Iterator[npt.NDArray[np.float32]]:
-    """Yield ``left @ right`` in strips of rows so small that BLAS starts no threads."""
-    step = max(1, _STRIP // max(1, right.size))
-    for start in range(0, len(left), step):
-        yield left[start : start + step] @ right
 
 
 def _render_torch(grids: Any, targets: Sequence_[_Target]) -> Any:
@@ -745,9 +749,19 @@ class SoftMask(PIL.Image.Image):
             self.im = PIL.Image.fromarray(self.numpy()).im
         return super().load()
 
-    def numpy(self) -> npt.NDArray[np.uint8]:
-        """Render the mask as an array of uint8, shape (height, width), without PIL."""
-        return _render(self.grids, self.target)
+    def numpy(self, out: npt.NDArray[np.uint8] | None = None) -> npt.NDArray[np.uint8]:
+        """Render the mask as an array of uint8, shape (height, width), without PIL.
+
+        Parameters
+        ----------
+        out : ndarray of uint8, shape (height, width), optional
+            Where to; by default a new array.
+        """
+        if self._im is None:
+            return _render(self.grids, self.target, out)
+        pixels = np.empty(self.target.shape, np.uint8) if out is None else out
+        np.copyto(pixels, np.asarray(self))
+        return pixels
 
     def cropped(
         self,
@@ -2056,8 +2070,7 @@ def load(
     threads : int, optional
         With ``streaming``: decode, transform and render this many images at a time, in threads of
         each worker. By default one thread makes tensors and renders masks while the main thread
-        decodes the next image, where there is a core for it: not in workers of a ``DataLoader``,
-        which have a core each.
+        decodes the next image, where there is a core for it: two for each worker.
     on_missing : {"error", "skip"}
         What to do where masks or images have no counterpart; `skipped` counts them.
     on_mismatch : {"error", "warn", "skip"}
@@ -2328,11 +2341,11 @@ class _OnBatch:
 
 
 def _has_spare_core() -> bool:
-    """Tell whether a thread can run beside this one; a DataLoader's workers have a core each."""
+    """Tell whether a thread can run beside this one, and beside that of each other worker."""
     torch = sys.modules.get("torch")
-    is_worker = torch is not None and torch.utils.data.get_worker_info() is not None
+    worker = torch.utils.data.get_worker_info() if torch is not None else None
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return not is_worker and (cores or 1) > 1
+    return (cores or 1) >= 2 * (worker.num_workers if worker else 1)
 
 
 @lru_cache(maxsize=1)
@@ -2798,7 +2811,7 @@ class ToTensors:
         image = result.get("image")
         width, height = example.get("width", 1), example.get("height", 1)
         if isinstance(image, PIL.Image.Image):
-            pictures["image"] = image.convert("RGB")
+            pictures["image"] = image if image.mode == "RGB" else image.convert("RGB")
             width, height = image.size
         elif isinstance(image, torch.Tensor):
             height, width = image.shape[-2:]
@@ -2848,9 +2861,12 @@ def _tensors(pictures: dict[str, PIL.Image.Image]) -> dict[str, Any]:
     parts = torch.empty(sum(counts), dtype=torch.uint8).split_with_sizes(counts)
     tensors = [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
     for tensor, image in zip(tensors, pictures.values(), strict=True):
+        planes = tensor.numpy()
+        if isinstance(image, SoftMask):
+            image.numpy(planes[0])
+            continue
         # Band by band, which is faster than to transpose an array of all three.
-        bands = [image.numpy()] if isinstance(image, SoftMask) else image.split()
-        for plane, band in zip(tensor.numpy(), bands, strict=True):
+        for plane, band in zip(planes, image.split(), strict=True):
             plane[:] = band
     return dict(zip(pictures, tensors, strict=True))
 

@@ -240,7 +240,7 @@ def variants(root: Path, images: Path, rows: list[dict[str, Any]]) -> dict[str, 
 
     shards = write_others(root, images, rows)
     crop, center = si.RandomResizedCrop(224), si.CenterCrop()
-    pictures = ("image", "core_mask", "spurious_mask", "label", "width", "height")
+    pictures = ("image", "core_mask", "spurious_mask", "label")
     return {
         "training crops, images alone": ours(crop, "image", "label"),
         "training crops, images alone by datasets": by_datasets,

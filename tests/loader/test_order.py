@@ -75,28 +75,27 @@ def test_threads(world: World, threads: int) -> None:
     assert examples[0]["image"].size == (examples[0]["width"], examples[0]["height"])
 
 
-def test_default_thread(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a core is free, tensors are made beside the main thread, and are the same."""
-    threads = set()
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_default_thread(world: World, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there are two cores for each worker, a thread makes tensors, which are the same."""
     numbers = si.ToTensors._numbers
 
-    def spy(*arguments: Any) -> None:
-        threads.add(threading.current_thread())
-        numbers(*arguments)
+    def spy(self: Any, example: dict[str, Any], result: dict[str, Any]) -> None:
+        result["helped"] = threading.current_thread() is not threading.main_thread()
+        numbers(self, example, result)
 
     monkeypatch.setattr(si.ToTensors, "_numbers", spy)
     found = []
-    for cores in (1, 2):
+    enough = 2 * max(workers, 1)
+    for cores in (enough - 1, enough):
         monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: range(cores))
-        threads.clear()
-        crop = si.RandomResizedCrop(16, seed=0)
-        found.append(list(stream(world, transform=crop)))
-        assert (threads == {threading.main_thread()}) == (cores == 1)
-        assert len(threads) == 1
-    for one, two in zip(*found, strict=True):
-        assert one["image_id"] == two["image_id"]
+        crops = stream(world, transform=si.CenterCrop(16, 20))
+        found.append(list(torch_data.DataLoader(crops, batch_size=None, num_workers=workers)))
+    for alone, helped in zip(*found, strict=True):
+        assert (alone["helped"], helped["helped"]) == (False, True)
+        assert alone["image_id"] == helped["image_id"]
         for name in ("image", "core_mask", "spurious_mask"):
-            assert (one[name] == two[name]).all()
+            assert (alone[name] == helped[name]).all()
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -229,6 +229,11 @@ def test_lazy_mask_is_a_pil_image() -> None:
     loaded = fresh()
     loaded.putpixel((0, 0), 77)
     assert pickle.loads(pickle.dumps(loaded)).getpixel((0, 0)) == 77
+    pixels = np.full((375, 500), 9, np.uint8)
+    assert loaded.numpy(pixels) is pixels
+    assert pixels[0, 0] == 77
+    np.testing.assert_array_equal(fresh().numpy(pixels), expected)
+    assert pixels[0, 0] == expected[0, 0]
 
     small = fresh().cropped((100, 50, 300, 250), (64, 64), flip=True)
     close(
