@@ -38,7 +38,7 @@ from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Sequence as Sequence_
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache, partial, reduce
 from itertools import compress, islice
 from operator import and_, or_
@@ -474,13 +474,15 @@ def _axis(
     """
     # Where the pixels' centres lie among the cells': from -1/2 to cells - 1/2 inside the box.
     step = (stop - start) / pixels * cells / (high - low)
-    positions = np.arange(pixels) * step + ((start - low) * cells / (high - low) + (step - 1) / 2)
-    first, last = positions.searchsorted((-0.5, cells - 0.5))
-    places = np.minimum(np.maximum(positions[first:last], 0.0), cells - 1.0)
+    zeroth = (start - low) * cells / (high - low) + (step - 1) / 2
+    first, last = (
+        min(max(math.ceil((edge - zeroth) / step), 0), pixels) for edge in (-0.5, cells - 0.5)
+    )
+    places = (np.arange(float(first), last) * step + zeroth).clip(0, cells - 1)
     # Cell by cell, which numpy does in longer loops than pixel by pixel.
     weights = np.maximum(1.0 - np.abs(places - np.arange(float(cells))[:, None]), 0.0)
     weights = weights.astype(np.float32).T
-    return (pixels - int(last), weights[::-1]) if flip else (int(first), weights)
+    return (pixels - last, weights[::-1]) if flip else (first, weights)
 
 
 @dataclass(frozen=True)
@@ -541,11 +543,14 @@ def _render(
     """
     mask = np.empty(target.shape, np.uint8) if out is None else out
     features, height, width = grids.shape
+    if not features:
+        mask[:] = 0
+        return mask
     top, rows, left, columns = target.axes(height, width)
     inside = mask[top : top + len(rows), left : left + len(columns)]
-    if inside.shape != mask.shape or not features:
+    if inside.shape != mask.shape:
         mask[:] = 0
-    if not inside.size or not features:
+    if not inside.size:
         return mask
     lines = grids.reshape(-1, width).astype(np.float32)
     stretched = np.empty((len(lines), len(columns)), np.float32)
@@ -556,7 +561,8 @@ def _render(
     for strip in _strips(len(rows), height * len(columns)):
         weights = rows[strip]
         between = slice(max(0, int(weights[0].argmax()) - 1), int(weights[-1].argmax()) + 2)
-        inside[strip] = np.matmul(weights[:, between], wide[:, between]).max(axis=0)
+        masks = np.matmul(weights[:, between], wide[:, between])
+        inside[strip] = np.maximum.reduce(masks, axis=0)
     return mask
 
 
@@ -783,7 +789,11 @@ class SoftMask(PIL.Image.Image):
         -------
         SoftMask
         """
-        return SoftMask(self.grids, replace(self.target, window=window, size=size, flip=flip))
+        target = self.target
+        return SoftMask(
+            self.grids,
+            _Target(target.width, target.height, window, size, flip, target.geometry),
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._im is None:
@@ -2232,7 +2242,7 @@ def _finish(
         features, dataset = dataset.features, dataset.decode(False)
     if features is not None:
         steps = [_Decode(features), *steps]
-    if threads or (threads is None and form):
+    if threads or form:
         return dataset.map(
             _OnBatch(steps, threads),
             batched=True,
@@ -2319,8 +2329,8 @@ class _Decode:
 class _OnBatch:
     """Steps on each example of a batch.
 
-    With threads all steps of an example run in one of these; with None the last step does, beside
-    the first steps of the next example.
+    With threads all steps of an example run in one of these. With None the last step runs in one,
+    beside the first steps of the next example, where there is a core for it.
     """
 
     steps: list[Callable[[dict[str, Any]], dict[str, Any]]]
@@ -2337,7 +2347,10 @@ class _OnBatch:
         if self.threads is None and _has_spare_core():
             first, last = _Steps(self.steps[:-1]), self.steps[-1]
             return _pool(os.getpid(), 1).map(last, map(first, rows))
-        return map(_Steps(self.steps), rows)
+        # Step by step, not example by example: the code of a step stays in the cache.
+        for step in self.steps:
+            rows = [step(row) for row in rows]
+        return iter(rows)
 
 
 def _has_spare_core() -> bool:
