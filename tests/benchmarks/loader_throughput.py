@@ -4,7 +4,8 @@
 
 Reads the original-size images of DIR/fullsize, repeated to the number of rows. Variants take turns,
 and each is judged by its best turn, since other work on the machine only ever slows one down. For
-the same reason there are ratios of processor time too, where one process does all the work.
+the same reason there are ratios of processor time too, where one process does all the work. Empty
+masks show what it costs to pass them on, without rendering.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,7 @@ from torchvision import transforms
 import salient_imagenet_1m as si
 
 SHARDS = 8
+WORKERS = (0, 1, 2)
 EVALUATION = transforms.Compose(
     [transforms.Resize(256), transforms.CenterCrop(224), transforms.ToTensor()]
 )
@@ -207,7 +210,11 @@ def variants(root: Path, images: Path, rows: list[dict[str, Any]]) -> dict[str, 
     build = root / "build"
 
     def ours(
-        transform: Any, *columns: str, render: bool = True, threads: int | None = None
+        transform: Any,
+        *columns: str,
+        batch_size: int | None = 32,
+        render: bool = True,
+        threads: int | None = None,
     ) -> Callable[[], Any]:
         def opened() -> Any:
             stream = si.load(
@@ -221,9 +228,11 @@ def variants(root: Path, images: Path, rows: list[dict[str, Any]]) -> dict[str, 
                 render=render,
                 threads=threads,
             )
-            return stream, 32 if transform else None
+            return stream, batch_size
 
         return opened
+
+    whole = partial(ours, batch_size=None)
 
     def by_datasets() -> Any:
         """The same images and transform by `datasets` alone, with none of our loading."""
@@ -238,6 +247,9 @@ def variants(root: Path, images: Path, rows: list[dict[str, Any]]) -> dict[str, 
     def rgb(row: dict[str, Any]) -> dict[str, Any]:
         return {**row, "image": row["image"].convert("RGB")}
 
+    def emptied(row: dict[str, Any]) -> dict[str, Any]:
+        return {**row, "core_mask": None, "spurious_mask": None}
+
     shards = write_others(root, images, rows)
     crop, center = si.RandomResizedCrop(224), si.CenterCrop()
     pictures = ("image", "core_mask", "spurious_mask", "label")
@@ -245,12 +257,14 @@ def variants(root: Path, images: Path, rows: list[dict[str, Any]]) -> dict[str, 
         "training crops, images alone": ours(crop, "image", "label"),
         "training crops, images alone by datasets": by_datasets,
         "training crops, with masks": ours(crop, *pictures),
+        "training crops, with empty masks": ours(lambda row: emptied(crop(row)), *pictures),
         "training crops, all columns": ours(crop),
         "training crops, grids for the device": ours(crop, render=False),
-        "full size, images alone": ours(None, "image", "label"),
-        "full size, with masks": ours(None, *pictures),
-        "full size, images alone, four threads": ours(None, "image", "label", threads=4),
-        "full size, with masks, four threads": ours(None, *pictures, threads=4),
+        "full size, images alone": whole(None, "image", "label"),
+        "full size, with masks": whole(None, *pictures),
+        "full size, with empty masks": whole(emptied, *pictures),
+        "full size, images alone, four threads": whole(None, "image", "label", threads=4),
+        "full size, with masks, four threads": whole(None, *pictures, threads=4),
         "training crops, with masks, four threads": ours(crop, *pictures, threads=4),
         "evaluation crops, with masks": ours(center, *pictures),
         "first release": lambda: (FirstRelease(images, root / "masks", rows, True), 32),
@@ -262,11 +276,13 @@ def variants(root: Path, images: Path, rows: list[dict[str, Any]]) -> dict[str, 
 
 RATIOS = [
     ("training crops, with masks", "training crops, images alone", 0.95),
+    ("training crops, with empty masks", "training crops, images alone", None),
     ("training crops, with masks", "training crops, images alone by datasets", None),
     ("training crops, with masks, four threads", "training crops, images alone", 0.95),
     ("training crops, all columns", "training crops, images alone", None),
     ("training crops, grids for the device", "training crops, images alone", None),
     ("full size, with masks", "full size, images alone", 0.90),
+    ("full size, with empty masks", "full size, images alone", None),
     ("full size, with masks, four threads", "full size, images alone", 0.90),
     ("full size, with masks, four threads", "full size, images alone, four threads", None),
     ("evaluation crops, with masks", "first release", 1.7),
@@ -310,16 +326,16 @@ def main() -> None:
         write_build(root / "build", rows, classes)
         chosen = {n: v for n, v in variants(root, images, rows).items() if options.only in n}
         speeds: dict[tuple[str, int], list[tuple[float, float]]] = defaultdict(list)
-        for _, workers in itertools.product(range(options.repeats), (0, 2)):
+        for _, workers in itertools.product(range(options.repeats), WORKERS):
             for name, variant in chosen.items():
                 speeds[name, workers].append(samples_per_second(variant(), workers, len(rows)))
-        for workers in (0, 2):
+        for workers in WORKERS:
             report({name: speeds[name, workers] for name in chosen}, workers)
 
 
 def report(speeds: dict[str, list[tuple[float, float]]], workers: int) -> None:
     best = {name: np.max(turns, axis=0) for name, turns in speeds.items()}
-    print(f"\n{workers} workers: samples/s")
+    print(f"\nworkers: {workers}; samples/s")
     for name, (wall, _) in best.items():
         print(f"  {name:42} {wall:7.1f}")
     for name, base, goal in RATIOS:
