@@ -1935,16 +1935,12 @@ class SalientImageNet1M(datasets.ArrowBasedBuilder):  # type: ignore[misc]
         """Yield the selected rows of each file, with their images' paths or bytes."""
         schema = self.info.features.arrow_schema
         for number, file in enumerate(files):
-            before = skipped.copy()
             part = 0
-            for table in self._read(file, filter_):
-                for rows in self._with_images(table, source, wnids or {}):
-                    yield _key_of(number, part), rows.select(schema.names).cast(schema)
-                    part += 1
-            left_out = skipped - before
-            if left_out:
-                reasons = ", ".join(f"{n} {reason}" for reason, n in left_out.items())
-                _logger.warning("Images of %s were skipped: %s.", file, reasons)
+            with _skips_reported(file):
+                for table in self._read(file, filter_):
+                    for rows in self._with_images(table, source, wnids or {}):
+                        yield _key_of(number, part), rows.select(schema.names).cast(schema)
+                        part += 1
 
     def _read(self, file: str, filter_: _Filter | None) -> Iterator[pa.Table]:
         names = list(self.info.features)
@@ -2006,6 +2002,17 @@ class SalientImageNet1M(datasets.ArrowBasedBuilder):  # type: ignore[misc]
                     ["bytes", "path"],
                 )
                 yield _masks_to_images(rows, images)
+
+
+@contextmanager
+def _skips_reported(source: str) -> Iterator[None]:
+    """Log how many images of a source are left out meanwhile, by reason."""
+    before = skipped.copy()
+    yield
+    left_out = skipped - before
+    if left_out:
+        reasons = ", ".join(f"{n} {reason}" for reason, n in left_out.items())
+        _logger.warning("Images of %s were skipped: %s.", source, reasons)
 
 
 def _key_of(file: int, part: int) -> Any:
@@ -2412,7 +2419,7 @@ def join(
     on_mismatch : {"error", "warn", "skip"}
         What to do with images of another size, or another label, than masks were made from. Of a
         `datasets.Dataset` the labels and the sizes of some images are compared beforehand, and
-        that of each image by the transforms.
+        that of each image by the transforms; with ``skip`` all sizes are, which reads all images.
     geometry : {"aligned", "upstream"}
         How masks lie on images, see `grid_box`.
     decode : bool
@@ -2578,10 +2585,13 @@ class _Join:
 
         No image is read or copied: annotations become a memory-mapped table of their own.
         """
-        found, kept = self.look_up(_names(raw, self.column, self.name_column), _labels(raw))
-        if len(kept) < len(raw):
-            raw = raw.select(kept)
-        self._check_some(raw, found)
+        with _skips_reported("the dataset"):
+            found, kept = self.look_up(_names(raw, self.column, self.name_column), _labels(raw))
+            raw = raw.select(kept) if len(kept) < len(raw) else raw
+            same = self._same_sizes(raw, found)
+            skipped["mismatch"] += int((~same).sum())
+        if not same.all():
+            raw, found = raw.select(np.flatnonzero(same)), found[same]
         images = raw.cast_column(self.column, self.features["image"])
         if self.column != "image":
             images = images.rename_column(self.column, "image")
@@ -2606,16 +2616,25 @@ class _Join:
             [*first, *(name for name in joined.column_names if name not in first)]
         )
 
-    def _check_some(self, raw: datasets.Dataset, found: npt.NDArray[np.int64]) -> None:
-        places = np.unique(np.linspace(0, len(raw) - 1, _CHECKED_ROWS).astype(int))
-        if self.on_mismatch != "error" or not len(raw):
-            return
-        sizes = _sizes(self.records.take(found[places]))
-        for place, expected in zip(places.tolist(), sizes, strict=True):
-            image = raw[place][self.column]
+    def _same_sizes(
+        self, raw: datasets.Dataset, found: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.bool_]:
+        """Return which images to keep, by their size; an error is told from some of them."""
+        same = np.ones(len(raw), np.bool_)
+        if self.on_mismatch == "warn":
+            return same
+        step = 1 if self.on_mismatch == "skip" else max(1, len(raw) // _CHECKED_ROWS)
+        rows = np.arange(0, len(raw), step)
+        sizes = _sizes(self.records.take(found[rows]))
+        for row, size in zip(rows.tolist(), sizes, strict=True):
+            image = raw[row][self.column]
             seen = _size(image["bytes"] or Path(image["path"]).read_bytes())
-            if seen is not None and seen != expected:
-                raise SalientImageNetError(_mismatch(str(image["path"]), seen, expected))
+            if seen in (None, size):  # one that cannot be read is an error when it is wanted
+                continue
+            if self.on_mismatch == "error":
+                raise SalientImageNetError(_mismatch(str(image["path"]), seen, size))
+            same[row] = False
+        return same
 
 
 def _sizes(table: pa.Table) -> list[tuple[int, int]]:
@@ -2669,11 +2688,27 @@ def _cut(
     left, top, right, bottom = window
     scaled = (left * scale_x, top * scale_y, right * scale_x, bottom * scale_y)
     masks = {
-        name: example[name] and example[name].cropped(scaled, size, flip)
-        for name in _PICTURES
-        if name in example
+        name: _cut_mask(example[name], scaled, size, flip) for name in _PICTURES if name in example
     }
     return {**example, **masks, "image": image, "window": scaled, "flip": flip}
+
+
+def _cut_mask(
+    mask: PIL.Image.Image | None,
+    window: tuple[float, float, float, float],
+    size: tuple[int, int],
+    flip: bool,
+) -> PIL.Image.Image | None:
+    """Return a window of a mask, unrendered unless the user has made a picture of it."""
+    if mask is None:
+        return None
+    if isinstance(mask, SoftMask):
+        return mask.cropped(window, size, flip)
+    height, width = size
+    left, top, right, bottom = window
+    box = (left, top, min(right, mask.width), min(bottom, mask.height))
+    cut = mask.resize((width, height), PIL.Image.Resampling.BILINEAR, box)
+    return cut.transpose(PIL.Image.Transpose.FLIP_LEFT_RIGHT) if flip else cut
 
 
 @dataclass
@@ -2919,10 +2954,12 @@ class V2:
         return {**example, **{n: value.as_subclass(torch.Tensor) for n, value in outputs.items()}}
 
 
-def _sized(mask: SoftMask | None, width: int, height: int) -> npt.NDArray[np.uint8]:
+def _sized(mask: PIL.Image.Image | None, width: int, height: int) -> npt.NDArray[np.uint8]:
     """Render a mask at the size of its image, which may be a resized copy; zero for no mask."""
     if mask is None:
         return np.zeros((height, width), np.uint8)
+    if not isinstance(mask, SoftMask):
+        return np.array(mask)
     if mask.size == (width, height):
         return mask.numpy()
     return mask.cropped((0, 0, mask.width, mask.height), (height, width)).numpy()

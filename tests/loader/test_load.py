@@ -313,7 +313,9 @@ def test_resized_copies(world: World, tmp_path: Path, caplog: pytest.LogCaptureF
         assert row["image_id"] not in ids(dataset)
 
 
-def test_resized_copies_in_datasets(world: World, tmp_path: Path) -> None:
+def test_resized_copies_in_datasets(
+    world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     other = world.copy(tmp_path)
     row = shrink(other)
     for streaming in (True, False):
@@ -322,9 +324,11 @@ def test_resized_copies_in_datasets(world: World, tmp_path: Path) -> None:
         )
         with pytest.raises(si.SalientImageNetError, match="but masks were made from"):
             [si.CenterCrop()(example) for example in si.join(folder, other.build)]
-        if streaming:
-            joined = si.join(folder, other.build, on_mismatch="skip")
-            assert row["image_id"] not in ids(joined)
+        before = si.skipped["mismatch"]
+        joined = si.join(folder, other.build, on_mismatch="skip")
+        assert sorted(ids(joined)) == sorted(set(other.ids()) - {row["image_id"]})
+        assert si.skipped["mismatch"] == before + 1
+    assert "the dataset were skipped: 1 mismatch" in caplog.text
 
 
 def test_labels_in_another_order(world: World, tmp_path: Path) -> None:

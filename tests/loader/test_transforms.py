@@ -97,6 +97,21 @@ def test_fallback_of_extreme_shapes(width: int, height: int) -> None:
     assert (right - left, bottom - top) == (v2_params["width"], v2_params["height"])
 
 
+def test_pictures_that_a_user_made_of_masks() -> None:
+    """Whoever changes a mask's pixels, and so has a plain picture, may cut it still."""
+    example, painted = made(), made()
+    painted["core_mask"] = painted["core_mask"].point(lambda value: 255 - value)
+    for transform in (si.RandomResizedCrop(96, seed=3), si.CenterCrop()):
+        mask = np.asarray(transform(example)["core_mask"])
+        cut = np.asarray(transform(painted)["core_mask"])
+        assert cut.shape == mask.shape
+        if isinstance(transform, si.CenterCrop):
+            where = inside(mask)
+            assert np.abs(255 - cut.astype(int) - mask)[where].mean() < 2.5
+    whole = si.V2(lambda pictures: pictures)(painted)
+    np.testing.assert_array_equal(whole["core_mask"][0], np.asarray(painted["core_mask"]))
+
+
 def test_crop_is_resized_like_torchvision() -> None:
     example = made()
     result = si.RandomResizedCrop(96, seed=1, flip=0)(example)
