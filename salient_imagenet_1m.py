@@ -2364,8 +2364,10 @@ def _has_spare_core() -> bool:
     """Tell whether a thread can run beside this one, and beside that of each other worker."""
     torch = sys.modules.get("torch")
     worker = torch.utils.data.get_worker_info() if torch is not None else None
+    # As torchrun tells each process of a machine how many they are.
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) * (worker.num_workers if worker else 1)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return (cores or 1) >= 2 * (worker.num_workers if worker else 1)
+    return (cores or 1) >= 2 * processes
 
 
 @lru_cache(maxsize=1)

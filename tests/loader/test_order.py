@@ -75,9 +75,12 @@ def test_threads(world: World, threads: int) -> None:
     assert examples[0]["image"].size == (examples[0]["width"], examples[0]["height"])
 
 
-@pytest.mark.parametrize("workers", [0, 1, 2])
-def test_default_thread(world: World, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("workers", "ranks"), [(0, 1), (1, 1), (2, 1), (2, 3)])
+def test_default_thread(
+    world: World, workers: int, ranks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where there are two cores for each worker, a thread makes tensors, which are the same."""
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(ranks))
     numbers = si.ToTensors._numbers
 
     def spy(self: Any, example: dict[str, Any], result: dict[str, Any]) -> None:
@@ -86,7 +89,7 @@ def test_default_thread(world: World, workers: int, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(si.ToTensors, "_numbers", spy)
     found = []
-    enough = 2 * max(workers, 1)
+    enough = 2 * max(workers, 1) * ranks
     for cores in (enough - 1, enough):
         monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: range(cores))
         crops = stream(world, transform=si.CenterCrop(16, 20))
