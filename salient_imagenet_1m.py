@@ -2345,19 +2345,23 @@ class _OnBatch:
 
     def __call__(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         rows = [dict(zip(batch, row, strict=True)) for row in zip(*batch.values(), strict=True)]
-        results = list(self._apply(rows))
-        return {name: [result[name] for result in results] for name in results[0]}
+        results = self._apply(rows)
+        names = results[0] if results else batch
+        return {name: [result[name] for result in results] for name in names}
 
-    def _apply(self, rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    def _apply(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if self.threads:
-            return _pool(os.getpid(), self.threads).map(_Steps(self.steps), rows)
+            return list(_pool(os.getpid(), self.threads).map(_Steps(self.steps), rows))
         if self.threads is None and _has_spare_core():
             first, last = _Steps(self.steps[:-1]), self.steps[-1]
-            return _pool(os.getpid(), 1).map(last, map(first, rows))
+            pool = _pool(os.getpid(), 1)
+            # Not by map, to which a StopIteration of the user's would be the end of the rows.
+            pending = [pool.submit(last, first(row)) for row in rows]
+            return [result.result() for result in pending]
         # Step by step, not example by example: the code of a step stays in the cache.
         for step in self.steps:
             rows = [step(row) for row in rows]
-        return iter(rows)
+        return rows
 
 
 def _has_spare_core() -> bool:

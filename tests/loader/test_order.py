@@ -101,6 +101,33 @@ def test_default_thread(
             assert (alone[name] == helped[name]).all()
 
 
+@pytest.mark.parametrize("cores", [1, 8])
+@pytest.mark.parametrize("threads", [None, 0, 2])
+@pytest.mark.parametrize("error", [ValueError, StopIteration])
+def test_errors_of_a_transform(
+    world: World,
+    error: type[Exception],
+    threads: int | None,
+    cores: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No error ends a batch early, and so drops its other images, unseen."""
+
+    def fail(example: dict[str, Any]) -> dict[str, Any]:
+        if example["image_id"] == world.ids()[5]:
+            raise error
+        return example
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(cores))
+    with pytest.raises((error, RuntimeError)):  # a generator turns StopIteration into the latter
+        list(stream(world, transform=fail, threads=threads))
+
+
+def test_no_rows(world: World) -> None:
+    dataset = si.load(world.build, images=world.images, split="train", format="torch")
+    assert dataset[:0]["image"] == []
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_joined_with_workers(world: World, workers: int) -> None:
     folder = datasets.load_dataset(
