@@ -377,8 +377,9 @@ def _interpolation(size: int, cells: int) -> npt.NDArray[np.float64]:
 
 
 _STRIP = 7 * 32_768
-"""Multiplications of one matrix product: a library's BLAS starts threads above four times that, and
-in data loading workers threads that fight for the same cores cost three quarters of the speed."""
+"""Multiplications of one matrix product: OpenBLAS starts threads at 262,144 or, in newer releases,
+twice that, and in data loading workers threads that fight for the same cores cost three quarters of
+the speed."""
 
 
 def _strips(rows: int, multiplications: int) -> Iterator[slice]:
@@ -509,6 +510,17 @@ class _Target:
     flip: bool = False
     geometry: Geometry = "aligned"
 
+    def __post_init__(self) -> None:
+        left, top, right, bottom = self.edges
+        across = -math.inf < left < right < math.inf
+        down = -math.inf < top < bottom < math.inf
+        if not (across and down and min(self.shape) > 0):
+            raise SalientImageNetError(
+                f"The window {self.edges}, shown at {self.size or 'its own size'}, has no pixels: "
+                "give left, top, right, bottom in pixels of the original image, and a size of at "
+                "least 1 x 1."
+            )
+
     @property
     def edges(self) -> tuple[float, float, float, float]:
         return self.window or (0, 0, self.width, self.height)
@@ -632,12 +644,13 @@ def render(
     Raises
     ------
     SalientImageNetError
-        If the kind or geometry does not exist, or rows of a batch differ in size.
+        If the kind or geometry does not exist, a window or size has no pixels, or rows of a batch
+        differ in size.
     """
     grids, batched = _grids_of(example)
     chosen = _chosen(example, kind, grids.shape[-3], batched)
     rows = len(grids)
-    shape = (size, size) if isinstance(size, int) else size
+    shape = None if size is None else tuple(np.broadcast_to(size, 2).tolist())
     window = example.get("window") if window is None else window
     flip = example.get("flip") if flip is None else flip
     windows = np.broadcast_to(np.asarray(window, np.float64), (rows, 4)) if _given(window) else None
@@ -762,7 +775,16 @@ class SoftMask(PIL.Image.Image):
         ----------
         out : ndarray of uint8, shape (height, width), optional
             Where to; by default a new array.
+
+        Raises
+        ------
+        SalientImageNetError
+            If `out` is of another shape or dtype.
         """
+        if out is not None and (out.shape != self.target.shape or out.dtype != np.uint8):
+            raise SalientImageNetError(
+                f"out is {out.dtype} of shape {out.shape}: give uint8 of {self.target.shape}."
+            )
         if self._im is None:
             return _render(self.grids, self.target, out)
         pixels = np.empty(self.target.shape, np.uint8) if out is None else out
@@ -2595,9 +2617,9 @@ class _Join:
             found, kept = self.look_up(_names(raw, self.column, self.name_column), _labels(raw))
             raw = raw.select(kept) if len(kept) < len(raw) else raw
             same = self._same_sizes(raw, found)
-            skipped["mismatch"] += int((~same).sum())
-        if not same.all():
-            raw, found = raw.select(np.flatnonzero(same)), found[same]
+            if not same.all():
+                skipped["mismatch"] += int((~same).sum())
+                raw, found = raw.select(np.flatnonzero(same)), found[same]
         images = raw.cast_column(self.column, self.features["image"])
         if self.column != "image":
             images = images.rename_column(self.column, "image")
@@ -2961,11 +2983,11 @@ class V2:
 
 
 def _sized(mask: PIL.Image.Image | None, width: int, height: int) -> npt.NDArray[np.uint8]:
-    """Render a mask at the size of its image, which may be a resized copy; zero for no mask."""
+    """Return a mask at the size of its image, which may be a resized copy; zero for no mask."""
     if mask is None:
         return np.zeros((height, width), np.uint8)
     if not isinstance(mask, SoftMask):
-        return np.array(mask)
+        return np.array(mask.resize((width, height), PIL.Image.Resampling.BILINEAR))
     if mask.size == (width, height):
         return mask.numpy()
     return mask.cropped((0, 0, mask.width, mask.height), (height, width)).numpy()

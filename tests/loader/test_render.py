@@ -131,6 +131,29 @@ def test_upstream_geometry_is_a_second_resize_and_crop() -> None:
     assert np.abs(ours.astype(int) - np.asarray(twice, int)).max() <= 1
 
 
+@pytest.mark.parametrize("size", [31, (31, 31), [31, 31], np.int64(31)])
+def test_sizes(size: Any) -> None:
+    row = example(np.random.default_rng(2), 50, 40)
+    np.testing.assert_array_equal(si.render(row, size=size), si.render(row, size=(31, 31)))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"window": (10, 10, 10, 50), "size": 8},
+        {"window": (10, 50, 50, 10), "size": 8},
+        {"window": (10, 10, 50, math.nan), "size": 8},
+        {"window": (10, -math.inf, 50, math.inf), "size": 8},
+        {"window": (10, 10, 10.3, 50)},
+        {"size": 0},
+    ],
+)
+def test_windows_without_pixels(arguments: dict[str, Any]) -> None:
+    row = example(np.random.default_rng(2), 50, 40)
+    with pytest.raises(si.SalientImageNetError, match="has no pixels: give left, top"):
+        si.render(row, **arguments)
+
+
 @pytest.mark.parametrize("cells", [7, 8, 14])
 def test_other_grids(cells: int) -> None:
     row = example(np.random.default_rng(6), 120, 90, cells)
@@ -234,6 +257,10 @@ def test_lazy_mask_is_a_pil_image() -> None:
     assert pixels[0, 0] == 77
     np.testing.assert_array_equal(fresh().numpy(pixels), expected)
     assert pixels[0, 0] == expected[0, 0]
+    wrong: Any
+    for wrong in (np.empty((375, 501), np.uint8), np.empty((375, 500), np.float32)):
+        with pytest.raises(si.SalientImageNetError, match=r"give uint8 of \(375, 500\)"):
+            fresh().numpy(wrong)
 
     small = fresh().cropped((100, 50, 300, 250), (64, 64), flip=True)
     close(

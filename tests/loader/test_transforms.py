@@ -110,6 +110,8 @@ def test_pictures_that_a_user_made_of_masks() -> None:
             assert np.abs(255 - cut.astype(int) - mask)[where].mean() < 2.5
     whole = si.V2(lambda pictures: pictures)(painted)
     np.testing.assert_array_equal(whole["core_mask"][0], np.asarray(painted["core_mask"]))
+    painted["image"] = painted["image"].resize((150, 100))
+    assert si.V2(lambda pictures: pictures)(painted)["core_mask"].shape == (1, 100, 150)
 
 
 def test_crop_is_resized_like_torchvision() -> None:
