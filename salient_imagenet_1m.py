@@ -49,6 +49,7 @@ import datasets
 import numpy as np
 import numpy.typing as npt
 import PIL.Image
+import PIL.PngImagePlugin
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -726,6 +727,7 @@ def _like(flags: npt.NDArray[np.bool_], grids: Any) -> Any:
 
 
 _NO_GRIDS = np.empty((0, 1, 1), np.uint8)
+_PNG_GRIDS = "salient_imagenet_1m"
 
 
 class SoftMask(PIL.Image.Image):
@@ -817,6 +819,35 @@ class SoftMask(PIL.Image.Image):
             _Target(target.width, target.height, window, size, flip, target.geometry),
         )
 
+    def stored(self) -> dict[str, Any] | None:
+        """Return what a row stores of the mask, None where it was cropped or changed."""
+        target = self.target
+        whole = (target.window, target.size, target.flip) == (None, None, False)
+        if not whole or (
+            self._im is not None
+            and not np.array_equal(np.asarray(self), _render(self.grids, target))
+        ):
+            return None
+        _, grid_height, grid_width = self.grids.shape
+        return {
+            "grids": self.grids.tobytes(),
+            "grid_height": grid_height,
+            "grid_width": grid_width,
+            "width": target.width,
+            "height": target.height,
+        }
+
+    def save(self, fp: Any, format: str | None = None, **params: Any) -> None:  # noqa: A002 (PIL's)
+        """Save the pixels as PIL does; the PNG of a whole mask also tells its grids.
+
+        `datasets` makes PNGs of all PIL images that a user's ``map`` returns, masks among them.
+        """
+        if stored := self.stored():
+            text = PIL.PngImagePlugin.PngInfo()
+            text.add_text(_PNG_GRIDS, json.dumps({**stored, "grids": stored["grids"].hex()}))
+            params = {"pnginfo": text, **params}
+        super().save(fp, format, **params)
+
     def __reduce__(self) -> tuple[Any, ...]:
         if self._im is None:
             return SoftMask, (self.grids, self.target)
@@ -893,7 +924,7 @@ class StoredImage(Image):  # type: ignore[misc]
     def cast_storage(self, storage: pa.Array) -> pa.StructArray:
         """Return Arrow's form of the column from what `datasets.Image` takes."""
         sizes = [
-            storage.field(name)
+            storage.field(name).cast(pa.int32())
             if pa.types.is_struct(storage.type) and storage.type.get_field_index(name) >= 0
             else pa.nulls(len(storage), pa.int32())
             for name in _SIZE
@@ -944,23 +975,16 @@ class SoftMaskFeature:
         return self.pa_type
 
     def encode_example(self, value: Any) -> Any:
-        """Return the stored form of a mask."""
-        if not isinstance(value, SoftMask):
+        """Return the stored form of a mask, or of the PNG that `datasets` made of one."""
+        if value is None or (isinstance(value, dict) and "grids" in value):
             return value
-        target = value.target
-        if (target.window, target.size, target.flip) != (None, None, False):
+        stored = value.stored() if isinstance(value, SoftMask) else _grids_in(value)
+        if stored is None:
             raise SalientImageNetError(
-                "A mask of a crop is not stored as grids: apply transforms when loading, after "
-                "all other steps, or turn the mask into an array first."
+                "A mask that was cropped or changed is not stored as grids: return it under "
+                "another name, or do this in transform= when loading."
             )
-        _, grid_height, grid_width = value.grids.shape
-        return {
-            "grids": value.grids.tobytes(),
-            "grid_height": grid_height,
-            "grid_width": grid_width,
-            "width": target.width,
-            "height": target.height,
-        }
+        return stored
 
     def decode_example(self, value: Any, token_per_repo_id: Any = None) -> Any:
         """Return the mask, unrendered."""
@@ -974,11 +998,27 @@ class SoftMaskFeature:
         """Return Arrow's form of the column."""
         if pa.types.is_null(storage.type):
             return pa.nulls(len(storage), self.pa_type)
+        if pa.types.is_struct(storage.type) and storage.type.get_field_index("grids") < 0:
+            rows = [self.encode_example(value) for value in storage.to_pylist()]
+            return pa.array(rows, self.pa_type)
         return storage.cast(self.pa_type)
 
     def flatten(self) -> Any:
         """Return the column itself, or the columns of its stored form."""
         return self if self.decode else {f.name: Value(str(f.type)) for f in self.pa_type}
+
+
+def _grids_in(value: Any) -> dict[str, Any] | None:
+    """Return what the PNG of a mask tells of its grids, None for other pictures."""
+    content = value.get("bytes") if isinstance(value, dict) else None
+    if not content:
+        return None
+    with PIL.Image.open(io.BytesIO(content)) as picture:
+        text = getattr(picture, "text", {}).get(_PNG_GRIDS)
+    if text is None:
+        return None
+    stored: dict[str, Any] = json.loads(text)
+    return {**stored, "grids": bytes.fromhex(stored["grids"])}
 
 
 with warnings.catch_warnings():

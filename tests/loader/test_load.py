@@ -55,6 +55,36 @@ def test_images(world: World, split: str, streaming: bool) -> None:
     assert isinstance(dataset.features["core_mask"], si.SoftMaskFeature)
 
 
+def brightness(example: dict[str, Any]) -> dict[str, Any]:
+    """Add a column that takes a look at a mask."""
+    mask = example["core_mask"]
+    example["brightness"] = 0.0 if mask is None else float(np.mean(mask))
+    return example
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_map_keeps_masks(world: World, batched: bool) -> None:
+    dataset = si.load(world.build, images=world.images, split="train")
+    unread = dataset.map(lambda rows: {**rows, "new": rows["label"]}, batched=batched)
+    check(world, list(unread))
+    mapped = dataset.map(brightness)
+    check(world, list(mapped))
+    expected = [255.0 * (example["core_mask"] is not None) for example in dataset]
+    assert np.all((np.array(mapped["brightness"]) > 0) == (np.array(expected) > 0))
+
+
+def test_streams_without_a_column_keep_masks(world: World) -> None:
+    stream = si.load(world.build, images=world.images, split="train", streaming=True)
+    check(world, list(stream.remove_columns(["grids", "peaks"])))
+
+
+def test_stream_becomes_a_dataset(world: World) -> None:
+    stream = si.load(world.build, images=world.images, split="train", streaming=True)
+    features = stream.features
+    dataset = datasets.Dataset.from_generator(lambda: iter(stream), features=features)
+    check(world, list(dataset))
+
+
 def test_all_splits(world: World) -> None:
     both = si.load(world.build, images=world.images, streaming=True)
     assert set(both) == {"train", "validation"}

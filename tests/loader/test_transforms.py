@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import datasets
 import numpy as np
 import numpy.typing as npt
 import PIL.Image
 import pytest
+from datasets import Features
 
 import salient_imagenet_1m as si
 from tests.loader.conftest import World
@@ -249,4 +251,18 @@ def test_seeds(world: World) -> None:
 def test_a_mask_of_a_crop_is_not_stored() -> None:
     mask = made()["core_mask"].cropped((0, 0, 10, 10), (5, 5))
     with pytest.raises(si.SalientImageNetError, match="not stored as grids"):
+        si.SoftMaskFeature().encode_example(mask)
+
+
+def test_a_changed_mask_is_stored_under_another_name_only() -> None:
+    features = Features({"core_mask": si.SoftMaskFeature()})
+    mask = made()["core_mask"]
+    dataset = datasets.Dataset.from_list([{"core_mask": mask}], features=features)
+    binary = dataset.map(lambda row: {"binary": row["core_mask"].point(lambda v: 255 * (v > 9))})
+    assert set(np.unique(binary[0]["binary"])) == {0, 255}
+    np.testing.assert_array_equal(binary[0]["core_mask"], mask)
+    with pytest.raises(si.SalientImageNetError, match="under another name"):
+        dataset.map(lambda row: {"core_mask": row["core_mask"].point(lambda v: 255 - v)})
+    mask.putpixel((0, 0), 255 - mask.getpixel((0, 0)))
+    with pytest.raises(si.SalientImageNetError, match="under another name"):
         si.SoftMaskFeature().encode_example(mask)
