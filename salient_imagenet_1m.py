@@ -474,12 +474,13 @@ def _axis(
     weights : ndarray of float32, shape (inside, cells)
         A row for each pixel in the box. Bilinear, half-pixel centres, edges clamped.
     """
-    # Where the pixels' centres lie among the cells': from -1/2 to cells - 1/2 inside the box.
-    step = (stop - start) / pixels * cells / (high - low)
-    zeroth = (start - low) * cells / (high - low) + (step - 1) / 2
+    scale = (stop - start) / pixels
     first, last = (
-        min(max(math.ceil((edge - zeroth) / step), 0), pixels) for edge in (-0.5, cells - 0.5)
+        min(max(math.ceil((edge - start) / scale - 0.5), 0), pixels) for edge in (low, high)
     )
+    # Where the pixels' centres lie among the cells'.
+    step = scale * cells / (high - low)
+    zeroth = (start - low) * cells / (high - low) + (step - 1) / 2
     places = (np.arange(float(first), last) * step + zeroth).clip(0, cells - 1)
     # Cell by cell, which numpy does in longer loops than pixel by pixel.
     weights = np.maximum(1.0 - np.abs(places - np.arange(float(cells))[:, None]), 0.0)

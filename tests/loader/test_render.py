@@ -95,6 +95,16 @@ def test_windows(window: tuple[float, float, float, float], flip: bool) -> None:
     close(mask, reference(grids_of(row, "spurious"), window, (31, 47), box, flip))
 
 
+@pytest.mark.parametrize("side", [440, 504, 648, 856])
+def test_pixels_on_the_edge_of_the_box(side: int) -> None:
+    """The box of these sizes begins and ends on the centre of a pixel: the first one is inside."""
+    row = example(np.random.default_rng(0), side, side) | {"grids": b"\xff" * 5 * 49}
+    box, centres = si.crop_box(side, side), np.arange(side) + 0.5
+    assert box.left in centres
+    inside = (box.left <= centres) & (centres < box.right)
+    np.testing.assert_array_equal(si.render(row) == 255, inside[:, None] & inside)
+
+
 def test_window_is_a_crop_of_the_whole() -> None:
     row = example(np.random.default_rng(2), 500, 375)
     whole = si.render(row)
