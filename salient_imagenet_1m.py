@@ -2303,6 +2303,11 @@ def _finish(
         return type(dataset)(parts)
     if form not in (None, "torch"):
         raise SalientImageNetError(f"There is no format {form!r}: use torch or None.")
+    if isinstance(transform, V2) and not rendered:
+        raise SalientImageNetError(
+            "What V2 does to an image is not known when its masks are rendered later: leave out "
+            "render=False, or use RandomResizedCrop or CenterCrop."
+        )
     steps = [step for step in (transform, ToTensors(rendered) if form else None) if step]
     if isinstance(dataset, datasets.Dataset):
         return dataset.with_transform(_OnBatch(steps)) if steps else dataset
@@ -2739,7 +2744,7 @@ def _labels(dataset: datasets.Dataset) -> list[int] | None:
 
 def _cut(
     example: dict[str, Any],
-    window: tuple[int, int, int, int],
+    window: tuple[float, float, float, float],
     size: tuple[int, int],
     flip: bool,
     image: PIL.Image.Image,
@@ -2749,6 +2754,10 @@ def _cut(
     An image that is a resized copy, which `on_mismatch="warn"` lets through, has its window scaled
     to the original's pixels.
     """
+    if "window" in example:
+        raise SalientImageNetError(
+            "An example is cut once: use one of RandomResizedCrop and CenterCrop, as the only one."
+        )
     seen = example["image"].size
     original = example.get("width", seen[0]), example.get("height", seen[1])
     if seen != original and not example["image"].info.get(_RESIZED_ALLOWED):
@@ -2773,11 +2782,34 @@ def _cut_mask(
         return None
     if isinstance(mask, SoftMask):
         return mask.cropped(window, size, flip)
+    mask = _gray(mask)
     height, width = size
     left, top, right, bottom = window
     box = (left, top, min(right, mask.width), min(bottom, mask.height))
     cut = mask.resize((width, height), PIL.Image.Resampling.BILINEAR, box)
     return cut.transpose(PIL.Image.Transpose.FLIP_LEFT_RIGHT) if flip else cut
+
+
+def _gray(mask: Any) -> PIL.Image.Image:
+    """Return a picture that a user has made of a mask, as values from 0 to 255."""
+    if not isinstance(mask, PIL.Image.Image) or mask.mode not in ("L", "1"):
+        kind = f"of mode {mask.mode}" if isinstance(mask, PIL.Image.Image) else type(mask).__name__
+        raise SalientImageNetError(
+            f"A mask is a PIL image of mode L, from 0 to 255, not {kind}: return "
+            "PIL.Image.fromarray of a uint8 array."
+        )
+    return mask if mask.mode == "L" else mask.convert("L")
+
+
+def _decoded(example: Mapping[str, Any], transform: object) -> PIL.Image.Image:
+    """Return the image that a transform is to cut."""
+    image = example.get("image")
+    if not isinstance(image, PIL.Image.Image):
+        raise SalientImageNetError(
+            f"{type(transform).__name__} needs the decoded image: have image among columns=, leave "
+            "out decode=False, and apply it before tensors are made."
+        )
+    return image
 
 
 @dataclass
@@ -2816,7 +2848,7 @@ class RandomResizedCrop:
         Its new columns ``window`` and ``flip`` tell `render` where.
         """
         generator = self._random()
-        image = example["image"]
+        image = _decoded(example, self)
         window = self.window(image.width, image.height, generator)
         flip = bool(generator.random() < self.flip)
         cut = image.crop(window).resize((self.size, self.size), PIL.Image.Resampling.BILINEAR)
@@ -2889,7 +2921,7 @@ class CenterCrop:
 
         Its new columns ``window`` and ``flip`` tell `render` where.
         """
-        image = example["image"]
+        image = _decoded(example, self)
         width, height = resized_size(image.width, image.height, self.resize)
         left, top = round((width - self.size) / 2.0), round((height - self.size) / 2.0)
         cut = image.resize((width, height), PIL.Image.Resampling.BILINEAR)
@@ -2937,7 +2969,7 @@ class ToTensors:
                 mask = result.pop(name)
                 if self.render:
                     pictures[name] = (
-                        SoftMask(_NO_GRIDS, _Target(width, height)) if mask is None else mask
+                        SoftMask(_NO_GRIDS, _Target(width, height)) if mask is None else _gray(mask)
                     )
         result |= _tensors(pictures)
         self._numbers(example, result)
@@ -2993,6 +3025,7 @@ class V2:
 
     Geometric transforms move masks like the image, bilinearly (torchvision's own masks are resized
     to the nearest pixel, which a soft mask cannot bear); transforms of colour leave them alone.
+    `AutoAugment`, `RandAugment` and their like take no masks at all, torchvision's included.
     Masks are rendered at full size, so `RandomResizedCrop` of this module is faster.
 
     Parameters
@@ -3010,7 +3043,7 @@ class V2:
         import torch  # noqa: PLC0415
         from torchvision import tv_tensors  # noqa: PLC0415
 
-        image = example["image"]
+        image = _decoded(example, self)
         inputs = {
             "image": tv_tensors.Image(torch.from_numpy(np.array(image)).permute(2, 0, 1)),
             **{
@@ -3020,6 +3053,11 @@ class V2:
             },
         }
         outputs = self.transforms(inputs)
+        if not isinstance(outputs, dict):
+            raise SalientImageNetError(
+                f"The pipeline of V2 returned {type(outputs).__name__}: let it take and return a "
+                "dict of image and masks, as v2.Compose does."
+            )
         return {**example, **{n: value.as_subclass(torch.Tensor) for n, value in outputs.items()}}
 
 
@@ -3028,7 +3066,7 @@ def _sized(mask: PIL.Image.Image | None, width: int, height: int) -> npt.NDArray
     if mask is None:
         return np.zeros((height, width), np.uint8)
     if not isinstance(mask, SoftMask):
-        return np.array(mask.resize((width, height), PIL.Image.Resampling.BILINEAR))
+        return np.array(_gray(mask).resize((width, height), PIL.Image.Resampling.BILINEAR))
     if mask.size == (width, height):
         return mask.numpy()
     return mask.cropped((0, 0, mask.width, mask.height), (height, width)).numpy()

@@ -266,3 +266,49 @@ def test_a_changed_mask_is_stored_under_another_name_only() -> None:
     mask.putpixel((0, 0), 255 - mask.getpixel((0, 0)))
     with pytest.raises(si.SalientImageNetError, match="under another name"):
         si.SoftMaskFeature().encode_example(mask)
+
+
+def test_binary_masks_of_a_user() -> None:
+    """PIL's mode 1 has the values 0 and 1, which are 0 and 255 in mode L."""
+    example = made()
+    binary = example["core_mask"].point(lambda value: 255 * (value > 127))
+    expected = si.CenterCrop(64, 64)({**example, "core_mask": binary})
+    bits = {**example, "core_mask": binary.convert("1")}
+    cut = si.CenterCrop(64, 64)(bits)
+    np.testing.assert_array_equal(cut["core_mask"], expected["core_mask"])
+    assert si.ToTensors()(bits)["core_mask"].unique().tolist() == [0, 255]
+    moved = si.V2(v2.RandomVerticalFlip(1))(bits)["core_mask"]
+    np.testing.assert_array_equal(moved[0], np.flipud(np.asarray(binary)))
+
+
+@pytest.mark.parametrize("transform", [si.RandomResizedCrop(8), si.CenterCrop(), si.V2(dict)])
+def test_transforms_without_a_picture(transform: Any) -> None:
+    example = made()
+    undecoded = {**example, "image": {"bytes": None, "path": "n01440764_1.JPEG"}}
+    del example["image"]
+    for broken in (example, undecoded):
+        with pytest.raises(si.SalientImageNetError, match=type(transform).__name__ + " needs the"):
+            transform(broken)
+
+
+@pytest.mark.parametrize("transform", [si.RandomResizedCrop(8), si.CenterCrop(), si.ToTensors()])
+def test_masks_of_another_kind(transform: Any) -> None:
+    example = made()
+    with pytest.raises(si.SalientImageNetError, match="not ndarray: return PIL"):
+        transform({**example, "core_mask": np.asarray(example["core_mask"]) > 127})
+    with pytest.raises(si.SalientImageNetError, match="not of mode F"):
+        transform({**example, "core_mask": example["core_mask"].convert("F")})
+
+
+def test_an_example_is_cut_once() -> None:
+    example = made(224, 224)  # of the size of a crop, so that no size tells
+    with pytest.raises(si.SalientImageNetError, match="cut once"):
+        si.RandomResizedCrop(224)(si.CenterCrop()(example))
+
+
+def test_v2_says_what_it_cannot_do(world: World) -> None:
+    with pytest.raises(si.SalientImageNetError, match="returned Image: let it take"):
+        si.V2(lambda inputs: inputs["image"])(made())
+    options: dict[str, Any] = {"images": world.images, "transform": si.V2(dict), "format": "torch"}
+    with pytest.raises(si.SalientImageNetError, match="leave out render=False"):
+        si.load(world.build, split="train", streaming=True, render=False, **options)
