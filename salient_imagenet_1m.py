@@ -2420,16 +2420,16 @@ class _OnBatch:
     def _apply(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if self.threads:
             return list(_pool(os.getpid(), self.threads).map(_Steps(self.steps), rows))
+        first, last = _Steps(self.steps[:-1]), self.steps[-1]
         if self.threads is None and _has_spare_core():
-            first, last = _Steps(self.steps[:-1]), self.steps[-1]
             pool = _pool(os.getpid(), 1)
             # Not by map, to which a StopIteration of the user's would be the end of the rows.
             pending = [pool.submit(last, first(row)) for row in rows]
             return [result.result() for result in pending]
-        # Step by step, not example by example: the code of a step stays in the cache.
-        for step in self.steps:
-            rows = [step(row) for row in rows]
-        return rows
+        # Not example by example: the code of a step stays in the cache. Nor all steps one by one,
+        # which would hold all images of the batch at full size.
+        prepared = [first(row) for row in rows]
+        return [last(row) for row in prepared]
 
 
 def _has_spare_core() -> bool:

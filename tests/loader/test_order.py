@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,20 @@ def test_errors_of_a_transform(
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(cores))
     with pytest.raises((error, RuntimeError)):  # a generator turns StopIteration into the latter
         list(stream(world, transform=fail, threads=threads))
+
+
+@pytest.mark.parametrize("cores", [1, 8])
+def test_memory(world: World, cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images at full size do not wait for the others of their batch."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(cores))
+    images: list[weakref.ref[Any]] = []
+
+    def crop(example: dict[str, Any]) -> dict[str, Any]:
+        assert sum(image() is not None for image in images) <= 1
+        images.append(weakref.ref(example["image"]))
+        return si.CenterCrop(16, 20)(example)
+
+    assert len(list(stream(world, transform=crop))) == len(images) == len(world.ids())
 
 
 def test_no_rows(world: World) -> None:
