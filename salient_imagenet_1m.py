@@ -646,9 +646,10 @@ def render(
     Raises
     ------
     SalientImageNetError
-        If the kind or geometry does not exist, a window or size has no pixels, or rows of a batch
-        differ in size.
+        If a column, the kind or the geometry does not exist, a window or size has no pixels, or
+        rows of a batch differ in size.
     """
+    _check_columns(example, kind)
     grids, batched = _grids_of(example)
     chosen = _chosen(example, kind, grids.shape[-3], batched)
     rows = len(grids)
@@ -682,6 +683,19 @@ def render(
     return masks if batched else masks[0]
 
 
+def _check_columns(example: Mapping[str, Any], kind: str | int) -> None:
+    needed = ["grids", "width", "height"]
+    if kind in KINDS and kind not in example:
+        needed.append("kinds")
+    if isinstance(example.get("grids"), bytes):
+        needed += ["grid_height", "grid_width"]
+    absent = [name for name in needed if name not in example]
+    if absent:
+        raise SalientImageNetError(
+            f"render needs the columns {', '.join(absent)} too: have them among columns=."
+        )
+
+
 def _given(window: Any) -> bool:
     return window is not None and len(window) > 0
 
@@ -689,15 +703,26 @@ def _given(window: Any) -> bool:
 def _grids_of(example: Mapping[str, Any]) -> tuple[Any, bool]:
     """Return grids of shape (rows, features, height, width), and whether they are a batch."""
     grids = example["grids"]
+    if isinstance(grids, np.ndarray) and grids.dtype.kind in "SO":
+        grids = grids.tolist()
     if isinstance(grids, bytes):
-        return unpack_grids(grids, example["grid_height"], example["grid_width"])[None], False
+        size = example["grid_height"], example["grid_width"]
+        return _unstripped(grids, example.get("kinds"), *size)[None], False
     if isinstance(grids, list) and grids and isinstance(grids[0], bytes):
-        sizes = zip(example["grid_height"], example["grid_width"], strict=True)
-        unpacked = [unpack_grids(row, *size) for row, size in zip(grids, sizes, strict=True)]
-        return np.stack(unpacked), True
+        kinds = example.get("kinds", [None] * len(grids))
+        rows = zip(grids, kinds, example["grid_height"], example["grid_width"], strict=True)
+        return np.stack([_unstripped(*row) for row in rows]), True
     if isinstance(grids, list):
         grids = np.asarray(grids, np.uint8)
     return (grids, True) if grids.ndim == 4 else (grids[None], False)
+
+
+def _unstripped(data: bytes, kinds: Any, height: Any, width: Any) -> npt.NDArray[np.uint8]:
+    """Unpack grids, whose last zeros are missing where `datasets` passed them through numpy."""
+    size = int(height), int(width)
+    if kinds is not None and not data.endswith(b"\0"):
+        data = data.ljust(len(kinds) * math.prod(size), b"\0")
+    return unpack_grids(data, *size)
 
 
 def _chosen(example: Mapping[str, Any], kind: str | int, features: int, batched: bool) -> Any:
