@@ -1188,6 +1188,7 @@ class Build:
         try:
             manifest = json.loads(_read(f"{location}/manifest.json"))
             version = int(manifest["format_version"])
+            manifest["files"], manifest["splits"]
         except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
             if location.startswith("hf://") and isinstance(error, FileNotFoundError):
                 raise SalientImageNetError(
@@ -1370,6 +1371,8 @@ class Selection:
     zone: Literal["validated", "first_release"] | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.labels, str | int):
+            raise SalientImageNetError(f"labels is a list: use labels=[{self.labels!r}].")
         if self.labels is not None:
             object.__setattr__(self, "labels", tuple(self.labels))
         if self.zone not in (None, "validated", "first_release"):
@@ -2092,6 +2095,9 @@ class SalientImageNet1M(datasets.ArrowBasedBuilder):  # type: ignore[misc]
                 yield _masks_to_images(rows, images)
 
 
+_NOTHING_LEFT = "No image is left: widen select=, or look in the log why all were skipped."
+
+
 @contextmanager
 def _skips_reported(source: str) -> Iterator[None]:
     """Log how many images of a source are left out meanwhile, by reason."""
@@ -2206,6 +2212,9 @@ def load(
     config = config or ("masks" if images is None else "images")
     if config not in CONFIGS:
         raise SalientImageNetError(f"There is no config {config}: use {', '.join(CONFIGS)}.")
+    _check_options(select, on_missing, on_mismatch, geometry)
+    if isinstance(columns, str):
+        raise SalientImageNetError(f"columns is a list: use columns=[{columns!r}].")
     build = Build.open(directory)
     if config == "images" and _is_dataset(images):
         opened = _open_dataset(images, build, split, streaming)
@@ -2222,12 +2231,10 @@ def load(
         )
         joined = joined.select_columns(list(columns)) if columns else joined
         return _finish(joined, transform, format, render, threads)
-    base = None if split is None else split.split("[")[0]
-    if base is not None and base.isidentifier():
-        split = split and split.replace(base, build.split(base), 1)
+    split, base = _published(build, split, streaming)
     options = {
         "images": None if images is None else os.fspath(images),
-        "split": base if base in (*build.splits, *_ALIASES) else None,
+        "split": base,
         "columns": tuple(columns) if columns else None,
         "select": select,
         "on_missing": on_missing,
@@ -2250,7 +2257,50 @@ def load(
         if isinstance(error.__cause__, SalientImageNetError):
             raise error.__cause__ from None
         raise
+    empty = [name for name, info in builder.info.splits.items() if not info.num_examples]
+    if base in empty or len(empty) == len(builder.info.splits):
+        raise SalientImageNetError(_NOTHING_LEFT)
     return _finish(builder.as_dataset(split), transform, format, render, threads)
+
+
+def _published(build: Build, split: str | None, streaming: bool) -> tuple[str | None, str | None]:
+    """Return a split like ``train[:10%]+val`` by the build's names, and its only one if it is."""
+    if split is None:
+        return None, None
+    parts = [part.strip().partition("[") for part in str(split).split("+")]
+    names = [build.split(base) for base, _, _ in parts]
+    split = "+".join("".join([name, *part[1:]]) for name, part in zip(names, parts, strict=True))
+    if streaming and "[" in split:
+        raise SalientImageNetError(
+            f"A stream has no split {split}: use {'+'.join(names)}, and take() or skip() for a "
+            "part of it."
+        )
+    return split, names[0] if len(names) == 1 else None
+
+
+def _check_options(select: Any, on_missing: str, on_mismatch: str, geometry: str) -> None:
+    if not isinstance(select, Selection | None):
+        raise SalientImageNetError("select= takes a Selection, such as si.Selection(labels=[0]).")
+    for name, value, known in (
+        ("on_missing", on_missing, ("error", "skip")),
+        ("on_mismatch", on_mismatch, ("error", "warn", "skip")),
+        ("geometry", geometry, ("aligned", "upstream")),
+    ):
+        if value not in known:
+            raise SalientImageNetError(f"There is no {name} {value!r}: use {' or '.join(known)}.")
+
+
+def _check_dataset(dataset: Any) -> None:
+    if isinstance(dataset, dict):
+        splits = ", ".join(map(repr, dataset))
+        raise SalientImageNetError(
+            f"A dict of datasets is joined one by one: give one of {splits}."
+        )
+    if not isinstance(dataset, datasets.Dataset | datasets.IterableDataset):
+        raise SalientImageNetError(
+            f"Images are a path or a dataset of `datasets`, not {type(dataset).__name__}: "
+            "open them with datasets.load_dataset('imagefolder', data_dir=...)."
+        )
 
 
 def _is_dataset(images: Any) -> bool:
@@ -2261,6 +2311,8 @@ def _is_dataset(images: Any) -> bool:
         raise SalientImageNetError(
             "Say images=, your ImageNet directory, its official tar, a dataset or its id."
         )
+    if not isinstance(images, str | os.PathLike):
+        _check_dataset(images)
     name = os.fspath(images)
     path = Path(name)
     if not path.exists():
@@ -2367,11 +2419,10 @@ def _raw_streams(builder: SalientImageNet1M, split: str | None) -> Any:
     }
     if split is None:
         return datasets.IterableDatasetDict(streams)
-    parts = [_ALIASES.get(name, name) for name in split.split("+")]
+    parts = split.split("+")
     if unknown := [name for name in parts if name not in streams]:
         raise SalientImageNetError(
-            f"A stream has no split {unknown[0]}: use {' or '.join(streams)}, and take() or skip() "
-            "for a part of it."
+            f"There are no images of the split {unknown[0]}: use {' or '.join(streams)}."
         )
     if len(parts) == 1:
         return streams[parts[0]]
@@ -2536,13 +2587,20 @@ def join(
     SalientImageNetError
         If the dataset does not fit the build; the sentence says what to do.
     """
+    _check_dataset(dataset)
+    _check_options(select, on_missing, on_mismatch, geometry)
     build = Build.open(directory)
-    split = build.split(split or _split_of(dataset, build))
+    split = build.split(str(split or _split_of(dataset, build)))
     probe = dataset
     if dataset.features is None:
         probe = dataset._resolve_features()
         dataset = probe
     column = image_column or _image_column(probe)
+    for name in (column, id_column):
+        if name and name not in dataset.features:
+            raise SalientImageNetError(
+                f"The dataset has no column {name}: use {', '.join(dataset.features)}."
+            )
     features = image_features(build.features("masks", split), on_mismatch, geometry, decode)
     records = _Records(build, split, _cache(cache_dir))
     joiner = _Join(
@@ -2628,12 +2686,12 @@ class _Join:
         self, names: Sequence_[str | None], labels: Sequence_[int] | None
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Return rows of the build, and the rows of the dataset that they belong to."""
-        if None in names:
+        if not all(isinstance(name, str) for name in names):
             raise SalientImageNetError(
                 "The dataset does not tell the file names of its images, by which masks are "
                 "joined: use a copy that keeps them, or say id_column=."
             )
-        ids = [image_id(name) for name in names if name is not None]
+        ids = [image_id(cast(str, name)) for name in names]
         found = self.records.find(ids)
         kept = np.flatnonzero(found >= 0)
         if len(kept) < len(ids):
@@ -2691,6 +2749,8 @@ class _Join:
             if not same.all():
                 skipped["mismatch"] += int((~same).sum())
                 raw, found = raw.select(np.flatnonzero(same)), found[same]
+        if not len(found):
+            raise SalientImageNetError(_NOTHING_LEFT)
         images = raw.cast_column(self.column, self.features["image"])
         if self.column != "image":
             images = images.rename_column(self.column, "image")

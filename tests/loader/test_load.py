@@ -10,7 +10,7 @@ import logging
 import shutil
 import tarfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import datasets
 import numpy as np
@@ -121,8 +121,17 @@ def test_slices(world: World) -> None:
     arguments |= {"streaming": True, "transform": si.CenterCrop()}
     both = si.load(world.build, split="train+validation", **arguments)
     assert ids(both) == world.ids() + world.ids("validation")
-    with pytest.raises(si.SalientImageNetError, match=r"no split train\[:7\]: use train, and take"):
-        si.load(world.build, split="train[:7]", **arguments)
+    for streamed in ({}, {"streaming": True}, arguments):
+        options: dict[str, Any] = {"images": world.images, **streamed}
+        parts = ids(si.load(world.build, split="val+train", **options))
+        assert sorted(parts) == sorted(world.ids("validation") + world.ids())
+        val = si.load(world.build, split=datasets.Split.VALIDATION, **options)
+        assert ids(val) == world.ids("validation")
+        if streamed:
+            with pytest.raises(
+                si.SalientImageNetError, match=r"no split train\[:7\]: use train, and"
+            ):
+                si.load(world.build, split="train[:7]", **options)
 
 
 def test_undecoded_images_are_bytes_or_paths(world: World, official_tar: Path) -> None:
@@ -432,6 +441,60 @@ def test_no_such_config_split_or_format(world: World) -> None:
             streaming=True,
             format="jax",  # type: ignore[arg-type]
         )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"on_missing": "ignore"}, "no on_missing 'ignore': use error or skip"),
+        ({"on_mismatch": "ignore"}, "no on_mismatch 'ignore': use error or warn or skip"),
+        ({"geometry": "public"}, "no geometry 'public': use aligned or upstream"),
+        ({"select": "n01440764"}, "takes a Selection, such as"),
+    ],
+)
+def test_no_such_option(world: World, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(si.SalientImageNetError, match=message):
+        si.load(world.build, images=world.images, split="train", streaming=True, **options)
+    folder = datasets.load_dataset("imagefolder", data_dir=world.images / "train", split="train")
+    with pytest.raises(si.SalientImageNetError, match=message):
+        si.join(folder, world.build, **options)
+
+
+def test_one_name_for_a_list(world: World) -> None:
+    with pytest.raises(si.SalientImageNetError, match=r"use columns=\['label'\]"):
+        si.load(world.build, split="train", columns="label")
+    for label in ("n01440764", 0):
+        with pytest.raises(si.SalientImageNetError, match="labels is a list: use labels="):
+            si.Selection(labels=label)  # type: ignore[arg-type]
+
+
+def test_images_that_are_no_dataset(world: World) -> None:
+    folders = datasets.load_dataset("imagefolder", data_dir=world.images / "train")
+    for images, message in ((folders, "give one of 'train'"), ([1], "not list: open them with")):
+        with pytest.raises(si.SalientImageNetError, match=message):
+            si.join(images, world.build)
+        with pytest.raises(si.SalientImageNetError, match=message):
+            si.load(world.build, images=images, split="train")
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_columns_that_the_images_do_not_have(world: World, streaming: bool) -> None:
+    data = world.images / "train"
+    folder = datasets.load_dataset("imagefolder", data_dir=data, split="train", streaming=streaming)
+    for name in ("image_column", "id_column"):
+        with pytest.raises(si.SalientImageNetError, match="no column picture: use image, label"):
+            si.join(folder, world.build, **cast(Any, {name: "picture"}))
+    with pytest.raises(si.SalientImageNetError, match="does not tell the file names"):
+        next(iter(si.join(folder, world.build, id_column="label")))
+
+
+def test_nothing_left(world: World) -> None:
+    none = si.Selection(labels=())
+    folder = datasets.load_dataset("imagefolder", data_dir=world.images / "train", split="train")
+    with pytest.raises(si.SalientImageNetError, match="No image is left: widen select="):
+        si.join(folder, world.build, select=none)
+    with pytest.raises(si.SalientImageNetError, match="No image is left: widen select="):
+        si.load(world.build, images=world.images, split="train", select=none)
 
 
 def test_images_without_the_split(world: World, tmp_path: Path) -> None:
