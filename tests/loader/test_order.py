@@ -189,6 +189,35 @@ def test_resume_of_a_selection(world: World) -> None:
     assert names + [example["image_id"] for example in again] == expected
 
 
+@pytest.mark.parametrize("stop", [1, 13, 29])
+def test_resume_of_shuffled_files(world: World, stop: int) -> None:
+    """As the README says: what waits in a larger buffer would be left out."""
+
+    def shuffled() -> Any:
+        return stream(world).shuffle(seed=0, buffer_size=1, max_buffer_input_shards=1)
+
+    first = shuffled()
+    iterator = iter(first)
+    names = [next(iterator)["image_id"] for _ in range(stop)]
+    again = shuffled()
+    again.load_state_dict(first.state_dict())
+    names += [example["image_id"] for example in again]
+    assert sorted(names) == sorted(world.ids())
+    assert names != world.ids()
+
+
+def test_streams_are_combined_before_they_become_tensors(world: World) -> None:
+    parts = [si.load(world.build, images=world.images, split="train", streaming=True)] * 2
+    both = datasets.interleave_datasets(
+        parts, stopping_strategy="all_exhausted_without_replacement"
+    )
+    both = both.map(si.RandomResizedCrop(16)).map(si.ToTensors())
+    assert Counter(seen(both, 2)) == Counter(world.ids() * 2)
+    batch = next(iter(torch_data.DataLoader(both, batch_size=4)))
+    assert batch["image"].shape == (4, 3, 16, 16)
+    assert batch["core_mask"].shape == (4, 1, 16, 16)
+
+
 def test_shuffle(world: World) -> None:
     shuffled = stream(world).shuffle(seed=3, buffer_size=10)
     names = [example["image_id"] for example in shuffled]
