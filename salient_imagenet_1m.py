@@ -2177,7 +2177,8 @@ def load(
     format : {"torch"}, optional
         Give tensors that a ``DataLoader`` can collate, see `ToTensors`.
     render : bool
-        With ``format="torch"``: whether to hand out masks, or grids for `render` on the device.
+        With ``format="torch"``: whether to hand out masks, or grids for `render` on the device, to
+        which you then say the `geometry`.
     threads : int, optional
         With ``streaming``: decode, transform and render this many images at a time, in threads of
         each worker. By default one thread makes tensors and renders masks while the main thread
@@ -3067,6 +3068,7 @@ class ToTensors:
         shape = result.pop("grid_height", None), result.pop("grid_width", None)
         window, flip = result.pop("window", None), result.pop("flip", False)
         if not self.render and grids is not None:
+            _check_columns(example, "core")
             result["grids"] = torch.from_numpy(unpack_grids(grids, *shape).copy())
             window = window or (0, 0, example["width"], example["height"])
             result["window"] = torch.tensor(window, dtype=torch.float64)

@@ -312,3 +312,10 @@ def test_v2_says_what_it_cannot_do(world: World) -> None:
     options: dict[str, Any] = {"images": world.images, "transform": si.V2(dict), "format": "torch"}
     with pytest.raises(si.SalientImageNetError, match="leave out render=False"):
         si.load(world.build, split="train", streaming=True, render=False, **options)
+
+
+def test_columns_that_rendering_later_needs() -> None:
+    example = made()
+    del example["grid_height"], example["width"]
+    with pytest.raises(si.SalientImageNetError, match="needs the columns width, grid_height too"):
+        si.ToTensors(render=False)(example)
