@@ -2786,8 +2786,9 @@ class _Join:
         step = 1 if self.on_mismatch == "skip" else max(1, len(raw) // _CHECKED_ROWS)
         rows = np.arange(0, len(raw), step)
         sizes = _sizes(self.records.take(found[rows]))
+        images = raw.select_columns([self.column])  # others may hold images, which would decode
         for row, size in zip(rows.tolist(), sizes, strict=True):
-            image = raw[row][self.column]
+            image = images[row][self.column]
             seen = _size(image["bytes"] or Path(image["path"]).read_bytes())
             if seen in (None, size):  # one that cannot be read is an error when it is wanted
                 continue
