@@ -43,7 +43,7 @@ from functools import lru_cache, partial, reduce
 from itertools import compress, islice
 from operator import and_, or_
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar, Literal, NamedTuple, cast
+from typing import Any, ClassVar, Literal, NamedTuple, cast, get_args
 
 import datasets
 import numpy as np
@@ -2283,9 +2283,9 @@ def _check_options(select: Any, on_missing: str, on_mismatch: str, geometry: str
     if not isinstance(select, Selection | None):
         raise SalientImageNetError("select= takes a Selection, such as si.Selection(labels=[0]).")
     for name, value, known in (
-        ("on_missing", on_missing, ("error", "skip")),
-        ("on_mismatch", on_mismatch, ("error", "warn", "skip")),
-        ("geometry", geometry, ("aligned", "upstream")),
+        ("on_missing", on_missing, get_args(OnMissing)),
+        ("on_mismatch", on_mismatch, get_args(OnMismatch)),
+        ("geometry", geometry, get_args(Geometry)),
     ):
         if value not in known:
             raise SalientImageNetError(f"There is no {name} {value!r}: use {' or '.join(known)}.")

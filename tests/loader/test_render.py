@@ -290,16 +290,7 @@ def test_rows_in_formats_of_datasets(name: str | None) -> None:
         grids = np.random.default_rng(index).integers(1, 256, (5, 7, 7), np.uint8)
         grids[4 - index :, 3:] = 0
         grids[4] = 0
-        rows.append(
-            {
-                "grids": grids.tobytes(),
-                "kinds": ["core", "spurious", "core", "core", "core"],
-                "grid_height": 7,
-                "grid_width": 7,
-                "width": 90,
-                "height": 70,
-            }
-        )
+        rows.append(example(np.random.default_rng(0), 90, 70) | {"grids": grids.tobytes()})
     dataset = datasets.Dataset.from_list(rows).with_format(name)
     for kind in (*si.KINDS, 4):
         expected = [si.render(row, kind) for row in rows]
@@ -310,14 +301,7 @@ def test_rows_in_formats_of_datasets(name: str | None) -> None:
 
 @pytest.mark.parametrize("column", ["grids", "kinds", "width", "grid_height"])
 def test_rows_without_a_column(column: str) -> None:
-    row = {
-        "grids": bytes(5 * 49),
-        "kinds": ["core"] * 5,
-        "grid_height": 7,
-        "grid_width": 7,
-        "width": 90,
-        "height": 70,
-    }
+    row = example(np.random.default_rng(0), 90, 70)
     del row[column]
     with pytest.raises(si.SalientImageNetError, match=f"needs the columns {column} too"):
         si.render(row)
