@@ -53,7 +53,7 @@ import PIL.PngImagePlugin
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from datasets import ClassLabel, Features, Image, Sequence, Value
+from datasets import Features, Image, Value
 from datasets.features.features import register_feature
 
 __all__ = [
@@ -76,18 +76,13 @@ __all__ = [
     "StoredImage",
     "ToTensors",
     "crop_box",
-    "embedding_features",
     "encode_grids",
     "grid_box",
     "image_features",
     "image_id",
     "join",
     "load",
-    "mask_features",
     "pack_grids",
-    "pair_features",
-    "parquet_schema",
-    "ranking_features",
     "render",
     "resized_size",
     "skipped",
@@ -149,97 +144,6 @@ def image_id(name: str) -> str:
     stem = PurePosixPath(name.replace("\\", "/")).stem
     match = _IMAGENET_NAME.fullmatch(stem)
     return match[1] if match else stem
-
-
-def mask_features(names: list[str], features_per_class: int) -> Features:
-    """Return the columns of the config ``masks``, a row per image.
-
-    Parameters
-    ----------
-    names : list of str
-        The name of each class, by label.
-    features_per_class : int
-
-    Returns
-    -------
-    datasets.Features
-    """
-
-    def per_feature(dtype: str) -> Sequence:
-        return Sequence(Value(dtype), length=features_per_class)
-
-    return Features(
-        {
-            "image_id": Value("string"),
-            "label": ClassLabel(names=names),
-            "width": Value("int32"),
-            "height": Value("int32"),
-            "features": per_feature("int32"),
-            "kinds": per_feature("string"),
-            "activations": per_feature("float32"),
-            "peaks": per_feature("float32"),
-            "activation_ranks": per_feature("int32"),
-            "grids": Value("binary"),
-            "grid_height": Value("int32"),
-            "grid_width": Value("int32"),
-            "core_mask": Image(),
-            "spurious_mask": Image(),
-            "spuriosity": Value("float64"),
-            "spuriosity_rank": Value("int32"),
-            "predicted": ClassLabel(names=names),
-        }
-    )
-
-
-def ranking_features(names: list[str]) -> Features:
-    """Return the columns of the config ``rankings``, sorted by label and spuriosity rank."""
-    return Features(
-        {
-            "label": ClassLabel(names=names),
-            "spuriosity_rank": Value("int32"),
-            "image_id": Value("string"),
-            "spuriosity": Value("float64"),
-        }
-    )
-
-
-def pair_features(names: list[str]) -> Features:
-    """Return the columns of the config ``features``, a row per class-feature pair."""
-    return Features(
-        {
-            "label": ClassLabel(names=names),
-            "wnid": Value("string"),
-            "name": Value("string"),
-            "feature": Value("int32"),
-            "rank": Value("int32"),
-            "kind": Value("string"),
-            "sub_kind": Value("string"),
-            "main_object": Value("int32"),
-            "separate_object": Value("int32"),
-            "background": Value("int32"),
-            "confidence": Value("float64"),
-            "weight": Value("float32"),
-            "activation_mean": Value("float64"),
-            "activation_std": Value("float64"),
-        }
-    )
-
-
-def embedding_features(channels: int) -> Features:
-    """Return the columns of the config ``embeddings``: the activations of all neural features."""
-    return Features(
-        {"image_id": Value("string"), "embedding": Sequence(Value("float16"), length=channels)}
-    )
-
-
-def parquet_schema(features: Features) -> pa.Schema:
-    """Return the Arrow schema of published files, readable by `datasets` before release 4 too.
-
-    Release 4 renamed the type ``Sequence`` to ``List`` and still reads the old name.
-    """
-    schema = features.arrow_schema
-    metadata = schema.metadata[b"huggingface"].replace(b'"_type": "List"', b'"_type": "Sequence"')
-    return schema.with_metadata({b"huggingface": metadata})
 
 
 def resized_size(width: int, height: int, short: int = RESIZE_SIZE) -> tuple[int, int]:

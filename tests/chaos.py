@@ -25,11 +25,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from builder.demo.world import write_world
-from builder.settings import Settings
-from builder.shard import shard_path
-from builder.task import WHOLE, Task
+from builder.settings import WHOLE, Settings, Task
+from builder.shards.shard import shard_path
 from salient_imagenet_1m import image_id
-from tests.checks import hashes
+from tests.built import hashes
 from tests.conftest import CLASSES, PLANTED, World, write_checkpoint, write_votes
 from tests.faults import DONE, FAILED, STOPPED, Faults, run
 

@@ -13,11 +13,11 @@ import pytest
 import timm
 import torch
 
-from builder.build import build
+from builder.dataset.votes import ANSWERS, COLUMNS
 from builder.demo.world import World as PlantedWorld
 from builder.demo.world import write_world
+from builder.run.build import build
 from builder.settings import Settings
-from builder.votes import ANSWERS, COLUMNS
 from tests.quiet import Quiet
 
 # Tiny networks gain nothing from a second thread, and wait long for it on a busy machine.

@@ -15,11 +15,11 @@ from unittest import mock
 
 import torch
 
-from builder.build import build, run_task
 from builder.errors import BuildError, Stopped
-from builder.images import FolderImages
+from builder.images.sources import FolderImages
+from builder.run.build import build, run_task
+from builder.run.stop import Stop
 from builder.settings import Settings
-from builder.stop import Stop
 from tests.quiet import Quiet
 
 DONE, FAILED, STOPPED = 0, 2, 3
@@ -61,7 +61,7 @@ def run(settings: Settings, faults: Faults) -> None:
         mock.patch.object(FolderImages, "read", _failing_read(faults, dice)),
         mock.patch("os.fsync", _failing_sync(faults, dice)),
         mock.patch("time.time", _wrong_clock(faults)),
-        mock.patch("builder.retry._PAUSES", (0.0, 0.0)),
+        mock.patch("builder.storage.retry._PAUSES", (0.0, 0.0)),
         stop.on_signal(),
     ):
         try:

@@ -12,12 +12,12 @@ import torch
 import torchvision
 from torch import Tensor
 
-from builder.architectures import load_architecture
-from builder.build import build
+from builder.checks.verify import verify
 from builder.errors import BuildError
+from builder.network.architectures import load_architecture
+from builder.run.build import build
 from builder.settings import Settings
-from builder.verify import verify
-from tests.checks import check_build
+from tests.built import check_build
 from tests.quiet import Quiet
 
 pytestmark = pytest.mark.skipif(

@@ -9,18 +9,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Features
 
-from builder.dataset import CONFIGS, DataSet, UnreadableError, columns_of
-from builder.files import sha256_of
-from builder.finalise import SET_ASIDE_FILE, SET_ASIDE_SCHEMA
-from builder.manifest import MANIFEST_FILE
-from builder.preview import PREVIEW, preview_features
-from salient_imagenet_1m import (
+from builder.dataset.dataset import DataSet, UnreadableError, columns_of
+from builder.dataset.format import (
     embedding_features,
     mask_features,
     pair_features,
     parquet_schema,
+    preview_features,
     ranking_features,
 )
+from builder.dataset.layout import (
+    MANIFEST_FILE,
+    PUBLISHED_CONFIGS,
+    SET_ASIDE_FILE,
+    SET_ASIDE_SCHEMA,
+    file_name,
+    file_pattern,
+)
+from builder.pages.preview import PREVIEW
+from builder.storage.files import sha256_of
 
 NOT_OURS = (".gitattributes", ".git/", ".cache/", ".publish/")
 """What the Hub and its tools, and a publication that was killed, leave in a directory."""
@@ -88,16 +95,13 @@ def nothing_else_is_there(directory: Path, data: DataSet) -> Iterator[str]:
 def files_are_complete(data: DataSet) -> Iterator[str]:
     """Yield configs whose numbered files are not all there, or not of one build."""
     for split in data.splits:
-        for config in CONFIGS:
+        for config in PUBLISHED_CONFIGS:
             if config == "embeddings" and not data.manifest.origin["keep_embeddings"]:
                 continue
             names = data.files(config, split)
-            expected = [
-                f"{config}/{split}-{index:05d}-of-{len(names):05d}.parquet"
-                for index in range(len(names))
-            ]
+            expected = [file_name(config, split, index, len(names)) for index in range(len(names))]
             if not names:
-                yield f"there are no files {config}/{split}-*.parquet"
+                yield f"there are no files {file_pattern(config, split)}"
             elif names != expected:
                 odd = min(set(names) - set(expected) or set(expected))
                 yield f"{odd} is none of {len(names)} consecutive files of {config}, {split}"

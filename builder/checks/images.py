@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import pyarrow as pa
 from PIL import Image
 
-from builder.dataset import DataSet
+from builder.dataset.dataset import DataSet
 from builder.errors import first_line
-from builder.images import FORMATS, Images
-from builder.preview import spread
+from builder.images.sources import FORMATS, Images
+from builder.pages.preview import spread
 from salient_imagenet_1m import image_id
 
 SAMPLE = 200

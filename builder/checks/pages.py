@@ -10,14 +10,14 @@ from typing import Any
 import pyarrow.compute as pc
 import yaml
 
-from builder.card import make_card
 from builder.checks.rows import shows
-from builder.croissant import CROISSANT_FILE
-from builder.dataset import DataSet, UnreadableError
+from builder.dataset.dataset import DataSet, UnreadableError
+from builder.dataset.layout import CARD_FILE
 from builder.errors import first_line
-from builder.pages import make_pages
-from builder.preview import COPIED, PREVIEW, preview_rows, rendered_masks
-from builder.workspace import CARD_FILE
+from builder.pages.card import make_card
+from builder.pages.croissant import CROISSANT_FILE
+from builder.pages.pages import make_pages
+from builder.pages.preview import COPIED, PREVIEW, preview_rows, rendered_masks
 
 _LONGEST_LINE = 80
 

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from builder.dataset import DataSet
-from builder.preview import Mask
-from builder.shard import matrix
+from builder.dataset.dataset import DataSet
+from builder.pages.preview import Mask
+from builder.storage.parquet import matrix
 from salient_imagenet_1m import KINDS, union, unpack_grids
 
 Rows = npt.NDArray[np.bool_]

@@ -12,12 +12,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from builder.dataset import PAIR_FIELDS, DataSet
-from builder.finalise import SET_ASIDE_FILE, SET_ASIDE_SCHEMA
-from builder.parquet import column_bytes
-from builder.plan import order_keys
-from builder.scores import NO_RANK, Scores, score
-from builder.shard import matrix
+from builder.dataset.dataset import PAIR_FIELDS, DataSet
+from builder.dataset.layout import SET_ASIDE_FILE, SET_ASIDE_SCHEMA, order_keys
+from builder.dataset.scores import NO_RANK, Scores, score
+from builder.storage.parquet import column_bytes, matrix
 
 TOLERANCE = 1e-9
 """Of recomputed means and deviations: another processor adds in another order."""

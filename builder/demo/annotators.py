@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from builder.discover import Candidate
-from builder.votes import ANSWERS, COLUMNS
+from builder.annotate.candidates import Candidate
+from builder.dataset.votes import ANSWERS, COLUMNS
 
 HOT = 0.5
 """Share of a map's peak above which a worker sees red."""

@@ -17,8 +17,9 @@ import torch
 from datasets import load_dataset
 from numpy.typing import NDArray
 
-from builder.architectures import load_architecture
-from builder.build import build
+from builder.annotate.candidates import Candidate, read_candidates
+from builder.annotate.discover import Search, discover
+from builder.dataset.votes import ANSWERS, COLUMNS
 from builder.demo.annotators import Crowd, cast_votes, hot_shares
 from builder.demo.recovery import (
     DRAWS,
@@ -42,19 +43,26 @@ from builder.demo.world import (
     read_truth,
     write_world,
 )
-from builder.discover import Candidate, Eye, Search, discover, label_classes, read_candidates
 from builder.errors import BuildError
-from builder.files import atomic_write, disk_errors_as_sentences, exclusive, require_directory
-from builder.gallery import Exhibition, Knowledge, make_gallery
-from builder.images import open_images
-from builder.job import BATCH_SIZES
-from builder.loading import Batch, LoadedBatch, Loader, batches_of
-from builder.network import Network
-from builder.pipeline import process
-from builder.plan import make_plan
+from builder.images.labels import label_classes
+from builder.images.loader import Batch, LoadedBatch, Loader, batches_of
+from builder.images.pipeline import process
+from builder.images.plan import make_plan
+from builder.images.sources import open_images
+from builder.network.analysis import Predictor
+from builder.network.architectures import load_architecture
+from builder.network.devices import BATCH_SIZES
+from builder.network.network import Network
+from builder.pages.gallery import GallerySettings, GroundTruth, make_gallery
 from builder.reporter import Reporter
+from builder.run.build import build
 from builder.settings import Settings
-from builder.votes import ANSWERS, COLUMNS
+from builder.storage.files import (
+    atomic_write,
+    disk_errors_as_sentences,
+    exclusive,
+    require_directory,
+)
 from salient_imagenet_1m import encode_grids
 
 NETWORK = "small-convnet"
@@ -226,10 +234,10 @@ def _make(folder: Folder, world: World, recipe: Recipe, reporter: Reporter) -> N
         recovery, evidence = _recover(folder, world, truth, robust)
     with clock.time("gallery"):
         folder.gallery.unlink(missing_ok=True)
-        exhibition = Exhibition(
+        gallery_settings = GallerySettings(
             folder.dataset, str(folder.images), folder.gallery, votes=folder.votes
         )
-        make_gallery(exhibition, reporter, _knowledge(world, truth, candidates, recovery))
+        make_gallery(gallery_settings, reporter, _known(world, truth, candidates, recovery))
     report = _report(recovery, evidence, world, clock)
     with atomic_write(folder.report) as file:
         file.write((json.dumps(report, indent=2) + "\n").encode())
@@ -321,7 +329,10 @@ def _predictions(folder: Folder, network: Network) -> dict[str, int]:
     return {
         loader.plan.ids[member].as_py(): int(label)
         for sight in process(
-            batches_of(loader.plan.order, BATCH_SIZES[_CPU.type]), loader, Eye(network), workers=0
+            batches_of(loader.plan.order, BATCH_SIZES[_CPU.type]),
+            loader,
+            Predictor(network),
+            workers=0,
         )
         for member, label in zip(sight.members, sight.predicted, strict=True)
     }
@@ -360,12 +371,12 @@ def _open(folder: Folder, network: Network, split: str) -> Loader:
     return Loader(images, make_plan(images, labels, split, seed=0, limit=None, shard_size=None))
 
 
-def _knowledge(
+def _known(
     world: World, truth: Truth, candidates: list[Candidate], recovery: Recovery
-) -> Knowledge:
+) -> GroundTruth:
     """Return what only a planted world can tell of its classes and images."""
     shares = recovery.core_shares
-    return Knowledge(
+    return GroundTruth(
         title="Salient ImageNet-1M: the demo",
         names=dict(zip(world.wnids, world.names, strict=True)),
         classes={

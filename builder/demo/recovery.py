@@ -38,9 +38,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from builder.demo import metrics
+from builder.dataset import metrics
+from builder.dataset.scores import score
 from builder.demo.world import CORE, FIRST_CUE, Truth
-from builder.scores import score
 from salient_imagenet_1m import CROP_SIZE, unpack_grids, upsample
 
 Scores = dict[str, float]

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, cross_entropy, dropout
 
-from builder.decode import decode
-from builder.demo.convnet import MEAN, POOL, STD, SmallConvNet
-from builder.files import atomic_write
+from builder.images.decode import decode
+from builder.network.convnet import MEAN, POOL, STD, SmallConvNet
+from builder.storage.files import atomic_write
 
 
 @dataclass(frozen=True)

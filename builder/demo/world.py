@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torchvision.transforms import InterpolationMode, functional
 
-from builder.files import atomic_write
+from builder.storage.files import atomic_write
 from salient_imagenet_1m import CROP_SIZE, RESIZE_SIZE
 
 Array = NDArray[np.float32]

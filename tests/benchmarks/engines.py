@@ -20,10 +20,10 @@ from pathlib import Path
 import ray
 import torch
 
-from builder.engine import Engine, InProcess
-from builder.job import Job, open_job
-from builder.local_engine import Processes
-from builder.ray_engine import Actors
+from builder.shards.engine import Engine, InProcess
+from builder.shards.job import Job, open_job
+from builder.shards.processes import Processes
+from builder.shards.ray_actors import Actors
 from builder.stages import Stages
 from tests.benchmarks.build import ratios, save_robust_checkpoint, settings_for, show
 from tests.benchmarks.memory import peak_memory

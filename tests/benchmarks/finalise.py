@@ -21,11 +21,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from builder.dataset import DataSet
-from builder.finalise import Finaliser
-from builder.images import NO_LABEL
-from builder.pages import write_pages
-from builder.plan import make_plan
+from builder.dataset.dataset import DataSet
+from builder.images.plan import make_plan
+from builder.images.sources import NO_LABEL
+from builder.pages.pages import write_pages
+from builder.run.finalise import Finaliser
 from tests.benchmarks.imagenet import (
     CHANNELS,
     CLASSES,

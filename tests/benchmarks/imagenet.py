@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from builder.manifest import Manifest
-from builder.plan import LARGEST_SHARD, Plan
-from builder.votes import Pair, Votes
+from builder.dataset.manifest import Manifest
+from builder.dataset.votes import Pair, Votes
+from builder.images.plan import LARGEST_SHARD, Plan
 from salient_imagenet_1m import CROP_SIZE, RESIZE_SIZE
 
 IMAGES = 1_281_167

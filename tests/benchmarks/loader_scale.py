@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import salient_imagenet_1m as si
+from builder.dataset.format import mask_features, pair_features, parquet_schema
 
 CLASSES, SHARDS = 1000, 64
 NUMBERS = ["image_id", "label", "features", "activations", "peaks", "grids", "spuriosity"]
@@ -35,7 +36,7 @@ def write_build(target: Path, rows: int) -> None:
     """Write a build of random rows in random order, with no pictures."""
     rng = np.random.default_rng(0)
     names = [f"class {label}" for label in range(CLASSES)]
-    schema = si.parquet_schema(si.mask_features(names, 5))
+    schema = parquet_schema(mask_features(names, 5))
     order = rng.permutation(rows)
     spurious = rng.random((CLASSES, 5)) < 0.126
     (target / "masks").mkdir(parents=True)
@@ -72,7 +73,7 @@ def write_build(target: Path, rows: int) -> None:
         for label in range(CLASSES)
         for position in range(5)
     ]
-    table = pa.Table.from_pylist(pairs, si.parquet_schema(si.pair_features(names)))
+    table = pa.Table.from_pylist(pairs, parquet_schema(pair_features(names)))
     pq.write_table(table, target / "features" / "train-00000-of-00001.parquet")
     files = {p.relative_to(target).as_posix(): 0 for p in sorted(target.rglob("*.parquet"))}
     manifest = {"format_version": 1, "origin": {}, "splits": {"train": {}}, "files": files}

@@ -35,6 +35,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from torchvision import transforms
 
 import salient_imagenet_1m as si
+from builder.dataset.format import mask_features, pair_features, parquet_schema
 
 SHARDS = 8
 WORKERS = (0, 1, 2)
@@ -56,7 +57,7 @@ def synthetic_rows(images: Path, count: int) -> list[dict[str, Any]]:
     ):
         label = classes.index(path.parent.name)
         grids = np.clip(rng.normal(90, 80, (5, 7, 7)), 0, 255).astype(np.uint8)
-        row = dict.fromkeys(si.mask_features(classes, 5))
+        row = dict.fromkeys(mask_features(classes, 5))
         row |= {
             "image_id": path.stem,
             "label": label,
@@ -77,14 +78,14 @@ def synthetic_rows(images: Path, count: int) -> list[dict[str, Any]]:
 
 
 def write_build(target: Path, rows: list[dict[str, Any]], classes: list[str]) -> None:
-    schema = si.parquet_schema(si.mask_features(classes, 5))
+    schema = parquet_schema(mask_features(classes, 5))
     (target / "masks").mkdir(parents=True)
     (target / "features").mkdir()
     for shard in range(SHARDS):
         table = pa.Table.from_pylist(rows[shard::SHARDS], schema)
         pq.write_table(table, target / "masks" / f"train-{shard:05d}-of-{SHARDS:05d}.parquet")
     pairs = [{"label": label, "wnid": wnid} for label, wnid in enumerate(classes)]
-    table = pa.Table.from_pylist(pairs, si.parquet_schema(si.pair_features(classes)))
+    table = pa.Table.from_pylist(pairs, parquet_schema(pair_features(classes)))
     pq.write_table(table, target / "features" / "train-00000-of-00001.parquet")
     files = {path.relative_to(target).as_posix(): 0 for path in target.rglob("*.parquet")}
     manifest = {"format_version": 1, "origin": {}, "splits": {"train": {}}, "files": files}

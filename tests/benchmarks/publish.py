@@ -25,10 +25,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from builder.files import sha256_of
-from builder.finalise import Finaliser
-from builder.plan import LARGEST_SHARD, SetAside
-from builder.shard import read_shard, shard_path
+from builder.images.plan import LARGEST_SHARD, SetAside
+from builder.run.finalise import Finaliser
+from builder.shards.shard import read_shard, shard_path
+from builder.storage.files import sha256_of
 from tests.benchmarks.imagenet import (
     CHANNELS,
     CLASSES,

@@ -11,13 +11,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
-from builder.analysis import Analysis
-from builder.masks import Masks, make_masks
-from builder.network import Output
-from builder.plan import LARGEST_SHARD, Plan
-from builder.shard import shard_path, write_shard
+from builder.dataset.votes import Votes
+from builder.images.plan import LARGEST_SHARD, Plan
+from builder.network.analysis import Analysis
+from builder.network.masks import Masks, make_masks
+from builder.network.network import Output
+from builder.shards.shard import shard_path, write_shard
 from builder.stages import Stages
-from builder.votes import Votes
 from tests.benchmarks.imagenet import CLASSES, FEATURES, GRID, WNIDS, bare_plan, make_votes
 
 BLOCKS = 64

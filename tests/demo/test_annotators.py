@@ -4,9 +4,9 @@ from collections import Counter
 
 import numpy as np
 
+from builder.annotate.candidates import Candidate
+from builder.dataset.votes import ANSWERS
 from builder.demo.annotators import Crowd, cast_votes, hot_shares
-from builder.discover import Candidate
-from builder.votes import ANSWERS
 
 PAIR = Candidate(3, "n90000004", "star", 2, 17, 0.5, 0.2, ("a", "b"))
 THINGS = ("the star", "another object", "the background")

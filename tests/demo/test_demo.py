@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from datasets import load_dataset
 
+from builder.dataset.votes import read_votes
 from builder.demo.demo import Folder, run_demo
 from builder.demo.recovery import AT_CHANCE, CONTROLS, GOALS, KEYS
 from builder.demo.summary import next_steps, recovery_table
 from builder.demo.training import Recipe
 from builder.demo.world import World
 from builder.errors import BuildError
-from builder.votes import read_votes
 from tests.quiet import Quiet
 
 TINY = World(classes=3, train=24, val=6, size=64)

@@ -12,8 +12,8 @@ import pytest
 from huggingface_hub import constants
 from huggingface_hub.utils import _http
 
-from builder import repository
-from builder.build import build
+from builder.hub import repository
+from builder.run.build import build
 from tests.conftest import World
 from tests.hub.server import Hub, running
 from tests.hub.store import User

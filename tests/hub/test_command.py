@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from builder.cli import app, main
+from builder.cli.cli import app, main
 from tests.hub.conftest import NAME, TOKEN, contents
 from tests.hub.server import Fault, Hub
 

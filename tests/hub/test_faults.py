@@ -13,7 +13,7 @@ import pytest
 from huggingface_hub import close_session, constants
 
 from builder.errors import BuildError
-from builder.publish import Publication, publish
+from builder.hub.publish import Publication, publish
 from tests.conftest import World
 from tests.hub.conftest import NAME, TOKEN, contents
 from tests.hub.server import Fault, Hub
@@ -38,7 +38,7 @@ CALLS = {
 @pytest.fixture(autouse=True)
 def verified(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the directory for what it says it is, which takes longer to see than all the rest."""
-    monkeypatch.setattr("builder.publish.checks", lambda *_: iter(()))
+    monkeypatch.setattr("builder.hub.publish.checks", lambda *_: iter(()))
 
 
 def check_whole(hub: Hub, directory: Path) -> None:
@@ -217,7 +217,7 @@ def test_a_hub_that_is_down_is_left_after_some_tries_and_later_gets_the_rest(
 
 def command(hub: Hub, home: Path, *arguments: object) -> subprocess.Popen[bytes]:
     """Start the command in a process of its own; each file of images is a commit of its own."""
-    code = "import builder.publish as p, builder.cli as c; p._COMMIT_BYTES = 1; c.main()"
+    code = "import builder.hub.publish as p, builder.cli.cli as c; p._COMMIT_BYTES = 1; c.main()"
     environment = {
         **os.environ,
         "HF_ENDPOINT": hub.url,

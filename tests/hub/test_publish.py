@@ -12,11 +12,11 @@ import pytest
 import yaml
 from huggingface_hub import constants, snapshot_download
 
+from builder.checks.verify import verify
 from builder.errors import BuildError
-from builder.files import exclusive
-from builder.publish import Publication, plan_publication, publish
-from builder.remote import place
-from builder.verify import verify
+from builder.hub.publish import Publication, plan_publication, publish
+from builder.storage.files import exclusive
+from builder.storage.remote import parse_location
 from tests.conftest import World
 from tests.hub.conftest import NAME, READER, TOKEN, contents
 from tests.hub.server import Hub
@@ -229,7 +229,7 @@ def test_a_directory_without_a_build_is_refused(hub: Hub, tmp_path: Path, report
 
 def test_a_url_is_refused(hub: Hub, reporter: Quiet) -> None:
     with pytest.raises(BuildError, match=r"memory://build is a URL, .*: download it first"):
-        publish(Publication(place("memory://build"), NAME), reporter)
+        publish(Publication(parse_location("memory://build"), NAME), reporter)
 
 
 def test_a_directory_that_another_command_is_at_work_in_is_left_alone(

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import salient_imagenet_1m as si
+from builder.dataset.format import mask_features, pair_features, parquet_schema, ranking_features
 
 WNIDS = ["n01440764", "n02102040", "n03000684", "n03425413"]
 NAMES = ["tench", "springer", "chain saw", "gas pump"]
@@ -117,18 +118,18 @@ def write_build(target: Path, rows: dict[str, list[dict[str, Any]]], names: list
 
     def write(name: str, features: datasets.Features, part: list[dict[str, Any]]) -> None:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
-        table = pa.Table.from_pylist(part, si.parquet_schema(features))
+        table = pa.Table.from_pylist(part, parquet_schema(features))
         pq.write_table(table, target / name, row_group_size=4)
 
     for split, of_split in rows.items():
         start, shards = 0, SHARDS[split]
         for index, count in enumerate(shards):
             name = f"masks/{split}-{index:05d}-of-{len(shards):05d}.parquet"
-            write(name, si.mask_features(names, 5), of_split[start : start + count])
+            write(name, mask_features(names, 5), of_split[start : start + count])
             start += count
         ranked = [row for row in of_split if row["spuriosity_rank"] is not None]
         ranked.sort(key=lambda row: (row["label"], row["spuriosity_rank"]))
-        features = si.ranking_features(names)
+        features = ranking_features(names)
         part = [{column: row[column] for column in features} for row in ranked]
         write(f"rankings/{split}-00000-of-00001.parquet", features, part)
         pairs = [
@@ -137,7 +138,7 @@ def write_build(target: Path, rows: dict[str, list[dict[str, Any]]], names: list
             for label, wnid in enumerate(WNIDS)
             for position in range(5)
         ]
-        write(f"features/{split}-00000-of-00001.parquet", si.pair_features(names), pairs)
+        write(f"features/{split}-00000-of-00001.parquet", pair_features(names), pairs)
     files = {p.relative_to(target).as_posix(): {"bytes": 0} for p in target.rglob("*.parquet")}
     manifest = {"format_version": 1, "origin": {}, "splits": {s: {} for s in rows}, "files": files}
     (target / "manifest.json").write_text(json.dumps(manifest))

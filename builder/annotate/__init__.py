@@ -1,0 +1,1 @@
+"""Which features of a network people should vote on."""

@@ -1,0 +1,180 @@
+"""Class-feature pairs on which nobody voted yet, and the table of them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from builder.dataset.classes import class_names
+from builder.images.plan import Plan
+from builder.network.importance import Importance
+from builder.network.network import Network
+
+FEATURES_PER_CLASS = 5
+TOP_IMAGES = 5
+
+COLUMNS = (
+    "label",
+    "wnid",
+    "name",
+    "rank",
+    "feature",
+    "importance",
+    "weight",
+    *(f"image_{place}" for place in range(1, TOP_IMAGES + 1)),
+)
+"""Of the table, a row per class-feature pair: the class; the feature's rank in it, 1 the most
+important; the feature; its importance; its weight in the classifier head for the class; the ids of
+the images of the class that activate it most, the first the most. An image in which the feature is
+silent is not among them, so that a column may be empty."""
+
+
+class Candidate(NamedTuple):
+    """A class-feature pair on which nobody voted yet.
+
+    Attributes
+    ----------
+    label : int
+    wnid, name : str
+        The class.
+    rank : int
+        1 is the most important feature of the class.
+    feature : int
+        Channel of the last conv map.
+    importance : float
+        Mean over the images predicted as the class of activation times weight.
+    weight : float
+        Of the feature in the classifier head, for the class.
+    images : tuple of str
+        Ids of the images of the class that activate the feature most, the first the most.
+    """
+
+    label: int
+    wnid: str
+    name: str
+    rank: int
+    feature: int
+    importance: float
+    weight: float
+    images: tuple[str, ...]
+
+
+class TopImages:
+    """For each class and feature, the images of the class that activate the feature most.
+
+    Parameters
+    ----------
+    classes, channels : int
+    """
+
+    def __init__(self, classes: int, channels: int) -> None:
+        shape = (classes, channels, TOP_IMAGES)
+        self._activations = np.zeros(shape, np.float32)
+        self._members = np.full(shape, -1, np.int64)
+
+    def add(
+        self,
+        members: npt.NDArray[np.int64],
+        labels: npt.NDArray[np.int64],
+        activations: npt.NDArray[np.float32],
+    ) -> None:
+        """Take a batch into account; of equal activations the earlier stays.
+
+        Parameters
+        ----------
+        members, labels : ndarray of int64, shape (images,)
+            Positions in the listing, and classes.
+        activations : ndarray of float32, shape (images, channels)
+        """
+        for label in np.unique(labels):
+            own = labels == label
+            values = np.hstack([self._activations[label], activations[own].T])
+            rows = np.tile(members[own], (len(values), 1))
+            places = np.hstack([self._members[label], rows])
+            best = np.argsort(-values, axis=1, kind="stable")[:, :TOP_IMAGES]
+            self._activations[label] = np.take_along_axis(values, best, axis=1)
+            self._members[label] = np.take_along_axis(places, best, axis=1)
+
+    def of(self, label: int, feature: int) -> list[int]:
+        """Return positions in the listing, at most `TOP_IMAGES`, the most active image first."""
+        active = self._activations[label, feature] > 0
+        found: list[int] = self._members[label, feature][active].tolist()
+        return found
+
+
+def rank_candidates(
+    network: Network,
+    labels: dict[str, int],
+    plan: Plan,
+    importance: Importance,
+    top: TopImages,
+) -> list[Candidate]:
+    """Return the most important features of each class, by label, then rank.
+
+    Parameters
+    ----------
+    network : Network
+    labels : dict of str to int
+        The label of each wnid; classes that were never predicted are left out.
+    plan : Plan
+    importance : Importance
+    top : TopImages
+    """
+    names = class_names(labels, network.classes)
+    weight = network.head_weight.numpy()
+    found = []
+    for wnid, label in sorted(labels.items(), key=lambda item: item[1]):
+        if not importance.counts[label]:
+            continue
+        ranking = importance.ranking(label, weight)[:FEATURES_PER_CLASS]
+        values = importance.of(label, weight)
+        for rank, feature in enumerate(ranking.tolist(), 1):
+            images = tuple(plan.ids[member].as_py() for member in top.of(label, feature))
+            found.append(
+                Candidate(
+                    label,
+                    wnid,
+                    names[label],
+                    rank,
+                    feature,
+                    float(values[feature]),
+                    float(weight[label, feature]),
+                    images,
+                )
+            )
+    return found
+
+
+def candidates_csv(candidates: list[Candidate]) -> bytes:
+    """Return the table as a CSV; `read_candidates` reads it."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for candidate in candidates:
+        images = [*candidate.images, *[""] * (TOP_IMAGES - len(candidate.images))]
+        numbers = f"{candidate.importance:.6g}", f"{candidate.weight:.6g}"
+        writer.writerow([*candidate[:5], *numbers, *images])
+    return text.getvalue().encode()
+
+
+def read_candidates(path: Path) -> list[Candidate]:
+    """Read the table that `discover` wrote."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return [
+            Candidate(
+                int(row["label"]),
+                row["wnid"],
+                row["name"],
+                int(row["rank"]),
+                int(row["feature"]),
+                float(row["importance"]),
+                float(row["weight"]),
+                tuple(row[name] for name in COLUMNS[-TOP_IMAGES:] if row[name]),
+            )
+            for row in csv.DictReader(file)
+        ]

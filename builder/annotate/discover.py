@@ -1,0 +1,87 @@
+"""Which features of a network make each class: the table that annotation starts from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.annotate.candidates import Candidate, TopImages, candidates_csv, rank_candidates
+from builder.errors import BuildError
+from builder.images.labels import label_classes
+from builder.images.loader import Loader, batches_of
+from builder.images.pipeline import process
+from builder.images.plan import make_plan
+from builder.images.sources import open_images
+from builder.network.analysis import Predictor
+from builder.network.architectures import load_architecture
+from builder.network.devices import BATCH_SIZES, WORKERS, find_device
+from builder.network.importance import Importance
+from builder.network.network import Network
+from builder.reporter import Reporter
+from builder.settings import NetworkSettings
+from builder.storage.files import atomic_write, disk_errors_as_sentences
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search(NetworkSettings):
+    """The options of ``salient-imagenet discover``; see its ``--help``."""
+
+    out: Path
+
+
+def discover(search: Search, reporter: Reporter) -> list[Candidate]:
+    """Find each class's most important features and write the table of them.
+
+    Parameters
+    ----------
+    search : Search
+    reporter : Reporter
+
+    Returns
+    -------
+    list of Candidate
+        The rows of the table, sorted by label, then rank.
+
+    Raises
+    ------
+    BuildError
+        If an input cannot be used, or the table is there already.
+    """
+    if search.out.exists():
+        raise BuildError(f"{search.out} exists already: remove it, or use another --out.")
+    if not search.out.parent.is_dir():
+        raise BuildError(f"There is no directory {search.out.parent}: check --out.")
+    device = find_device(search.device)
+    network = Network(
+        load_architecture(search.network, search.checkpoint), device, search.precision
+    )
+    with reporter.track("listing images") as advance:
+        images = open_images(search.images, search.split, advance)
+    labels = label_classes(images, network.classes)
+    plan = make_plan(images, labels, search.split, search.seed, search.limit, shard_size=None)
+    loader = Loader(images, plan)
+    importance = Importance.empty(network.classes, network.channels)
+    top = TopImages(network.classes, network.channels)
+    batch_size = search.batch_size or BATCH_SIZES[device.type]
+    workers = WORKERS[device.type] if search.workers is None else search.workers
+    batches = batches_of(plan.order, batch_size)
+    set_aside = len(plan.set_aside)
+    with reporter.track("images", len(plan.order)) as advance:
+        for seen in process(batches, loader, Predictor(network), workers):
+            importance.add(seen.activations, seen.predicted)
+            top.add(seen.members, plan.labels[seen.members], seen.activations)
+            set_aside += seen.set_aside
+            advance(len(seen.members) + seen.set_aside)
+    if set_aside:
+        reporter.say(f"{set_aside:,} of {plan.images:,} images could not be used.")
+    candidates = rank_candidates(network, labels, plan, importance, top)
+    never = len(labels) - len({candidate.label for candidate in candidates})
+    if not candidates:
+        raise BuildError(
+            f"{search.network} predicts none of the classes of {search.images}: check --checkpoint."
+        )
+    if never:
+        reporter.say(f"{never:,} classes are never predicted: the table has no rows for them.")
+    with disk_errors_as_sentences(search.out.parent), atomic_write(search.out) as file:
+        file.write(candidates_csv(candidates))
+    return candidates

@@ -1,0 +1,1 @@
+"""What is published: its layout and columns, the manifest, the votes, the scores."""

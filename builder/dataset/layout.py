@@ -1,0 +1,39 @@
+"""Where things lie in a data set: its configs, its files, and the order of its rows."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pyarrow as pa
+
+PUBLISHED_CONFIGS = ("masks", "rankings", "features", "preview", "embeddings")
+"""Of which embeddings are there only on demand; the first is the default one."""
+
+MANIFEST_FILE = "manifest.json"
+CARD_FILE = "README.md"
+SET_ASIDE_FILE = "set_aside.parquet"
+
+SET_ASIDE_SCHEMA = pa.schema(
+    [(name, pa.string()) for name in ("split", "image_id", "path", "reason", "detail")]
+)
+
+
+def file_name(config: str, split: str, index: int = 0, count: int = 1) -> str:
+    """Return the name of a Parquet file of a config and split, one of `count`."""
+    return f"{file_prefix(config, split)}{index:05d}-of-{count:05d}.parquet"
+
+
+def file_prefix(config: str, split: str) -> str:
+    """Return what the names of all files of a config and split begin with."""
+    return f"{config}/{split}-"
+
+
+def file_pattern(config: str, split: str) -> str:
+    """Return the pattern of all files of a config and split, as the card's header gives it."""
+    return f"{file_prefix(config, split)}*.parquet"
+
+
+def order_keys(ids: list[str], seed: int) -> list[bytes]:
+    """Return the keyed hash of each image id, by which rows are sorted."""
+    key = seed.to_bytes(8, "little")
+    return [hashlib.blake2b(name.encode(), digest_size=8, key=key).digest() for name in ids]

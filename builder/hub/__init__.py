@@ -1,0 +1,1 @@
+"""Publication of a data set on the Hugging Face Hub."""

@@ -1,0 +1,145 @@
+"""From positions in the listing to a batch of pixels; runs in threads or worker processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from builder.errors import first_line
+from builder.images.decode import Decoded, UnusableImageError, decode, size_for_device
+from builder.images.plan import Plan, SetAside
+from builder.images.sources import Images
+from builder.stages import Stages
+from builder.storage.retry import retry
+from salient_imagenet_1m import CROP_SIZE
+
+UNREADABLE = "unreadable"
+"""Why an image is set aside whose bytes cannot be had."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some images of one shard.
+
+    Attributes
+    ----------
+    shard : int
+    members : ndarray of int64
+        Positions in the listing.
+    """
+
+    shard: int
+    members: npt.NDArray[np.int64]
+
+
+def batches_of(members: npt.NDArray[np.int64], size: int, shard: int = 0) -> list[Batch]:
+    """Cut positions in the listing into batches of `size`; the last may be smaller."""
+    starts = range(0, len(members), size)
+    return [Batch(shard, members[start : start + size]) for start in starts]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A JPEG that is decoded later."""
+
+    data: bytes
+    image_id: str
+    path: str
+
+    def unusable(self, error: UnusableImageError) -> SetAside:
+        """Set it aside."""
+        return SetAside(self.image_id, self.path, error.reason, error.detail)
+
+
+@dataclass
+class LoadedBatch:
+    """The images of a batch that could be used, and those that could not.
+
+    Attributes
+    ----------
+    shard : int
+    members : ndarray of int64, shape (images,)
+        Positions in the listing of the usable images.
+    pixels : Tensor of uint8, shape (images, 224, 224, 3)
+        Without those that are still encoded.
+    sizes : ndarray of int32, shape (images, 2)
+        Width and height of the originals.
+    set_aside : list of SetAside
+    stages : Stages
+        The time it took.
+    encoded : dict of int to Encoded
+        Images that the network's device is to decode, by their position in the batch.
+    """
+
+    shard: int
+    members: npt.NDArray[np.int64]
+    pixels: Tensor
+    sizes: npt.NDArray[np.int32]
+    set_aside: list[SetAside]
+    stages: Stages = field(default_factory=Stages)
+    encoded: dict[int, Encoded] = field(default_factory=dict)
+
+    def pin_memory(self) -> LoadedBatch:
+        """Move the pixels to pinned memory; a DataLoader calls this."""
+        self.pixels = self.pixels.pin_memory()
+        return self
+
+
+@dataclass(frozen=True)
+class Loader:
+    """Reads and decodes batches; with `for_device`, leaves JPEGs to the network's device."""
+
+    images: Images
+    plan: Plan
+    for_device: bool = False
+
+    def __call__(self, batch: Batch) -> LoadedBatch:
+        """Load a batch; no image stops it."""
+        stages = Stages()
+        members: list[int] = []
+        decoded: list[Decoded] = []
+        encoded: dict[int, Encoded] = {}
+        sizes: list[tuple[int, int]] = []
+        set_aside: list[SetAside] = []
+        for member in batch.members.tolist():
+            try:
+                with stages.time("read"):
+                    data = self._read(member)
+                with stages.time("decode"):
+                    size = size_for_device(data) if self.for_device else None
+                    if size:
+                        encoded[len(members)] = self._encoded(member, data)
+                    else:
+                        decoded.append(decode(data))
+                        size = decoded[-1].width, decoded[-1].height
+                members.append(member)
+                sizes.append(size)
+            except UnusableImageError as error:
+                set_aside.append(self._encoded(member, b"").unusable(error))
+        pixels = np.empty((len(decoded), CROP_SIZE, CROP_SIZE, 3), np.uint8)
+        for index, image in enumerate(decoded):
+            pixels[index] = image.pixels
+        return LoadedBatch(
+            batch.shard,
+            np.array(members, np.int64),
+            torch.from_numpy(pixels),
+            np.array(sizes, np.int32).reshape(-1, 2),
+            set_aside,
+            stages,
+            encoded,
+        )
+
+    def _encoded(self, member: int, data: bytes) -> Encoded:
+        path = self.images.paths[member].as_py()
+        return Encoded(data, self.plan.ids[member].as_py(), path)
+
+    def _read(self, member: int) -> bytes:
+        try:
+            return retry(lambda: self.images.read(member))
+        except (OSError, pa.ArrowException) as error:
+            raise UnusableImageError(UNREADABLE, first_line(error)) from error

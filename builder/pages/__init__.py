@@ -1,0 +1,1 @@
+"""What people look at: preview, plots, card and gallery of a data set."""

@@ -1,0 +1,77 @@
+"""What a data set says of itself, all from its rows: preview, plots, metadata and card."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from builder.dataset.dataset import DataSet
+from builder.dataset.layout import CARD_FILE
+from builder.dataset.statistics import split_statistics
+from builder.pages.card import make_card, template_path
+from builder.pages.croissant import CROISSANT_FILE, make_croissant
+from builder.pages.plots import (
+    KINDS_PLOT,
+    MASKS_PLOT,
+    SPURIOSITY_PLOT,
+    kinds_plot,
+    masks_plot,
+    spuriosity_plot,
+)
+from builder.pages.preview import example_rows, write_preview
+from builder.storage.files import atomic_write
+
+_SOURCES = (
+    "card.py",
+    "croissant.py",
+    "plot.svg.jinja",
+    "plots.py",
+    "preview.py",
+    "private_card.py",
+    "../dataset/statistics.py",
+    "templates.py",
+)
+
+
+def pages_release() -> str:
+    """Return a name for the way in which this program writes pages: a hash of what does."""
+    here = Path(__file__).parent
+    digest = hashlib.sha256(template_path().read_bytes())
+    for name in _SOURCES:
+        digest.update((here / name).read_bytes())
+    return digest.hexdigest()
+
+
+def write_pages(data: DataSet, split: str, target: Path) -> None:
+    """Write a split's preview, and the pages of all splits.
+
+    Parameters
+    ----------
+    data : DataSet
+        With the split's other files; its manifest takes note of what is written.
+    split : str
+    target : Path
+        A directory that is laid out like the data set.
+    """
+    write_preview(data, split, target)
+    data.manifest.record(target)
+    data.manifest.pages = pages_release()
+    for name, content in make_pages(data).items():
+        with atomic_write(target / name) as file:
+            file.write(content)
+    data.manifest.record(target)
+
+
+def make_pages(data: DataSet) -> dict[str, bytes]:
+    """Return the contents of every page by its name: the same data give the same bytes."""
+    statistics = {split: split_statistics(data, split) for split in data.splits}
+    croissant = json.dumps(make_croissant(data), indent=2, ensure_ascii=False)
+    pages = {
+        MASKS_PLOT: masks_plot(example_rows(data), data.names),
+        KINDS_PLOT: kinds_plot(statistics),
+        SPURIOSITY_PLOT: spuriosity_plot(statistics),
+        CROISSANT_FILE: f"{croissant}\n",
+        CARD_FILE: make_card(data),
+    }
+    return {name: page.encode() for name, page in pages.items()}

@@ -1,0 +1,199 @@
+"""The main job: open the inputs, run the shards that are missing, finalise."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from builder.dataset.classes import class_names
+from builder.dataset.dataset import DataSet
+from builder.dataset.manifest import Manifest
+from builder.errors import BuildError
+from builder.network.devices import find_device
+from builder.pages.pages import write_pages
+from builder.reporter import Reporter
+from builder.run.finalise import Finaliser
+from builder.run.runner import Run, ShardRunner
+from builder.run.stop import Stop
+from builder.run.workspace import Workspace
+from builder.settings import Settings
+from builder.shards.engine import Engine, InProcess, Placement, open_engine
+from builder.shards.job import Job, open_job
+from builder.stages import Stages
+from builder.storage.files import disk_errors_as_sentences, exclusive, make_directory, shared
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a build.
+
+    Attributes
+    ----------
+    out : Path
+    split : dict
+        The split's part of the manifest.
+    images : int
+        How many images this run took up; those of earlier runs are not among them.
+    seconds : float
+        Of the whole run.
+    stages : Stages
+        Seconds per stage of this run, added up over threads and processes.
+    """
+
+    out: Path
+    split: dict[str, Any]
+    images: int
+    seconds: float
+    stages: Stages
+
+
+@dataclass(frozen=True)
+class TaskOutcome:
+    """What came of a task of a build.
+
+    Attributes
+    ----------
+    images : int
+        How many images this run took up.
+    left : int
+        How many shards others have not finished yet.
+    """
+
+    images: int
+    left: int
+
+
+def build(settings: Settings, reporter: Reporter, stop: Stop | None = None) -> Outcome:
+    """Build one split of a data set, or go on where an earlier run of the same build stopped.
+
+    Parameters
+    ----------
+    settings : Settings
+    reporter : Reporter
+    stop : Stop, optional
+        Whom to ask whether to go on.
+
+    Returns
+    -------
+    Outcome
+
+    Raises
+    ------
+    BuildError
+        With a sentence for the user; nothing half-written is left visible.
+    Stopped
+        If somebody asked to stop before all shards were finished.
+    """
+    start = time.perf_counter()
+    workspace = Workspace(settings.out, settings.split)
+    with _opened(settings, reporter, workspace) as (job, engine), exclusive(settings.out):
+        manifest = workspace.check(job.origin(), job.inputs())
+        images, stages = 0, Stages()
+        if settings.split in manifest.splits:
+            reporter.say(f"Nothing to do: {settings.out} already holds this very build.")
+        else:
+            workspace.claim(job.origin(), job.inputs())
+            _warn_of_embeddings(job, reporter)
+            runner = ShardRunner(job, workspace.directory, engine, reporter, stop=stop)
+            run = runner.confirm() if settings.finalise_only else runner.run()
+            images, stages = run.images, run.stages
+            with stages.time("write"), reporter.track("finalising"):
+                _publish(job, run, workspace, manifest)
+        workspace.clean()
+    split = manifest.splits[settings.split]
+    return Outcome(settings.out, split, images, time.perf_counter() - start, stages)
+
+
+def run_task(settings: Settings, reporter: Reporter, stop: Stop | None = None) -> TaskOutcome:
+    """Run one task's share of the shards; others may run theirs, on any machine.
+
+    Parameters
+    ----------
+    settings : Settings
+    reporter : Reporter
+    stop : Stop, optional
+        Whom to ask whether to go on.
+
+    Raises
+    ------
+    BuildError, Stopped
+        As `build`.
+    """
+    workspace = Workspace(settings.out, settings.split)
+    with _opened(settings, reporter, workspace) as (job, engine), shared(settings.out):
+        make_directory(workspace.directory)
+        with exclusive(workspace.directory, wait=True):
+            manifest = workspace.check(job.origin(), job.inputs())
+            if settings.split in manifest.splits:
+                reporter.say(f"Nothing to do: {settings.out} already holds this very build.")
+                return TaskOutcome(0, 0)
+            workspace.claim(job.origin(), job.inputs())
+        task_directory = settings.task.directory(workspace.directory)
+        make_directory(task_directory)
+        with exclusive(task_directory):
+            run = ShardRunner(job, workspace.directory, engine, reporter, settings.task, stop).run()
+    return TaskOutcome(run.images, run.left)
+
+
+@contextmanager
+def _opened(
+    settings: Settings, reporter: Reporter, workspace: Workspace
+) -> Iterator[tuple[Job, Engine]]:
+    """Open all inputs, and make the output's directory once they are found to be good."""
+    with _placement(settings, reporter, workspace) as place:
+        job = open_job(settings, reporter, place.device, place.runs_on)
+        with disk_errors_as_sentences(settings.out):
+            workspace.check(job.origin(), job.inputs())
+            make_directory(settings.out)
+            yield job, place.engine
+
+
+def _placement(
+    settings: Settings, reporter: Reporter, workspace: Workspace
+) -> AbstractContextManager[Placement]:
+    if settings.finalise_only:
+        # Nothing is computed, so that what computed the shards need not be here.
+        device = find_device("cpu")
+        with disk_errors_as_sentences(settings.out):
+            begun_on = workspace.begun_on()
+        if not begun_on:
+            raise BuildError(
+                f"Nothing of the split {settings.split} was built in {settings.out} yet: check "
+                "--out and --split, or leave out --finalise-only."
+            )
+        return nullcontext(Placement(InProcess(), device, begun_on))
+    return open_engine(settings, reporter.say)
+
+
+def _warn_of_embeddings(job: Job, reporter: Reporter) -> None:
+    if job.settings.keep_embeddings:
+        size = len(job.plan.order) * job.network.channels * 2
+        reporter.say(f"Keeping all pooled features takes another {size / 1e6:,.0f} MB.")
+
+
+def _publish(job: Job, run: Run, workspace: Workspace, manifest: Manifest) -> None:
+    """Write the split's files to a hidden place, then move them to where they are seen."""
+    names = class_names(job.votes.labels, job.network.classes)
+    finaliser = Finaliser(
+        directory=workspace.directory,
+        plan=job.plan,
+        votes=job.votes,
+        names=names,
+        head_weight=job.network.head_weight.numpy(),
+        grid_height=job.network.grid_height,
+        grid_width=job.network.grid_width,
+        keep_embeddings=job.settings.keep_embeddings,
+    )
+    staged = workspace.new_stage()
+    manifest.splits[job.plan.split] = {
+        "inputs": job.inputs(),
+        "counts": finaliser.write(staged, workspace.out),
+        "agreement": run.agreement.as_json(),
+    }
+    manifest.record(staged)
+    write_pages(DataSet(manifest, staged, workspace.out), job.plan.split, staged)
+    workspace.install(manifest)

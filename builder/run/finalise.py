@@ -1,0 +1,273 @@
+"""From finished shards to published Parquet: a cheap pass over the numbers, then one over rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from datasets import Features
+
+from builder.dataset.format import (
+    embedding_features,
+    mask_features,
+    pair_features,
+    parquet_schema,
+    ranking_features,
+)
+from builder.dataset.layout import SET_ASIDE_FILE, SET_ASIDE_SCHEMA, file_name
+from builder.dataset.scores import NO_RANK, Scores, score
+from builder.dataset.votes import Votes
+from builder.errors import BuildError
+from builder.images.plan import Plan, SetAside
+from builder.shards.shard import read_shard, shard_path
+from builder.storage.parquet import column_bytes, fixed_lists, matrix, read_parquet, write_parquet
+from builder.threads import in_threads, usable_cores
+
+
+class _Numbers(NamedTuple):
+    """What scores are computed from, of all rows of a split in their order.
+
+    Attributes
+    ----------
+    ids : pa.ChunkedArray of string
+    labels : ndarray of int32, shape (rows,)
+    activations : ndarray of float32, shape (rows, features)
+    starts : list of int
+        The index of each shard's first row; and, at the end, the number of rows.
+    set_aside : list of SetAside
+    """
+
+    ids: pa.ChunkedArray
+    labels: npt.NDArray[np.int32]
+    activations: npt.NDArray[np.float32]
+    starts: list[int]
+    set_aside: list[SetAside]
+
+
+@dataclass(frozen=True)
+class Finaliser:
+    """Turns the finished shards of a split into its published files.
+
+    Attributes
+    ----------
+    directory : Path
+        The working directory that holds the shards.
+    plan : Plan
+    votes : Votes
+    names : list of str
+        The name of each class, by label.
+    head_weight : ndarray of float32, shape (classes, channels)
+    grid_height, grid_width : int
+    keep_embeddings : bool
+        Whether the shards hold the activations of all features.
+    """
+
+    directory: Path
+    plan: Plan
+    votes: Votes
+    names: list[str]
+    head_weight: npt.NDArray[np.float32]
+    grid_height: int
+    grid_width: int
+    keep_embeddings: bool
+
+    def write(self, target: Path, published: Path) -> dict[str, Any]:
+        """Write all Parquet files of the split.
+
+        Parameters
+        ----------
+        target : Path
+            An empty directory, to be laid out like the data set.
+        published : Path
+            The data set, whose other splits may have set images aside.
+
+        Returns
+        -------
+        dict
+            Counts for the manifest.
+        """
+        ids, labels, activations, starts, set_aside = self._read_numbers()
+        if not len(labels):
+            reasons = Counter(image.reason for image in set_aside)
+            raise BuildError(
+                f"None of the {len(set_aside)} images can be used: "
+                + ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+                + f"; the first is {set_aside[0].path} ({set_aside[0].detail})."
+            )
+        id_order = pc.rank(ids, tiebreaker="first").to_numpy()
+        scores = score(labels, id_order, activations, self.votes.spurious)
+        del id_order, activations  # Nearly a third of what is in memory.
+        self._write_images(target, starts, scores)
+        self._write_rankings(target, ids, labels, scores)
+        self._write_pairs(target, scores)
+        _write_set_aside(target, published, self.plan.split, set_aside)
+        return self._counts(target, labels, scores, set_aside)
+
+    def _read_shard(
+        self, shard: int, columns: list[str] | None = None
+    ) -> tuple[pa.Table, list[SetAside]]:
+        return read_shard(shard_path(self.directory, shard), columns)
+
+    def _read_numbers(self) -> _Numbers:
+        """Read the few columns that scores need into arrays that are as large as they will be."""
+        rows = len(self.plan.order)
+        labels = np.empty(rows, np.int32)
+        activations = np.empty((rows, self.votes.features_per_class), np.float32)
+        ids, starts, set_aside = [], [0], list(self.plan.set_aside)
+        read = partial(self._read_shard, columns=["image_id", "label", "activations"])
+        for table, found in in_threads(range(self.plan.shards), read, usable_cores()):
+            part = slice(starts[-1], starts[-1] + len(table))
+            labels[part] = table["label"]
+            activations[part] = matrix(table["activations"])
+            ids += table["image_id"].chunks
+            starts.append(part.stop)
+            set_aside += found
+        rows = starts[-1]
+        return _Numbers(
+            pa.chunked_array(ids, pa.string()), labels[:rows], activations[:rows], starts, set_aside
+        )
+
+    def _write_images(self, target: Path, starts: list[int], scores: Scores) -> None:
+        """Write the configs ``masks`` and ``embeddings``, a file per core at a time."""
+        files = list(enumerate(self.plan.files))
+
+        def write(file: tuple[int, range]) -> None:
+            index, shards = file
+            name = partial(file_name, split=self.plan.split, index=index, count=len(files))
+            masks = (self._mask_columns(shard, starts, scores) for shard in shards)
+            write_parquet(target / name("masks"), self._masks_schema, masks)
+            if self.keep_embeddings:
+                embeddings = (self._embedding_columns(shard) for shard in shards)
+                write_parquet(target / name("embeddings"), self._embeddings_schema, embeddings)
+
+        for _ in in_threads(files, write, usable_cores()):
+            pass
+
+    @cached_property
+    def _masks_schema(self) -> pa.Schema:
+        return parquet_schema(mask_features(self.names, self.votes.features_per_class))
+
+    @cached_property
+    def _embeddings_schema(self) -> pa.Schema:
+        return parquet_schema(embedding_features(self.head_weight.shape[1]))
+
+    def _mask_columns(self, shard: int, starts: list[int], scores: Scores) -> pa.Table:
+        """Return a shard's rows as they are published."""
+        rows, _ = self._read_shard(shard)
+        part = slice(*starts[shard : shard + 2])
+        labels = rows["label"].to_numpy()
+        ranks = scores.spuriosity_ranks[part]
+        spuriosity = scores.spuriosity[part]
+        constants = {"grid_height": self.grid_height, "grid_width": self.grid_width}
+        columns = {
+            **{name: rows[name].combine_chunks() for name in rows.column_names},
+            "features": fixed_lists(self.votes.features[labels]),
+            "kinds": fixed_lists(np.where(self.votes.spurious[labels], "spurious", "core")),
+            "activation_ranks": fixed_lists(scores.activation_ranks[part]),
+            "core_mask": _images(rows["core_mask"]),
+            "spurious_mask": _images(rows["spurious_mask"]),
+            "spuriosity": pa.array(spuriosity, mask=np.isnan(spuriosity)),
+            "spuriosity_rank": pa.array(ranks, mask=ranks == NO_RANK),
+            **{name: pa.repeat(value, len(rows)) for name, value in constants.items()},
+        }
+        schema = self._masks_schema
+        return pa.table({name: columns[name] for name in schema.names}).cast(schema)
+
+    def _embedding_columns(self, shard: int) -> pa.Table:
+        rows, _ = self._read_shard(shard, ["image_id", "embedding"])
+        return rows.cast(self._embeddings_schema)
+
+    def _write_rankings(
+        self,
+        target: Path,
+        ids: pa.ChunkedArray,
+        labels: npt.NDArray[np.int32],
+        scores: Scores,
+    ) -> None:
+        ranked = np.flatnonzero(scores.spuriosity_ranks != NO_RANK)
+        order = ranked[np.lexsort((scores.spuriosity_ranks[ranked], labels[ranked]))]
+        columns = {
+            "label": labels[order],
+            "spuriosity_rank": scores.spuriosity_ranks[order],
+            "image_id": ids.take(pa.array(order)),
+            "spuriosity": scores.spuriosity[order],
+        }
+        self._write_single(target, "rankings", columns, ranking_features(self.names))
+
+    def _write_pairs(self, target: Path, scores: Scores) -> None:
+        """Write the config ``features``: what one needs to score a new image."""
+        pairs = self.votes.pairs
+        fields = asdict(pairs[0]).keys()
+        positions = [(pair.label, pair.rank - 1) for pair in pairs]
+        means = np.array([scores.means[position] for position in positions])
+        stds = np.array([scores.stds[position] for position in positions])
+        columns = {
+            **{field: [getattr(pair, field) for pair in pairs] for field in fields},
+            "name": [self.names[pair.label] for pair in pairs],
+            "kind": [pair.kind for pair in pairs],
+            "sub_kind": [pair.sub_kind for pair in pairs],
+            "weight": [self.head_weight[pair.label, pair.feature] for pair in pairs],
+            "activation_mean": pa.array(means, mask=np.isnan(means)),
+            "activation_std": pa.array(stds, mask=np.isnan(stds)),
+        }
+        self._write_single(target, "features", columns, pair_features(self.names))
+
+    def _write_single(
+        self, target: Path, config: str, columns: dict[str, Any], features: Features
+    ) -> None:
+        schema = parquet_schema(features)
+        table = pa.table({name: columns[name] for name in features}).cast(schema)
+        write_parquet(target / file_name(config, self.plan.split), schema, [table])
+
+    def _counts(
+        self,
+        target: Path,
+        labels: npt.NDArray[np.int32],
+        scores: Scores,
+        set_aside: list[SetAside],
+    ) -> dict[str, Any]:
+        present, images = np.unique(labels, return_counts=True)
+        reasons = Counter(image.reason for image in set_aside)
+        if self.plan.images != len(labels) + len(set_aside):
+            raise AssertionError(
+                f"{self.plan.images} images in, {len(labels)} out, {len(set_aside)} set aside"
+            )
+        return {
+            "images": self.plan.images,
+            "rows": len(labels),
+            "set_aside": dict(sorted(reasons.items())),
+            "classes": len(present),
+            "masks": len(labels) * self.votes.features_per_class,
+            "core_masks": int((~self.votes.spurious)[labels].sum()),
+            "spurious_masks": int(self.votes.spurious[labels].sum()),
+            "ranked_classes": int(self.votes.spurious[present].any(axis=1).sum()),
+            "ranked_rows": int((scores.spuriosity_ranks != NO_RANK).sum()),
+            "grid_bytes": column_bytes((target / "masks").iterdir(), "grids"),
+            "images_by_label": dict(zip(map(str, present.tolist()), images.tolist(), strict=True)),
+            "masks_bytes": sum(path.stat().st_size for path in (target / "masks").iterdir()),
+        }
+
+
+def _write_set_aside(target: Path, published: Path, split: str, set_aside: list[SetAside]) -> None:
+    rows = [{"split": split, **asdict(image)} for image in set_aside]
+    if (published / SET_ASIDE_FILE).exists():
+        others = read_parquet(published / SET_ASIDE_FILE).to_pylist()
+        rows += [row for row in others if row["split"] != split]
+    if rows:
+        rows.sort(key=lambda row: (row["split"], row["path"]))
+        table = pa.Table.from_pylist(rows, SET_ASIDE_SCHEMA)
+        write_parquet(target / SET_ASIDE_FILE, SET_ASIDE_SCHEMA, [table])
+
+
+def _images(column: pa.ChunkedArray) -> pa.StructArray:
+    """Return PNG bytes as the Arrow form of `datasets.Image`; null stays null."""
+    data = column.combine_chunks()
+    paths = pa.nulls(len(data), pa.string())
+    return pa.StructArray.from_arrays([data, paths], ["bytes", "path"], mask=data.is_null())

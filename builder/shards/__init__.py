@@ -1,0 +1,1 @@
+"""A job cut into shards, and who computes them."""

@@ -1,0 +1,108 @@
+"""Engines: who computes the shards of a build. All make the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import torch
+
+from builder.errors import BuildError
+from builder.network.devices import find_devices
+from builder.settings import Settings
+from builder.shards.job import Job
+from builder.shards.processes import Processes
+from builder.shards.worker import ShardResult, ShardWorker
+
+
+class Engine(Protocol):
+    """Computes shards."""
+
+    def run(
+        self, job: Job, directory: Path, shards: Iterable[int], advance: Callable[[int], None]
+    ) -> Iterator[ShardResult]:
+        """Compute shards and write their files.
+
+        Parameters
+        ----------
+        job : Job
+        directory : Path
+            The working directory of the split.
+        shards : iterable of int
+            Taken up as there is room; none but those taken up are computed.
+        advance : callable
+            Called with each number of images done.
+
+        Yields
+        ------
+        ShardResult
+            One for each shard, in any order, whatever befell those who computed it.
+        """
+        ...
+
+
+class InProcess:
+    """Computes shards in this process, on the device of the job."""
+
+    def run(
+        self, job: Job, directory: Path, shards: Iterable[int], advance: Callable[[int], None]
+    ) -> Iterator[ShardResult]:
+        """Compute shards; see `Engine`."""
+        return ShardWorker(job, directory).run(shards, advance)
+
+
+class Placement(NamedTuple):
+    """An engine, and what the job has to be opened for.
+
+    Attributes
+    ----------
+    engine : Engine
+    device : torch.device
+        Where this process needs the network.
+    runs_on : str
+        The kind of device that computes the shards.
+    """
+
+    engine: Engine
+    device: torch.device
+    runs_on: str
+
+
+@contextmanager
+def open_engine(settings: Settings, say: Callable[[str], None]) -> Iterator[Placement]:
+    """Have the engine that the settings name while the block lasts.
+
+    Parameters
+    ----------
+    settings : Settings
+    say : callable
+        Tells the user what went wrong with a worker and was mended.
+
+    Raises
+    ------
+    BuildError
+        If there is no such device or cluster, or Ray is not installed.
+    """
+    cpu = torch.device("cpu")
+    if settings.engine == "ray":
+        try:
+            from builder.shards.ray_actors import Actors, connected  # noqa: PLC0415
+        except ImportError as error:
+            raise BuildError(
+                "Ray is not installed: pip install -e '.[ray]', or use --engine local."
+            ) from error
+        with connected(settings.address):
+            actors = Actors(settings.device, say)
+            yield Placement(actors, cpu, actors.device)
+        return
+    devices = find_devices(settings.device)
+    if len(devices) == 1:
+        yield Placement(InProcess(), devices[0], devices[0].type)
+        return
+    if len({device.type for device in devices}) > 1:
+        raise BuildError(
+            f"--device {settings.device} mixes kinds, whose last bits differ: use one."
+        )
+    yield Placement(Processes([str(device) for device in devices], say), cpu, devices[0].type)

@@ -1,0 +1,175 @@
+"""A job: all inputs of a build opened and found to fit together, before anything is written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from builder.dataset.votes import Votes, read_votes
+from builder.errors import BuildError
+from builder.images.loader import Batch, batches_of
+from builder.images.plan import Plan, make_plan
+from builder.images.sources import Images, open_images
+from builder.network.architectures import load_architecture
+from builder.network.devices import BATCH_SIZES, WORKERS, find_devices
+from builder.network.network import Network
+from builder.reporter import Reporter
+from builder.settings import Settings
+from salient_imagenet_1m import CROP_SIZE, FORMAT_VERSION, RESIZE_SIZE
+
+PREPROCESSING = (
+    f"PIL RGB without EXIF rotation, Resize({RESIZE_SIZE}, bilinear, antialias), "
+    f"CenterCrop({CROP_SIZE}), ToTensor, Normalize"
+)
+GPU_PREPROCESSING = f"JPEG decode and resize on the GPU by torchvision, else: {PREPROCESSING}"
+_LIBRARIES = ("datasets", "numpy", "pillow", "pyarrow", "timm", "torch", "torchvision")
+
+
+@dataclass(frozen=True)
+class Job:
+    """The opened inputs of a build.
+
+    Attributes
+    ----------
+    settings : Settings
+    votes : Votes
+    network : Network
+    images : Images
+    plan : Plan
+    batch_size : int
+    workers : int
+        Processes that load ahead of the network.
+    runs_on : str
+        The kind of device, ``cpu`` or ``cuda``, that computes the shards, here or elsewhere.
+    """
+
+    settings: Settings
+    votes: Votes
+    network: Network
+    images: Images
+    plan: Plan
+    batch_size: int
+    workers: int
+    runs_on: str
+
+    def batches(self, shard: int) -> list[Batch]:
+        """Return the batches of a shard; no batch holds images of two shards."""
+        return batches_of(self.plan.members(shard), self.batch_size, shard)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of all that the bytes of a shard depend on."""
+        return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()
+
+    def identity(self) -> dict[str, Any]:
+        """Return all that the bytes of a shard depend on."""
+        return {**self.origin(), **self.inputs()}
+
+    def origin(self) -> dict[str, Any]:
+        """Return what all splits of a data set have in common."""
+        network = self.network
+        return {
+            "format_version": FORMAT_VERSION,
+            "network": network.name,
+            "precision": network.precision,
+            "keep_embeddings": self.settings.keep_embeddings,
+            "weights_sha256": network.weights_sha256,
+            "mean": network.mean,
+            "std": network.std,
+            "classes": network.classes,
+            "channels": network.channels,
+            "votes_sha256": self.votes.sha256,
+            "pairs": len(self.votes.pairs),
+            "features_per_class": self.votes.features_per_class,
+            "preprocessing": GPU_PREPROCESSING if self.settings.gpu_decode else PREPROCESSING,
+            "resize": RESIZE_SIZE,
+            "crop": CROP_SIZE,
+            "grid": [network.grid_height, network.grid_width],
+        }
+
+    def inputs(self) -> dict[str, Any]:
+        """Return all that the bytes of this split depend on, besides `origin`."""
+        return {
+            "split": self.plan.split,
+            "seed": self.settings.seed,
+            "limit": self.settings.limit,
+            "images": self.plan.images,
+            "images_sha256": self.plan.sha256,
+            "batch_size": self.batch_size,
+            "shard_size": self.plan.shard_size,
+            "device": self.runs_on,
+            "python": platform.python_version(),
+            **{name: version(name) for name in _LIBRARIES},
+        }
+
+
+def open_job(
+    settings: Settings,
+    reporter: Reporter,
+    device: torch.device | None = None,
+    runs_on: str | None = None,
+) -> Job:
+    """Open the inputs of a build.
+
+    Parameters
+    ----------
+    settings : Settings
+    reporter : Reporter
+    device : torch.device, optional
+        Where to open the network; by default as the settings say.
+    runs_on : str, optional
+        The kind of device that computes the shards, if that is not `device`.
+
+    Raises
+    ------
+    BuildError
+        If one cannot be used, or they do not fit together.
+    """
+    votes = read_votes(settings.votes)
+    device = device or find_devices(settings.device)[0]
+    runs_on = runs_on or device.type
+    if settings.gpu_decode and runs_on != "cuda":
+        raise BuildError(f"--gpu-decode needs CUDA, and this runs on {runs_on}: leave it out.")
+    architecture = load_architecture(settings.network, settings.checkpoint)
+    network = Network(architecture, device, settings.precision)
+    _check_fit(votes, network, settings)
+    with reporter.track("listing images") as advance:
+        images = open_images(settings.images, settings.split, advance)
+    with reporter.track("planning"):
+        plan = make_plan(
+            images, votes.labels, settings.split, settings.seed, settings.limit, settings.shard_size
+        )
+    if not len(plan.order):
+        first = plan.set_aside[0]
+        raise BuildError(
+            f"None of the {plan.images} images of {settings.images} can be used (of the first, "
+            f"{first.path}: {first.detail}; the votes are on classes such as "
+            f"{votes.pairs[0].wnid}): check --images and --votes, images need a folder per wnid."
+        )
+    batch_size = settings.batch_size or BATCH_SIZES[runs_on]
+    workers = settings.workers
+    if workers is None:
+        workers = WORKERS[runs_on]
+    return Job(settings, votes, network, images, plan, batch_size, workers, runs_on)
+
+
+def _check_fit(votes: Votes, network: Network, settings: Settings) -> None:
+    for pair in votes.pairs:
+        if pair.feature >= network.channels:
+            raise BuildError(
+                f"{settings.votes} has votes on feature {pair.feature} of class {pair.wnid}, but "
+                f"{network.name} has features 0 to {network.channels - 1}: these votes are on "
+                "another network, check --votes and --network."
+            )
+        if pair.label >= network.classes:
+            raise BuildError(
+                f"{settings.votes} has votes on class index {pair.label}, but {network.name} has "
+                f"classes 0 to {network.classes - 1}: check --votes and --network."
+            )

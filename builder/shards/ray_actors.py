@@ -1,0 +1,145 @@
+"""Shards on a Ray cluster: an actor per GPU, or per CPU slot where there are none."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from builder.errors import BuildError, first_line
+from builder.shards.dispatch import Dispatcher
+from builder.shards.job import Job
+from builder.shards.server import MOST_SHARDS_AT_A_TIME, ServerSettings, ShardServer
+from builder.shards.worker import ShardResult
+
+_KNOCK_SECONDS = 10.0
+
+
+@contextmanager
+def connected(address: str | None) -> Iterator[None]:
+    """Be part of a Ray cluster while the block lasts.
+
+    Parameters
+    ----------
+    address : str, optional
+        Of the cluster; by default that of the environment, else one on this machine alone is
+        started and ended.
+
+    Raises
+    ------
+    BuildError
+        If there is no cluster at the address.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        _knock(address)
+        ray.init(address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    except (OSError, ValueError, RuntimeError) as error:
+        raise BuildError(
+            f"No Ray cluster answers at {address or 'the default address'} ({first_line(error)}): "
+            "check --address, `ray status` shows what runs."
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _knock(address: str | None) -> None:
+    """See that something answers, for which Ray would wait minutes."""
+    host, _, port = (address or "").rpartition(":")
+    if host and "/" not in host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=_KNOCK_SECONDS).close()
+
+
+class Actors:
+    """Computes shards in actors of the Ray cluster that this process is connected to.
+
+    Parameters
+    ----------
+    device : str
+        ``auto`` takes the GPUs of the cluster if it has any.
+    say : callable
+        Tells the user what went wrong and was mended.
+
+    Attributes
+    ----------
+    device : str
+        ``cuda`` or ``cpu``: what the actors run on.
+    """
+
+    def __init__(self, device: str, say: Callable[[str], None]) -> None:
+        self._say = say
+        resources = ray.cluster_resources()
+        cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
+        if device not in ("auto", "cpu", "cuda"):
+            raise BuildError(f"Ray chooses devices itself: use --device cuda or cpu, not {device}.")
+        if device == "auto":
+            device = "cuda" if gpus else "cpu"
+        self.device = device
+        self._size = gpus if device == "cuda" else cpus
+        if not self._size:
+            raise BuildError(f"The Ray cluster has no {device} to run on: check --device.")
+        self._cpus = _cpus_beside_a_gpu() if device == "cuda" else 1
+
+    def run(
+        self, job: Job, directory: Path, shards: Iterable[int], advance: Callable[[int], None]
+    ) -> Iterator[ShardResult]:
+        """Compute shards; see `Engine`."""
+        on_gpu = self.device == "cuda"
+        workers = min(job.workers, self._cpus) if on_gpu else 0
+        settings = ServerSettings.of(job, directory, self.device, self._cpus, workers)
+        pool = _Pool(settings, self._size, num_cpus=self._cpus, num_gpus=int(on_gpu))
+        for result in Dispatcher(pool, shards, self._say).results():
+            advance(result.images)
+            yield result
+
+
+def _cpus_beside_a_gpu() -> int:
+    """Return how many CPUs each actor can have: CPUs of nodes without a GPU serve none."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    shares = [node.get("CPU", 0) // node["GPU"] for node in nodes if node.get("GPU")]
+    return max(1, int(min(shares)))
+
+
+class _Pool:
+    def __init__(self, settings: ServerSettings, size: int, **resources: int) -> None:
+        self.size = size
+        self._settings = settings
+        # A lost actor is replaced by a new one, not restarted: where its node is gone for good, the
+        # new one waits for room while others take over its shards; calls to a restarting one wait.
+        self._server = ray.remote(ShardServer).options(
+            max_restarts=0, max_task_retries=0, max_concurrency=MOST_SHARDS_AT_A_TIME, **resources
+        )
+
+    def start(self) -> _Actor:
+        return _Actor(self._server.remote(self._settings))
+
+    def cause(self, error: BaseException) -> BaseException | None:
+        if isinstance(error, RayTaskError):
+            cause: BaseException = error.cause or error
+            return cause
+        return None if isinstance(error, RayError) else error
+
+
+class _Actor:
+    def __init__(self, handle: Any) -> None:
+        self._handle = handle
+        self.opened: Future[int] = handle.open.remote().future()
+
+    def run(self, shard: int) -> Future[ShardResult]:
+        future: Future[ShardResult] = self._handle.run.remote(shard).future()
+        return future
+
+    def stop(self) -> None:
+        ray.kill(self._handle)

@@ -1,0 +1,108 @@
+"""A finished shard on disk: what the network said of its images, whole or not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from builder.images.plan import Plan, SetAside
+from builder.storage.files import atomic_write
+from builder.storage.parquet import fixed_lists, read_parquet
+from builder.storage.retry import retry
+from salient_imagenet_1m import pack_grids
+
+if TYPE_CHECKING:  # What only reads shards needs no PyTorch.
+    from builder.network.analysis import Analysis
+
+_FINGERPRINT = b"fingerprint"
+_SET_ASIDE = b"set_aside"
+
+
+def shard_path(directory: Path, shard: int) -> Path:
+    """Return where a shard lies in the working directory of a build."""
+    return directory / "shards" / f"{shard:06d}.parquet"
+
+
+def write_shard(
+    path: Path, plan: Plan, analyses: list[Analysis], fingerprint: str, *, embeddings: bool
+) -> str:
+    """Write a shard.
+
+    Parameters
+    ----------
+    path : Path
+        From `shard_path`.
+    plan : Plan
+    analyses : list of Analysis
+        Of the shard's batches, in order.
+    fingerprint : str
+        Of all that the shard depends on.
+    embeddings : bool
+        Whether to keep the activations of all features, as float16.
+
+    Returns
+    -------
+    str
+        The SHA-256 of the file, taken before it is written: what the disk does shows later.
+    """
+    set_aside = [image for analysis in analyses for image in analysis.set_aside]
+    table = shard_table(plan, analyses, embeddings=embeddings).replace_schema_metadata(
+        {
+            _FINGERPRINT: fingerprint.encode(),
+            _SET_ASIDE: json.dumps([dataclasses.astuple(image) for image in set_aside]),
+        }
+    )
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table, buffer, compression="zstd")
+    content = buffer.getvalue().to_pybytes()
+
+    def write() -> None:
+        with atomic_write(path) as file:
+            file.write(content)
+
+    retry(write)
+    return hashlib.sha256(content).hexdigest()
+
+
+def shard_table(plan: Plan, analyses: list[Analysis], *, embeddings: bool) -> pa.Table:
+    """Return the rows of a shard; what finalising adds is not yet there."""
+    return pa.concat_tables(
+        [_table(plan, analysis, embeddings=embeddings) for analysis in analyses]
+    )
+
+
+def read_shard(path: Path, columns: list[str] | None = None) -> tuple[pa.Table, list[SetAside]]:
+    """Read a shard: its rows, all columns or some, and the images that were set aside."""
+    table = read_parquet(path, columns)
+    return table.replace_schema_metadata(None), set_aside_in(table.schema)
+
+
+def set_aside_in(schema: pa.Schema) -> list[SetAside]:
+    """Return what a shard set aside, by the schema of its file."""
+    return [SetAside(*fields) for fields in json.loads(schema.metadata[_SET_ASIDE])]
+
+
+def _table(plan: Plan, analysis: Analysis, *, embeddings: bool) -> pa.Table:
+    masks = analysis.masks
+    columns = {
+        "image_id": plan.ids.take(pa.array(analysis.members)),
+        "label": pa.array(plan.labels[analysis.members], pa.int64()),
+        "width": pa.array(analysis.sizes[:, 0]),
+        "height": pa.array(analysis.sizes[:, 1]),
+        "activations": fixed_lists(masks.activations),
+        "peaks": fixed_lists(masks.peaks),
+        "grids": pa.array([pack_grids(grids) for grids in masks.grids], pa.binary()),
+        "core_mask": pa.array(masks.core, pa.binary()),
+        "spurious_mask": pa.array(masks.spurious, pa.binary()),
+        "predicted": pa.array(analysis.predicted, pa.int64()),
+    }
+    if embeddings:
+        columns["embedding"] = fixed_lists(analysis.activations.astype(np.float16))
+    return pa.table(columns)

@@ -1,0 +1,421 @@
+"""Where images come from: folders, tars, tars of tars, and anything that `datasets` opens."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import tarfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+from PIL import Image
+
+from builder.errors import BuildError
+from builder.images.sources import (
+    NO_LABEL,
+    DatasetImages,
+    FolderImages,
+    Images,
+    TarImages,
+    open_images,
+)
+from salient_imagenet_1m import image_id
+
+WNIDS = ("n00000001", "n00000002")
+TRAIN = {
+    f"{wnid}/{wnid}_{number}.JPEG": f"{wnid}, image {number}".encode() * 50
+    for wnid in WNIDS
+    for number in (1, 2, 10)
+}
+VALIDATION = {f"{WNIDS[0]}/ILSVRC2012_val_00000293.JPEG": b"validation"}
+
+
+def open_split(source: Path, split: str = "train") -> Images:
+    return open_images(str(source), split, lambda count: None)
+
+
+def refuse(source: Path | str, split: str = "train") -> str:
+    """Return the sentence with which a source is refused."""
+    with pytest.raises(BuildError) as caught:
+        open_images(str(source), split, lambda count: None)
+    sentence = str(caught.value)
+    assert "\n" not in sentence
+    assert str(source) in sentence
+    assert sentence.endswith(".")
+    return sentence
+
+
+def contents(images: Images) -> dict[str, bytes]:
+    return {path: images.read(index) for index, path in enumerate(images.paths.to_pylist())}
+
+
+def make_folder(root: Path, files: dict[str, bytes]) -> Path:
+    for name, data in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(data)
+    return root
+
+
+def make_tar(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def make_tar_of_tars() -> bytes:
+    """Return a tar like ILSVRC2012_img_train.tar."""
+    return make_tar(
+        {
+            f"{wnid}.tar": make_tar(
+                {name.split("/")[1]: data for name, data in TRAIN.items() if name.startswith(wnid)}
+            )
+            for wnid in WNIDS
+        }
+    )
+
+
+# Folders
+
+
+@pytest.mark.parametrize(
+    ("folder", "split"),
+    [("train", "train"), ("val", "validation"), ("validation", "validation"), ("", "train")],
+)
+def test_a_folder_per_class_is_listed_by_name_and_read(
+    tmp_path: Path, folder: str, split: str
+) -> None:
+    make_folder(tmp_path / folder, TRAIN)
+    images = open_split(tmp_path, split)
+    assert isinstance(images, FolderImages)
+    assert contents(images) == TRAIN
+    assert images.paths.to_pylist() == sorted(TRAIN)
+    assert images.wnids.to_pylist() == [name.split("/")[0] for name in sorted(TRAIN)]
+    assert images.labels.tolist() == [NO_LABEL] * len(TRAIN)
+
+
+def test_only_the_folder_of_the_split_is_listed(tmp_path: Path) -> None:
+    make_folder(tmp_path / "train", TRAIN)
+    make_folder(tmp_path / "val", VALIDATION)
+    assert contents(open_split(tmp_path, "train")) == TRAIN
+    assert contents(open_split(tmp_path, "validation")) == VALIDATION
+
+
+def test_files_beside_the_class_folders_are_no_images(tmp_path: Path) -> None:
+    make_folder(tmp_path, {**TRAIN, "LOC_synset_mapping.txt": b"text", "n00000001/more/x": b""})
+    assert contents(open_split(tmp_path)) == TRAIN
+
+
+def test_class_folders_may_be_links(tmp_path: Path) -> None:
+    make_folder(tmp_path / "elsewhere", TRAIN)
+    (tmp_path / "root").mkdir()
+    for wnid in WNIDS:
+        (tmp_path / "root" / wnid).symlink_to(tmp_path / "elsewhere" / wnid)
+    assert contents(open_split(tmp_path / "root")) == TRAIN
+
+
+def test_the_listing_tells_how_far_it_is(tmp_path: Path) -> None:
+    counts: list[int] = []
+    open_images(str(make_folder(tmp_path, TRAIN)), "train", counts.append)
+    assert counts == [3, 3]
+
+
+def test_a_name_that_is_no_utf8_does_not_stop_the_listing(tmp_path: Path) -> None:
+    odd = os.fsdecode(bytes([255]))
+    files = {**TRAIN, f"{WNIDS[0]}/{odd}.JPEG": b"data"}
+    (tmp_path / "train.tar").write_bytes(make_tar(files))
+    for source in (make_folder(tmp_path / "root", files), tmp_path / "train.tar"):
+        images = open_split(source)
+        assert len(images.paths) == len(files)
+        assert set(TRAIN) < set(images.paths.to_pylist())
+
+
+def test_a_file_that_vanished_raises_oserror(tmp_path: Path) -> None:
+    images = open_split(make_folder(tmp_path, TRAIN))
+    (tmp_path / images.paths[0].as_py()).unlink()
+    with pytest.raises(OSError, match="No such file"):
+        images.read(0)
+
+
+def test_a_split_without_a_folder_is_refused_with_those_that_have_one(tmp_path: Path) -> None:
+    make_folder(tmp_path / "train", TRAIN)
+    said = "has no folder for the split validation, only train: check --images and --split."
+    assert said in refuse(tmp_path, "validation")
+
+
+@pytest.mark.parametrize(
+    ("folders", "said"),
+    [
+        ((), "has no class folders: --images takes ROOT/train/<wnid>/* or ROOT/<wnid>/*."),
+        (("train",), "holds no images of the split train in class folders"),
+        (("train/n00000001",), "holds no images of the split train in class folders"),
+        (("n00000001",), "holds no images of the split train in class folders"),
+    ],
+)
+def test_an_empty_directory_is_refused(tmp_path: Path, folders: tuple[str, ...], said: str) -> None:
+    for folder in folders:
+        (tmp_path / folder).mkdir(parents=True)
+    assert said in refuse(tmp_path)
+
+
+def test_images_without_class_folders_are_refused(tmp_path: Path) -> None:
+    make_folder(tmp_path, {"ILSVRC2012_val_00000293.JPEG": b"flat"})
+    assert "has no class folders" in refuse(tmp_path)
+
+
+def test_a_missing_directory_is_refused(tmp_path: Path) -> None:
+    said = "There is no file, directory or dataset"
+    assert said in refuse(tmp_path / "none")
+    assert said in refuse("none")
+
+
+# Tars
+
+
+@pytest.fixture(params=["tar of tars", "flat tar of folders"])
+def tar(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    path = tmp_path / "ILSVRC2012_img_train.tar"
+    path.write_bytes(make_tar_of_tars() if request.param == "tar of tars" else make_tar(TRAIN))
+    return path
+
+
+def test_a_tar_is_read_where_it_lies(tar: Path) -> None:
+    images = open_split(tar)
+    assert isinstance(images, TarImages)
+    assert contents(images) == TRAIN
+    assert images.wnids.to_pylist() == [path.split("/")[0] for path in images.paths.to_pylist()]
+    assert images.labels.tolist() == [NO_LABEL] * len(TRAIN)
+    assert os.listdir(tar.parent) == [tar.name]  # noqa: PTH208 (nothing was unpacked)
+
+
+def test_a_tar_is_read_by_several_threads_at_a_time(tar: Path) -> None:
+    images = open_split(tar)
+    paths = images.paths.to_pylist()
+    order = np.random.default_rng(0).integers(0, len(paths), 2000).tolist()
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(images.read, order)) == [TRAIN[paths[index]] for index in order]
+
+
+def test_folders_and_other_members_of_a_tar_are_no_images(tmp_path: Path) -> None:
+    path = tmp_path / "train.tar"
+    with tarfile.open(path, "w") as file:
+        file.add(make_folder(tmp_path / "root", TRAIN), ".")
+        link = tarfile.TarInfo("n00000001/link.JPEG")
+        link.type, link.linkname = tarfile.SYMTYPE, "n00000001_1.JPEG"
+        file.addfile(link)
+    assert {name.removeprefix("./"): data for name, data in contents(open_split(path)).items()} == (
+        TRAIN
+    )
+
+
+def test_long_names_in_a_tar_are_kept(tmp_path: Path) -> None:
+    files = {f"{'a' * 150}/n00000001/n00000001_1.JPEG": b"data"}
+    path = tmp_path / "train.tar"
+    path.write_bytes(make_tar(files))
+    images = open_split(path)
+    assert contents(images) == files
+    assert images.wnids.to_pylist() == ["n00000001"]
+
+
+@pytest.mark.parametrize("make", [make_tar_of_tars, lambda: make_tar(TRAIN)])
+def test_a_truncated_tar_is_refused_wherever_it_ends(tmp_path: Path, make: Any) -> None:
+    data = make()
+    path = tmp_path / "train.tar"
+    end = len(data.rstrip(b"\0"))
+    for length in range(0, end, 256):
+        path.write_bytes(data[:length])
+        try:
+            images = open_split(path)
+        except BuildError as error:
+            assert f"{path} is no whole tar" in str(error)
+        else:
+            pytest.fail(f"a tar cut at {length} of {end} gave {len(images.paths)} images")
+
+
+def test_a_truncated_tar_of_classes_inside_a_whole_tar_is_refused(tmp_path: Path) -> None:
+    inner = make_tar(TRAIN)
+    path = tmp_path / "train.tar"
+    path.write_bytes(make_tar({"n00000001.tar": inner[:2100], "n00000002.tar": inner}))
+    assert "is no whole tar" in refuse(path)
+
+
+@pytest.mark.parametrize("data", [b"", b"What a nice otter.\n", bytes(range(256)) * 40])
+def test_a_file_that_is_no_tar_is_refused_in_one_sentence(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "train.tar"
+    path.write_bytes(data)
+    sentence = refuse(path)
+    assert f"{path} is no whole tar" in sentence
+    assert "give --images a directory, " in sentence
+
+
+def test_a_compressed_tar_is_refused_since_it_cannot_be_read_where_it_lies(tmp_path: Path) -> None:
+    path = tmp_path / "train.tar.gz"
+    path.write_bytes(gzip.compress(make_tar(TRAIN)))
+    assert "is no whole tar" in refuse(path)
+
+
+def test_an_empty_tar_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "train.tar"
+    path.write_bytes(make_tar({}))
+    assert "holds no images of the split train" in refuse(path)
+
+
+# Datasets
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `datasets` cache what it reads in a directory of the test."""
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
+
+
+def jpeg(level: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("L", (8, 8), level).save(file, "JPEG")
+    return file.getvalue()
+
+
+HUB = {
+    "n01440764_10026_n01440764.JPEG": jpeg(10),
+    "n01440764_18_n01440764.JPEG": jpeg(20),
+    "n01443537_2_n01443537.JPEG": jpeg(30),
+}
+HUB_VALIDATION = {"ILSVRC2012_val_00000293_n01440764.JPEG": jpeg(40)}
+
+
+def write_parquet(
+    path: Path, files: dict[str, bytes], *, names: bool = True, **columns: list[Any]
+) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    images = [{"bytes": data, "path": name if names else None} for name, data in files.items()]
+    features = {"image": datasets.Image()}
+    if "label" in columns:
+        features["label"] = datasets.ClassLabel(names=["tench", "goldfish", "shark"])
+    features |= {name: datasets.Value("string") for name in columns if name != "label"}
+    rows = {"image": images, **columns}
+    datasets.Dataset.from_dict(rows, features=datasets.Features(features)).to_parquet(path)
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Path:
+    """Return a directory in the layout of the Hub's ImageNet."""
+    data = tmp_path / "imagenet-1k" / "data"
+    write_parquet(data / "train-00000-of-00001.parquet", HUB, label=[0, 0, 1])
+    write_parquet(data / "validation-00000-of-00001.parquet", HUB_VALIDATION, label=[0])
+    return tmp_path / "imagenet-1k"
+
+
+def test_parquet_in_the_hubs_layout_gives_bytes_names_wnids_and_labels(hub: Path) -> None:
+    images = open_split(hub)
+    assert isinstance(images, DatasetImages)
+    assert contents(images) == HUB
+    assert images.wnids.to_pylist() == ["n01440764", "n01440764", "n01443537"]
+    assert images.labels.tolist() == [0, 0, 1]
+
+
+def test_the_hubs_names_become_canonical_image_ids(hub: Path) -> None:
+    train, validation = open_split(hub), open_split(hub, "validation")
+    assert [image_id(path) for path in train.paths.to_pylist()] == [
+        "n01440764_10026",
+        "n01440764_18",
+        "n01443537_2",
+    ]
+    assert [image_id(path) for path in validation.paths.to_pylist()] == ["ILSVRC2012_val_00000293"]
+    assert validation.wnids.to_pylist() == ["n01440764"]
+
+
+def test_a_dataset_is_read_by_several_threads_at_a_time(hub: Path) -> None:
+    images = open_split(hub)
+    order = np.random.default_rng(0).integers(0, len(HUB), 300).tolist()
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(images.read, order))
+    assert found == [list(HUB.values())[index] for index in order]
+
+
+@pytest.mark.parametrize("column", ["file_name", "filename", "__key__"])
+def test_names_may_stand_in_a_column_of_their_own(tmp_path: Path, column: str) -> None:
+    names = [f"n01440764/{name}" for name in HUB]
+    write_parquet(tmp_path / "train.parquet", HUB, names=False, **{column: names})
+    images = open_split(tmp_path)
+    assert images.paths.to_pylist() == names
+    assert images.labels.tolist() == [NO_LABEL] * len(HUB)
+
+
+def test_a_dataset_that_keeps_no_file_names_is_refused(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "train.parquet", HUB, names=False, label=[0, 0, 1])
+    said = (
+        "does not tell the file names of its images, by which masks are joined: use a copy whose "
+        "column image keeps its path, or add a column file_name."
+    )
+    assert said in refuse(tmp_path)
+
+
+def test_a_dataset_without_the_split_is_refused(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "train.parquet", HUB)
+    sentence = refuse(tmp_path, "validation")
+    assert f"The split validation of the dataset {tmp_path} cannot be opened" in sentence
+    assert "check --images and --split." in sentence
+
+
+def test_a_dataset_without_a_column_of_images_is_refused(tmp_path: Path) -> None:
+    datasets.Dataset.from_dict({"text": ["otter"]}).to_parquet(tmp_path / "train.parquet")
+    assert "has 0 image columns, expected one" in refuse(tmp_path)
+
+
+def test_parquet_that_is_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "train.parquet").write_bytes(b"What a nice otter.\n")
+    assert f"The split train of the dataset {tmp_path} cannot be opened" in refuse(tmp_path)
+
+
+# Image ids
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("n01440764/n01440764_10026.JPEG", "n01440764_10026"),
+        ("n01440764_10026_n01440764.JPEG", "n01440764_10026"),
+        ("val/n01440764/ILSVRC2012_val_00000293.JPEG", "ILSVRC2012_val_00000293"),
+        ("ILSVRC2012_val_00000293_n01440764.JPEG", "ILSVRC2012_val_00000293"),
+        ("train\\n01440764\\n01440764_18.jpeg", "n01440764_18"),
+        ("n01440764_tench.JPEG", "n01440764_tench"),
+        ("n01440764_18", "n01440764_18"),
+    ],
+)
+def test_an_image_id_is_the_canonical_stem_in_every_layout(name: str, expected: str) -> None:
+    assert image_id(name) == expected
+
+
+def test_a_tar_and_a_folder_give_the_same_ids_and_wnids(tmp_path: Path) -> None:
+    (tmp_path / "train.tar").write_bytes(make_tar_of_tars())
+    sources = [tmp_path / "train.tar", make_folder(tmp_path / "root", TRAIN)]
+    found = [
+        sorted(zip(map(image_id, images.paths.to_pylist()), images.wnids.to_pylist(), strict=True))
+        for images in map(open_split, sources)
+    ]
+    assert found[0] == found[1]
+
+
+def test_a_row_without_an_image_is_unreadable_and_stops_nothing(tmp_path: Path) -> None:
+    table = {
+        "image": [{"bytes": b"x", "path": None}, None],
+        "file_name": ["n90000001_1.JPEG", "n90000001_2.JPEG"],
+    }
+    features = datasets.Features(
+        {"image": datasets.Image(decode=False), "file_name": datasets.Value("string")}
+    )
+    (tmp_path / "data").mkdir()
+    made = datasets.Dataset.from_dict(table, features=features)
+    made.to_parquet(tmp_path / "data" / "train-00000-of-00001.parquet")
+    images = open_images(str(tmp_path / "data"), "train", lambda count: None)
+    assert images.read(0) == b"x"
+    with pytest.raises(OSError, match="holds no image"):
+        images.read(1)

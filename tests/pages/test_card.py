@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from datasets import Features, load_dataset
+from datasets.info import DatasetInfosDict
+from datasets.utils.metadata import MetadataConfigs
+from huggingface_hub import DatasetCard, DatasetCardData
+from markdown_it import MarkdownIt
+
+from builder.dataset.dataset import DataSet
+from builder.dataset.manifest import Manifest
+from builder.pages.card import make_card
+from builder.run.build import build
+from tests.conftest import CLASSES, World
+from tests.quiet import Quiet
+
+CONFIGS = ("masks", "rankings", "features", "preview")
+SPLITS = ("train", "validation")
+
+
+@pytest.fixture
+def card(planted: Path) -> str:
+    return (planted / "README.md").read_text()
+
+
+@pytest.fixture
+def header(card: str) -> DatasetCardData:
+    data = DatasetCard(card).data
+    assert isinstance(data, DatasetCardData)
+    return data
+
+
+def test_the_hub_s_own_classes_read_its_header(card: str) -> None:
+    loaded = DatasetCard(card)
+    data = loaded.data.to_dict()  # type: ignore[no-untyped-call]
+    assert data["license"] == "other"
+    assert data["size_categories"] == ["n<1K"]
+    assert data["task_categories"] == ["image-classification", "image-segmentation"]
+    assert "arxiv:2110.04301" in data["tags"]
+    # Written again by the Hub's classes, it is the same card.
+    assert yaml.safe_load(loaded.data.to_yaml()) == yaml.safe_load(card.split("---\n")[1])
+    assert str(loaded) == card
+
+
+def test_every_config_names_the_files_of_every_split(header: DatasetCardData) -> None:
+    assert header["configs"] == [
+        {
+            "config_name": config,
+            **({"default": True} if config == "masks" else {}),
+            "data_files": [
+                {"split": split, "path": f"{config}/{split}-*.parquet"} for split in SPLITS
+            ],
+        }
+        for config in CONFIGS
+    ]
+    configs = MetadataConfigs.from_dataset_card_data(header)
+    assert configs.get_default_config_name() == "masks"
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_datasets_reads_columns_and_sizes_from_it(
+    planted: Path, header: DatasetCardData, config: str
+) -> None:
+    info = DatasetInfosDict.from_dataset_card_data(header)[config]
+    for split in SPLITS:
+        rows = load_dataset(
+            "parquet", data_files=str(planted / config / f"{split}-*.parquet"), streaming=True
+        )["train"]
+        assert info.features == rows.features == Features(info.features)
+        assert info.splits[split].num_examples == sum(1 for _ in rows)
+        assert info.splits[split].num_bytes > 0
+    files = list((planted / config).iterdir())
+    assert info.download_size == sum(path.stat().st_size for path in files)
+    assert info.dataset_size == sum(info.splits[split].num_bytes for split in SPLITS)
+
+
+PROGRAM = """
+import sys
+import datasets
+assert datasets.__version__.startswith("3."), datasets.__version__
+for config in ("masks", "rankings", "features", "preview"):
+    for streaming in (True, False):
+        rows = datasets.load_dataset(sys.argv[1], config, split="train", streaming=streaming)
+        print(config, sum(1 for _ in rows), rows.features.get("kinds"))
+"""
+
+
+def test_release_3_of_datasets_loads_every_config(
+    planted: Path, tmp_path: Path, datasets_3: str
+) -> None:
+    ran = subprocess.run(
+        [datasets_3, "-c", PROGRAM, str(planted)],
+        env={"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    kinds = "Sequence(feature=Value(dtype='string', id=None), length=5, id=None)"
+    expected = [f"masks 36 {kinds}", "rankings 24 None", "features 15 None", f"preview 36 {kinds}"]
+    assert ran.stdout.splitlines() == [line for line in expected for _ in range(2)]
+
+
+def test_its_numbers_are_the_data_s(card: str, planted: Path) -> None:
+    for split in SPLITS:
+        rows = list(load_dataset(str(planted), "masks", split=split, streaming=True))
+        kinds = Counter(kind for row in rows for kind in row["kinds"])
+        classes = Counter(row["label"] for row in rows)
+        ranked = sum(row["spuriosity_rank"] is not None for row in rows)
+        assert (
+            f"| {split} | {len(rows)} | {len(classes)} | {kinds['core']} | {kinds['spurious']} "
+            f"| {ranked} |"
+        ) in card
+        zone = sum(
+            rank < 0.2 * classes[row["label"]] for row in rows for rank in row["activation_ranks"]
+        )
+        assert f"{zone} of {5 * len(rows)} masks of {split}" in card
+    pairs = list(load_dataset(str(planted), "features", split="train", streaming=True))
+    sub_kinds = Counter(pair["sub_kind"] for pair in pairs)
+    text = " ".join(card.split())
+    assert (
+        f"The votes are on {len(pairs)} class-feature pairs of 3 classes, on "
+        f"{len({pair['feature'] for pair in pairs})} distinct features: {sub_kinds[None]} core and "
+        f"6 spurious ({sub_kinds['background']} background, {sub_kinds['separate_object']} "
+        f"separate object, {sub_kinds['mixed']} mixed)."
+    ) in text
+    assert "| classes | 1 | 1 | 0 | 0 | 0 | 1 |" in card
+    assert f"Here: 1 of 3 classes with votes ({CLASSES[1]})." in text
+
+
+def test_it_shows_real_rows(card: str, planted: Path) -> None:
+    rows = {
+        row["image_id"]: row
+        for row in load_dataset(str(planted), "masks", split="train", streaming=True)
+    }
+    shown = re.findall(r"^\| `(\S+)` \| (\S+) \| (\S+) \| (.*?) \| (\S*) \| (\d*) \|$", card, re.M)
+    assert len(shown) == 6
+    for name, label, predicted, kinds, spuriosity, rank in shown:
+        row = rows[name]
+        assert (label, predicted) == (CLASSES[row["label"]], CLASSES[row["predicted"]])
+        assert kinds == ", ".join(row["kinds"])
+        assert float(spuriosity) == pytest.approx(row["spuriosity"], abs=6e-4)
+        assert int(rank) == row["spuriosity_rank"]
+
+
+def test_it_says_what_made_the_data(card: str, planted: Path) -> None:
+    manifest = Manifest.load(planted)
+    assert manifest
+    for name in ("network", "weights_sha256", "votes_sha256", "preprocessing", "precision"):
+        assert str(manifest.origin[name]) in card
+    for split in manifest.splits.values():
+        assert split["inputs"]["images_sha256"] in card
+        assert f"torch {split['inputs']['torch']}" in card
+
+
+def test_no_placeholder_is_left(card: str) -> None:
+    assert not re.search(r"\{\{|\{%|\| None \|", card.split("---\n", 2)[2])
+
+
+def test_its_links_lead_somewhere(card: str, planted: Path) -> None:
+    pictures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", card)
+    assert len(pictures) == 3
+    for picture in pictures:
+        assert (planted / picture).read_text().startswith("<svg ")
+
+
+def test_its_tables_are_tables(card: str) -> None:
+    html = MarkdownIt("commonmark").enable("table").render(card.split("---\n", 2)[2])
+    assert html.count("<table>") == 5
+    assert "|" not in re.sub(r"<code.*?</code>", "", html, flags=re.DOTALL)
+
+
+def test_its_code_runs(card: str, planted: Path, world: World) -> None:
+    namespace: dict[str, Any] = {}
+    for block in card.split("```python\n")[1:]:
+        code = block.split("```")[0].replace("PATH_OR_REPOSITORY", str(planted))
+        code = code.replace("IMAGENET", str(world.root))
+        exec(compile(code, "README.md", "exec"), namespace)
+    maps, row = namespace["maps"], namespace["row"]
+    assert maps.mean(axis=(1, 2)) == pytest.approx(row["activations"], rel=0.02, abs=1e-3)
+    # Two of the three classes have a spurious feature.
+    assert len(namespace["names"]) == 2 * 5
+    assert {path.stem for path in namespace["found"]} == namespace["names"]
+    example = namespace["example"]
+    masks = [example[name] for name in ("core_mask", "spurious_mask") if example[name]]
+    assert masks
+    assert {mask.size for mask in masks} == {example["image"].size}
+
+
+def test_filters_work_without_streaming_as_it_says(planted: Path, tmp_path: Path) -> None:
+    rows = load_dataset(
+        str(planted),
+        "masks",
+        split="train",
+        filters=[("spuriosity_rank", "<", 5)],
+        verification_mode="no_checks",
+        cache_dir=str(tmp_path),
+    )
+    assert len(rows) == 2 * 5
+
+
+def test_it_tells_what_was_set_aside(world: World, tmp_path: Path, reporter: Quiet) -> None:
+    images = shutil.copytree(world.root, tmp_path / "images")
+    for path in sorted((images / "train").glob("*/*"))[:2]:
+        path.write_bytes(b"")
+    out = tmp_path / "out"
+    build(world.settings(out, images=str(images)), reporter)
+    card = (out / "README.md").read_text()
+    assert "| train | empty | 2 |" in card
+    assert "`set_aside.parquet` names each" in card
+
+
+def test_names_of_classes_cannot_break_it(planted: Path) -> None:
+    manifest = Manifest.load(planted)
+    assert manifest
+    data = DataSet(manifest, planted)
+    data.names = ["a | b\n# c", *data.names[1:]]
+    assert r"| a \| b # c |" in make_card(data)

@@ -1,0 +1,290 @@
+from __future__ import annotations
+
+import base64
+import io
+import re
+import shutil
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from datasets import load_dataset
+from PIL import Image
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+
+from builder.errors import BuildError
+from builder.pages.gallery import GallerySettings, GroundTruth, make_gallery
+from builder.pages.highlights import find_highlights
+from builder.pages.pictures import COLOURS, SIDE, outlines, spotlight, thumbnail
+from builder.run.build import build
+from tests.conftest import CLASSES, World
+from tests.quiet import Quiet
+
+MARKUP = "<script>document.title='planted'</script><img src=x onerror=alert(1)>\"'&"
+QUIET = Quiet()
+
+
+@pytest.fixture(scope="module")
+def data(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a built data set whose votes give their reasons in markup."""
+    base = tmp_path_factory.mktemp("gallery")
+    votes = base / "votes.csv"
+    text = world.votes.read_text().replace(",why", ',"' + MARKUP.replace('"', '""') + '"')
+    votes.write_text(text)
+    build(world.settings(base / "data", votes=votes), QUIET)
+    return base / "data"
+
+
+@pytest.fixture(scope="module")
+def page(world: World, data: Path) -> Path:
+    """Return one page with markup wherever a file could bring it."""
+    known = GroundTruth(
+        title=MARKUP,
+        names=dict.fromkeys(CLASSES[1:], MARKUP),
+        classes={0: MARKUP},
+        pairs={(0, 1): MARKUP},
+        images={f"{CLASSES[0]}_0": MARKUP},
+    )
+    out = data.parent / "page.html"
+    settings = GallerySettings(data, str(world.root), out, votes=data.parent / "votes.csv")
+    return make_gallery(settings, QUIET, known)
+
+
+@pytest.fixture(scope="module")
+def site(world: World, data: Path) -> Path:
+    return make_gallery(GallerySettings(data, str(world.root), data.parent / "site"), QUIET)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    binary = shutil.which("chromium") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if not binary or not driver:
+        pytest.skip("there is no Chromium with its chromedriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    profile = tmp_path_factory.mktemp("profile")
+    for argument in (
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--no-first-run",
+        f"--user-data-dir={profile}",
+    ):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    chrome = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    yield chrome
+    chrome.quit()
+
+
+class Tags(HTMLParser):
+    """What a page is made of: its elements, and where they point to."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.names: list[str] = []
+        self.attributes: set[str] = set()
+        self.links: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.append(tag)
+        self.attributes.update(name for name, _ in attrs)
+        self.links += [value or "" for name, value in attrs if name in ("src", "href")]
+
+
+def layer_of(uri: str) -> np.ndarray:
+    data = base64.b64decode(uri.removeprefix("data:image/webp;base64,"))
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGBA")).astype(int)
+
+
+def test_the_ends_and_tops_are_those_of_the_published_ranks(data: Path) -> None:
+    rows = list(load_dataset(str(data), "masks", split="train", streaming=True))
+    selections = find_highlights(data, "train", tops=5, ends=4)
+    for label in range(len(CLASSES)):
+        own = [row for row in rows if row["label"] == label]
+        highlights = selections[label]
+        assert highlights.images == len(own)
+        assert highlights.accuracy == np.mean([row["predicted"] == label for row in own])
+        for place, feature in enumerate(own[0]["features"]):
+            ranked = sorted(own, key=lambda row: row["activation_ranks"][place])
+            found = [row["image_id"] for row in highlights.top[feature]]
+            assert found == [row["image_id"] for row in ranked[:5]]
+        ranked = sorted(own, key=lambda row: row["spuriosity_rank"] or 0)
+        ids = [row["image_id"] for row in ranked] if own[0]["spuriosity"] is not None else []
+        assert [row["image_id"] for row in highlights.most] == ids[:4]
+        assert [row["image_id"] for row in highlights.least] == ids[::-1][:4]
+
+
+def test_no_image_is_at_both_ends(data: Path) -> None:
+    for highlights in find_highlights(data, "train", tops=1, ends=10).values():
+        most = {row["image_id"] for row in highlights.most}
+        assert not most & {row["image_id"] for row in highlights.least}
+
+
+def test_markup_from_files_is_text(page: Path) -> None:
+    html = page.read_text()
+    tags = Tags(html)
+    assert tags.names.count("script") == 1
+    assert "onerror" not in tags.attributes
+    assert "x" not in tags.links
+    assert html.count("&lt;script&gt;document.title") >= 5
+
+
+def test_a_page_points_at_nothing_but_itself(page: Path, site: Path) -> None:
+    assert all(link.startswith("data:") for link in Tags(page.read_text()).links)
+    for path in site.parent.iterdir():
+        for link in Tags(path.read_text()).links:
+            assert link.startswith("data:") or (site.parent / link).is_file()
+        assert not re.search(r"url\(|@import|https?:", path.read_text())
+
+
+def test_a_site_has_an_index_and_a_page_per_class(site: Path) -> None:
+    names = sorted(path.name for path in site.parent.iterdir())
+    assert names == ["0000.html", "0001.html", "0002.html", "index.html"]
+    assert max(path.stat().st_size for path in site.parent.iterdir()) < 1_000_000
+
+
+def test_a_spotlight_is_dark_where_the_mask_is_not() -> None:
+    grids = np.zeros((1, 7, 7), np.uint8)
+    grids[0, 1, 1] = 255
+    layer = layer_of(spotlight(grids, "core"))
+    assert layer.shape == (SIDE, SIDE, 4)
+    centre = round(1.5 / 7 * SIDE)
+    assert layer[centre, centre, 3] < 60
+    assert layer[-20:, -20:, 3].min() > 190
+
+
+def test_outlines_have_the_colour_of_their_kind() -> None:
+    grids = np.zeros((2, 7, 7), np.uint8)
+    grids[0, :3, :3] = grids[1, 4:, 4:] = 255
+    layer = layer_of(outlines(grids, ["core", "spurious"]))
+    half = SIDE // 2
+    for kind, corner in (("core", layer[:half, :half]), ("spurious", layer[half:, half:])):
+        line = corner[corner[..., 3] > 240]
+        assert np.abs(np.median(line[:, :3], axis=0) - COLOURS[kind]).max() < 60
+    assert layer[half:, :half, 3].max() < 30
+
+
+def test_a_thumbnail_is_the_image() -> None:
+    pixels = np.zeros((224, 224, 3), np.uint8)
+    pixels[:, 112:] = (200, 30, 90)
+    small = layer_of(thumbnail(pixels))
+    assert np.abs(small[70, 120, :3] - (200, 30, 90)).max() < 12
+    assert small[70, 20, :3].max() < 12
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"split": "validation"}, "has no split validation, only train"),
+        ({"data": Path("/nowhere")}, "holds no finished build"),
+        ({"images": "/nowhere"}, "There is no file, directory or dataset"),
+        ({"votes": "theirs"}, "are not the votes of"),
+        ({"out": "there"}, "exists already"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    world: World, data: Path, tmp_path: Path, changes: dict[str, Any], sentence: str
+) -> None:
+    if changes.get("votes"):
+        changes = {"votes": world.votes}
+    if changes.get("out"):
+        changes = {"out": tmp_path}
+    options = {"data": data, "images": str(world.root), "out": tmp_path / "out", **changes}
+    with pytest.raises(BuildError, match=sentence):
+        make_gallery(GallerySettings(**options), QUIET)
+    assert not list(tmp_path.iterdir())
+
+
+def test_images_of_another_set_are_refused(world: World, data: Path, tmp_path: Path) -> None:
+    other = tmp_path / "images" / CLASSES[0]
+    other.mkdir(parents=True)
+    shutil.copy(next((world.root / "train" / CLASSES[0]).iterdir()), other / "else.JPEG")
+    with pytest.raises(BuildError, match=r"lacks (\d+) of the \1 images to show"):
+        make_gallery(GallerySettings(data, str(other.parent), tmp_path / "out"), QUIET)
+
+
+def log(browser: webdriver.Chrome, name: str) -> list[dict[str, Any]]:
+    """Return what came into a log since it was last read."""
+    entries: list[dict[str, Any]] = browser.get_log(name)
+    return entries
+
+
+def open_page(browser: webdriver.Chrome, path: Path) -> None:
+    """Open a page, and see that all its images decode and that nothing else was loaded."""
+    log(browser, "browser")
+    log(browser, "performance")
+    browser.get(path.as_uri())
+    sizes = browser.execute_async_script(
+        "const done = arguments[0], images = [...document.images];"
+        "Promise.all(images.map(image => image.decode().then(() => image.naturalWidth)))"
+        ".then(done, error => done(String(error)))"
+    )
+    assert sizes
+    assert set(sizes) == {SIDE}
+    requested = [
+        entry["message"].partition('"request":{')[2].partition('"url":"')[2].partition('"')[0]
+        for entry in log(browser, "performance")
+        if '"Network.requestWillBeSent"' in entry["message"]
+    ]
+    assert {url for url in requested if not url.startswith("data:")} == {path.as_uri()}
+    assert log(browser, "browser") == []
+
+
+def shown(browser: webdriver.Chrome, selector: str) -> list[WebElement]:
+    return [
+        found for found in browser.find_elements(By.CSS_SELECTOR, selector) if found.is_displayed()
+    ]
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_browser_shows_the_page(browser: webdriver.Chrome, page: Path, width: int) -> None:
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600},
+    )
+    open_page(browser, page)
+    assert MARKUP in browser.title
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+def test_the_filter_works_in_a_browser(browser: webdriver.Chrome, page: Path) -> None:
+    open_page(browser, page)
+    field = browser.find_element(By.ID, "filter")
+    assert len(shown(browser, ".class")) == len(CLASSES)
+    field.send_keys(CLASSES[1].upper())
+    assert [entry.get_attribute("id") for entry in shown(browser, ".class")] == ["c1"]
+    assert browser.find_element(By.ID, "count").text == "1 of 3"
+    field.send_keys(" nothing like it")
+    assert not shown(browser, ".class")
+    assert len(shown(browser, ".none")) == 1
+    field.clear()
+    field.send_keys(" ")
+    browser.find_element(By.ID, "only").click()
+    assert [entry.get_attribute("id") for entry in shown(browser, ".class")] == ["c0", "c1"]
+
+
+def test_masks_can_be_taken_off_in_a_browser(browser: webdriver.Chrome, page: Path) -> None:
+    open_page(browser, page)
+    layer = browser.find_element(By.CSS_SELECTOR, ".pair .layer")
+    assert layer.value_of_css_property("opacity") == "1"
+    browser.execute_script("document.querySelector('.layer').style.transition = 'none'")
+    browser.find_element(By.ID, "masks").click()
+    assert "bare" in (browser.find_element(By.TAG_NAME, "body").get_attribute("class") or "")
+
+
+def test_the_index_leads_to_a_class_in_a_browser(browser: webdriver.Chrome, site: Path) -> None:
+    open_page(browser, site)
+    browser.find_element(By.ID, "filter").send_keys(CLASSES[2])
+    (card,) = shown(browser, ".card")
+    card.click()
+    assert browser.current_url.endswith("0002.html")
+    open_page(browser, site.parent / "0002.html")

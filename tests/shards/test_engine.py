@@ -1,0 +1,260 @@
+"""Whoever computes the shards makes the same bytes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from builder.errors import BuildError
+from builder.run.build import build, run_task
+from builder.settings import Settings, Task
+from builder.shards.shard import shard_path
+from tests.built import hashes
+from tests.conftest import World
+from tests.quiet import Quiet
+
+COPIES = 25
+
+
+@pytest.fixture(scope="module")
+def undisturbed(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Return the hash of each file of a build in one process."""
+    out = tmp_path_factory.mktemp("undisturbed") / "out"
+    build(world.settings(out, shard_size=2), Quiet())
+    return hashes(out)
+
+
+@pytest.fixture(scope="module")
+def crowd(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the world's images under many names: enough for a death to be noticed in time."""
+    root = tmp_path_factory.mktemp("crowd") / "train"
+    for path in (world.root / "train").glob("*/*"):
+        (root / path.parent.name).mkdir(parents=True, exist_ok=True)
+        for number in range(COPIES):
+            (root / path.parent.name / f"{path.stem}{number:02d}.JPEG").symlink_to(path)
+    return root.parent
+
+
+@pytest.fixture(scope="module")
+def undisturbed_crowd(
+    world: World, crowd: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
+    """Return the hash of each file of a build of the crowd in one process."""
+    out = tmp_path_factory.mktemp("undisturbed") / "out"
+    build(world.settings(out, images=str(crowd)), Quiet())
+    return hashes(out)
+
+
+@pytest.fixture
+def settings(world: World, tmp_path: Path) -> Callable[..., Settings]:
+    return lambda **changes: world.settings(tmp_path / "out", **{"shard_size": 2, **changes})
+
+
+@contextmanager
+def in_the_middle(out: Path, action: Callable[[], Any]) -> Iterator[None]:
+    """Do something when there are some shards of the build that runs in the block."""
+
+    def watch() -> None:
+        while len(list((out / ".build" / "train" / "shards").glob("*.parquet"))) < 10:
+            threading.Event().wait(0.01)
+        action()
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    yield
+    thread.join()
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+def test_tasks_in_any_order(
+    settings: Callable[..., Settings], undisturbed: dict[str, str], order: tuple[int, ...]
+) -> None:
+    left = []
+    for index in order:
+        left.append(run_task(settings(task=Task(index, 3)), Quiet()).left)
+    assert left == [12, 6, 0]
+    final = settings(finalise_only=True)
+    assert build(final, Quiet()).images == 0
+    assert hashes(final.out) == undisturbed
+
+
+def test_finalising_names_the_shards_that_are_missing_or_damaged(
+    settings: Callable[..., Settings], undisturbed: dict[str, str]
+) -> None:
+    for index in (0, 2):
+        run_task(settings(task=Task(index, 3)), Quiet())
+    final = settings(finalise_only=True)
+    with pytest.raises(BuildError, match=r"6 of 18 shards are not finished \(1, 4, 7, 10, 13, 16"):
+        build(final, Quiet())
+    run_task(settings(task=Task(1, 3)), Quiet())
+    shard_path(final.out / ".build" / "train", 5).write_bytes(b"")
+    with pytest.raises(BuildError, match=r"1 of 18 shards are not finished \(5\)"):
+        build(final, Quiet())
+    assert run_task(settings(task=Task(2, 3)), Quiet()).images == 2
+    build(final, Quiet())
+    assert hashes(final.out) == undisturbed
+
+
+def test_finalising_before_anything_was_built_is_a_sentence(
+    settings: Callable[..., Settings],
+) -> None:
+    with pytest.raises(BuildError, match="Nothing of the split train was built in"):
+        build(settings(finalise_only=True), Quiet())
+    assert not settings().out.exists()
+
+
+def test_a_build_takes_over_from_tasks(
+    settings: Callable[..., Settings], undisturbed: dict[str, str]
+) -> None:
+    run_task(settings(task=Task(1, 3)), Quiet())
+    run_task(settings(task=Task(0, 2)), Quiet())
+    assert build(settings(), Quiet()).images < 36
+    assert hashes(settings().out) == undisturbed
+
+
+def test_a_process_per_device(
+    settings: Callable[..., Settings], undisturbed: dict[str, str]
+) -> None:
+    two = settings(device="cpu,cpu")
+    assert build(two, Quiet()).images == 36
+    assert hashes(two.out) == undisturbed
+    assert not multiprocessing.active_children()
+
+
+def test_a_process_of_two_is_killed(
+    settings: Callable[..., Settings], crowd: Path, undisturbed_crowd: dict[str, str]
+) -> None:
+    two, reporter = settings(device="cpu,cpu", images=str(crowd), shard_size=7), Quiet()
+
+    def kill() -> None:
+        os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGKILL)
+
+    with in_the_middle(two.out, kill):
+        build(two, reporter)
+    assert "A worker is lost; its shards go to others." in reporter.lines
+    assert hashes(two.out) == undisturbed_crowd
+
+
+def test_devices_of_two_kinds_are_refused(
+    settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    with pytest.raises(BuildError, match="mixes kinds"):
+        build(settings(device="cpu,cuda:0"), Quiet())
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A Ray cluster of two nodes with a CPU each."""
+    pytest.importorskip("ray", reason="Ray is not installed: pip install ray")
+    from ray.cluster_utils import Cluster  # noqa: PLC0415
+
+    # A short path of its own: the default is shared, and the length of sockets' paths is limited.
+    with (
+        tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as directory,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("RAY_TMPDIR", directory)
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        (Path(directory) / "ray").mkdir()
+        cluster = Cluster(
+            initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
+        )
+        cluster.add_node(num_cpus=1)
+        yield cluster
+        cluster.shutdown()
+
+
+def test_ray_actors_share_the_cpus_of_nodes_with_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else an actor could be too large for any node, and wait for room for ever."""
+    pytest.importorskip("ray", reason="Ray is not installed: pip install ray")
+    from builder.shards.ray_actors import _cpus_beside_a_gpu  # noqa: PLC0415
+
+    nodes = [
+        {"Alive": True, "Resources": {"CPU": 64.0}},
+        {"Alive": True, "Resources": {"CPU": 33.0, "GPU": 8.0}},
+        {"Alive": True, "Resources": {"CPU": 24.0, "GPU": 4.0}},
+        {"Alive": False, "Resources": {"CPU": 1.0, "GPU": 1.0}},
+    ]
+    monkeypatch.setattr("ray.nodes", lambda: nodes)
+    assert _cpus_beside_a_gpu() == 4
+
+
+def test_two_ray_workers(
+    settings: Callable[..., Settings], undisturbed: dict[str, str], cluster: Any
+) -> None:
+    whole = settings(engine="ray", address=cluster.address)
+    assert build(whole, Quiet()).images == 36
+    assert hashes(whole.out) == undisturbed
+
+
+def test_an_error_in_a_ray_worker_is_the_same_sentence(
+    settings: Callable[..., Settings],
+    cluster: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The plan of the process that keeps the books is not the workers'."""
+    monkeypatch.setattr("builder.shards.job.Job.identity", lambda job: {"images": 7})
+    with pytest.raises(BuildError, match=r"The worker on .* sees other images"):
+        build(settings(engine="ray", address=cluster.address), Quiet())
+
+
+def test_a_ray_worker_is_killed(
+    settings: Callable[..., Settings],
+    crowd: Path,
+    undisturbed_crowd: dict[str, str],
+    cluster: Any,
+) -> None:
+    whole = settings(engine="ray", address=cluster.address, images=str(crowd), shard_size=7)
+    reporter = Quiet()
+
+    def kill() -> None:
+        found = subprocess.run(
+            ["pgrep", "-n", "-f", "ray::ShardServer"], capture_output=True, text=True, check=True
+        )
+        os.kill(int(found.stdout), signal.SIGKILL)
+
+    with in_the_middle(whole.out, kill):
+        build(whole, reporter)
+    assert "A worker is lost; its shards go to others." in reporter.lines
+    assert hashes(whole.out) == undisturbed_crowd
+
+
+def test_one_of_two_ray_nodes_is_killed(
+    settings: Callable[..., Settings],
+    crowd: Path,
+    undisturbed_crowd: dict[str, str],
+    cluster: Any,
+) -> None:
+    whole = settings(engine="ray", address=cluster.address, images=str(crowd), shard_size=7)
+    reporter = Quiet()
+    (node,) = cluster.worker_nodes
+    with in_the_middle(whole.out, lambda: cluster.remove_node(node, allow_graceful=False)):
+        build(whole, reporter)
+    assert "A worker is lost; its shards go to others." in reporter.lines
+    assert hashes(whole.out) == undisturbed_crowd
+
+
+def test_no_cluster_at_the_address_is_a_sentence(settings: Callable[..., Settings]) -> None:
+    with pytest.raises(BuildError, match=r"No Ray cluster answers at 127\.0\.0\.1:1 "):
+        build(settings(engine="ray", address="127.0.0.1:1"), Quiet())
+
+
+def test_without_ray_a_sentence_says_how_to_install_it(
+    settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "builder.shards.ray_actors", raising=False)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(BuildError, match=r"pip install -e '\.\[ray\]'"):
+        build(settings(engine="ray"), Quiet())

@@ -1,0 +1,252 @@
+"""Data sets on URLs: in memory, and in an object store by its own protocol."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+from uuid import uuid4
+
+import pytest
+from datasets import load_dataset
+
+from builder.checks.verify import verify
+from builder.errors import BuildError
+from builder.run.build import build
+from builder.run.status import read_status
+from builder.storage.files import atomic_write
+from builder.storage.remote import is_remote, parse_location
+from tests.built import hashes
+from tests.conftest import World
+from tests.quiet import Quiet
+from tests.run.test_build import command
+
+
+class KilledError(BaseException):
+    """A kill -9 that a test survives."""
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[str]:
+    """Serve S3's protocol on this machine, and return the URL of a bucket."""
+    pytest.importorskip("s3fs")
+    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    with pytest.MonkeyPatch.context() as patch:
+        host, port = server.get_host_and_port()
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
+            patch.setenv(name, "us-east-1")
+        parse_location("s3://bucket").mkdir()
+        yield "s3://bucket"
+    server.stop()
+
+
+@pytest.fixture(params=["memory", "s3"])
+def home(request: pytest.FixtureRequest) -> Path:
+    """Return a URL where nothing is."""
+    store = "memory:/" if request.param == "memory" else request.getfixturevalue("object_store")
+    return parse_location(f"{store}/{uuid4().hex}/a b")
+
+
+def test_a_url_gets_the_bytes_of_a_directory_and_keeps_no_work(
+    planted: Path, world: World, home: Path, reporter: Quiet
+) -> None:
+    build(world.settings(home), reporter)
+    build(world.settings(home, split="validation"), reporter)
+    assert hashes(home) == hashes(planted)
+    assert [check for check in verify(home) if not check.passed] == []
+    card = home / "README.md"
+    card.write_bytes(card.read_bytes()[1:])
+    failed = [check.name for check in verify(home) if not check.passed]
+    assert failed[0] == "files are whole"
+
+
+def test_a_finished_build_is_known_and_another_refused(
+    world: World, home: Path, reporter: Quiet
+) -> None:
+    build(world.settings(home), reporter)
+    before = hashes(home)
+    assert build(world.settings(home), reporter).images == 0
+    with pytest.raises(BuildError, match=rf"{home} holds another build: its seed is 0"):
+        build(world.settings(home, seed=1), reporter)
+    assert hashes(home) == before
+
+
+def test_status_reads_a_url_while_others_build_there(
+    world: World, home: Path, reporter: Quiet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("builder.run.finalise.Finaliser.write", Mock(side_effect=KilledError))
+        with pytest.raises(KilledError):
+            build(world.settings(home), reporter)
+    (split,) = read_status(home).unfinished
+    assert (split.split, split.shards, split.shards_done, split.rows_done) == ("train", 6, 6, 36)
+    build(world.settings(home), reporter)
+    status = read_status(home)
+    assert (list(status.finished), status.unfinished) == (["train"], [])
+
+
+def test_a_url_that_holds_something_else_is_refused(
+    world: World, home: Path, reporter: Quiet
+) -> None:
+    with atomic_write(home / "thesis.tex") as file:
+        file.write(b"mine")
+    with pytest.raises(BuildError, match="is not empty and holds no build"):
+        build(world.settings(home), reporter)
+
+
+def test_killed_before_any_upload_it_resumes_to_the_same_bytes(
+    world: World, home: Path, tmp_path: Path, reporter: Quiet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from builder.storage.remote import put  # noqa: PLC0415
+
+    uploads, survived = 0, False
+    build(world.settings(tmp_path / "out", shard_size=18), reporter)
+    undisturbed = hashes(tmp_path / "out")
+    while not survived:
+        # A request takes its time: not before each of them.
+        uploads += 1 if home.as_uri().startswith("memory") else 3
+        remaining, out = uploads, home / str(uploads)
+
+        def dying_put(source: Path, target: Path) -> None:
+            nonlocal remaining
+            remaining -= 1
+            if remaining <= 0:
+                raise KilledError
+            put(source, target)
+
+        with monkeypatch.context() as patch:
+            for module in ("files", "remote"):
+                patch.setattr(f"builder.{module}.put", dying_put)
+            try:
+                build(world.settings(out, shard_size=18), reporter)
+                survived = True
+            except KilledError:
+                assert not (out / "manifest.json").exists()
+        build(world.settings(out, shard_size=18), reporter)
+        assert hashes(out) == undisturbed
+        assert not list(out.glob(".build/*"))
+    assert uploads > 2 + 3 + 3
+
+
+def test_readers_see_the_old_file_until_the_new_one_is_whole(home: Path) -> None:
+    path = home / "a.bin"
+    for content in (b"old", b"new"):
+        with atomic_write(path) as file:
+            file.write(content)
+            file.flush()
+            assert not path.exists() or path.read_bytes() == b"old"
+        assert path.read_bytes() == content
+    with pytest.raises(KilledError), atomic_write(path) as file:
+        file.write(b"half")
+        raise KilledError
+    assert {each.name: each.read_bytes() for each in home.iterdir()} == {"a.bin": b"new"}
+
+
+def test_a_bucket_that_is_not_there_is_a_sentence_and_not_made(
+    world: World, object_store: str, reporter: Quiet
+) -> None:
+    out = parse_location(f"{object_store}-other/out")
+    with pytest.raises(BuildError) as caught:
+        build(world.settings(out), reporter)
+    assert str(caught.value) == (
+        f"{out} cannot be read or written (FileNotFoundError: The specified bucket does not "
+        "exist): check the address, its permissions and your credentials, and run the same "
+        "command again, finished work is kept."
+    )
+    assert not parse_location(f"{object_store}-other").exists()
+
+
+def test_a_url_that_may_not_be_written_is_a_sentence(
+    world: World, object_store: str, reporter: Quiet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from s3fs import S3FileSystem  # noqa: PLC0415
+
+    call = S3FileSystem._call_s3
+
+    async def may_only_read(self: S3FileSystem, method: str, *args: Any, **options: Any) -> Any:
+        if method == "put_object":
+            raise PermissionError("Access Denied")
+        return await call(self, method, *args, **options)
+
+    monkeypatch.setattr(S3FileSystem, "_call_s3", may_only_read)
+    with pytest.raises(BuildError, match=r"\(PermissionError: Access Denied\): check the address"):
+        build(world.settings(parse_location(f"{object_store}/denied")), reporter)
+
+
+def test_the_command_line_builds_to_an_object_store(
+    planted: Path, world: World, object_store: str
+) -> None:
+    url = f"{object_store}/by-command"
+    arguments = [url if part == "OUT" else part for part in command(world, Path("OUT"))]
+    result = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    advice = re.findall(r"Done. Look: load_dataset\((.*)\)", result.stderr)[0]
+    rows = eval(f"load_dataset({advice}, streaming=True)", {"load_dataset": load_dataset})
+    assert sum(1 for _ in rows) == 36
+    train = {
+        name: digest for name, digest in hashes(parse_location(url)).items() if "train" in name
+    }
+    assert train
+    assert train.items() <= hashes(planted).items()
+
+
+def test_tasks_at_the_same_time_share_an_object_store(
+    planted: Path, world: World, object_store: str
+) -> None:
+    url = f"{object_store}/by-tasks"
+    whole = [url if part == "OUT" else part for part in command(world, Path("OUT"))]
+    tasks = [
+        subprocess.Popen([*whole, "--task", f"{index}/2"], stderr=subprocess.DEVNULL)
+        for index in range(2)
+    ]
+    assert [task.wait() for task in tasks] == [0, 0]
+    subprocess.run([*whole, "--finalise-only"], capture_output=True, check=True)
+    train = {
+        name: digest for name, digest in hashes(parse_location(url)).items() if "train" in name
+    }
+    assert train
+    assert train.items() <= hashes(planted).items()
+
+
+def test_two_builds_at_once_do_the_same_work_and_no_harm(
+    planted: Path, world: World, object_store: str
+) -> None:
+    url = f"{object_store}/twice"
+    whole = [url if part == "OUT" else part for part in command(world, Path("OUT"))]
+    builds = [subprocess.Popen(whole, stderr=subprocess.DEVNULL) for _ in range(2)]
+    # The work of the slower one may be gone in the middle, removed by the other that needs no more.
+    assert {each.wait() for each in builds} <= {0, 2}
+    again = subprocess.run(whole, capture_output=True, text=True, check=True)
+    assert "Nothing to do" in again.stderr
+    assert not list(parse_location(url).glob(".build/*"))
+    train = {
+        name: digest for name, digest in hashes(parse_location(url)).items() if "train" in name
+    }
+    assert train
+    assert train.items() <= hashes(planted).items()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("nope://bucket/out", "nope://bucket/out cannot be opened"),
+        ("oci://bucket/out", "oci://bucket/out needs a package that is not installed"),
+    ],
+)
+def test_a_url_that_nothing_opens_is_a_sentence(world: World, text: str, said: str) -> None:
+    arguments = [text if part == "OUT" else part for part in command(world, Path("OUT"))]
+    result = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"Error: {said}")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("text", ["out", "./out", "/data/out", "file:///data/out", "C:\\out"])
+def test_local_paths_are_local(text: str) -> None:
+    assert isinstance(parse_location(text), Path)
+    assert not is_remote(parse_location(text))
+    assert parse_location(text) == Path(text.removeprefix("file://"))
