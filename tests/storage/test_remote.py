@@ -120,7 +120,7 @@ def test_killed_before_any_upload_it_resumes_to_the_same_bytes(
             put(source, target)
 
         with monkeypatch.context() as patch:
-            for module in ("files", "remote"):
+            for module in ("storage.files", "storage.remote"):
                 patch.setattr(f"builder.{module}.put", dying_put)
             try:
                 build(world.settings(out, shard_size=18), reporter)
