@@ -39,7 +39,7 @@ from collections.abc import Sequence as Sequence_
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache, partial, reduce
+from functools import cached_property, lru_cache, partial, reduce
 from itertools import compress, islice
 from operator import and_, or_
 from pathlib import Path, PurePosixPath
@@ -66,6 +66,8 @@ __all__ = [
     "Box",
     "Build",
     "CenterCrop",
+    "ImageFolder",
+    "ImageTar",
     "RandomResizedCrop",
     "SalientImageNet1M",
     "SalientImageNet1MConfig",
@@ -78,10 +80,13 @@ __all__ = [
     "crop_box",
     "encode_grids",
     "grid_box",
+    "image_bases",
     "image_features",
     "image_id",
+    "is_dataset",
     "join",
     "load",
+    "open_dataset",
     "pack_grids",
     "render",
     "resized_size",
@@ -1367,112 +1372,161 @@ class _Filter:
 
 # Your images --------------------------------------------------------------------------------------
 
-_FOLDERS = {"train": ("train",), "validation": ("val", "validation"), "test": ("test",)}
+_FOLDERS = {"train": ("train",), "validation": ("validation", "val"), "test": ("test",)}
 _KAGGLE = ("", "Data/CLS-LOC", "ILSVRC/Data/CLS-LOC")
+_OFFICIAL = "ILSVRC2012_img_"
+_SHARDS = {"parquet": "parquet", "arrow": "arrow", "tar": "webdataset"}
 
 
-class _Folder:
-    """Images as files of their own: ``<wnid>/<name>``, or flat, or anywhere under a root.
+def image_bases(root: Path, split: str) -> list[Path]:
+    """Return the folders (see `ImageFolder`) and tars (see `ImageTar`) that may hold a split.
 
-    Nothing is listed beforehand where a row's path can be told from its id.
+    Raises
+    ------
+    SalientImageNetError
+        If only other splits are there; who catches it says what to do.
+    """
+    if root.is_file():
+        return [root]
+    there = {}
+    for name, aliases in {split: (split,), **_FOLDERS}.items():
+        folders = (root / top / alias for top in _KAGGLE for alias in aliases)
+        tars = (root / f"{_OFFICIAL}{alias}.tar" for alias in aliases)
+        there[name] = [*filter(Path.is_dir, folders), *filter(Path.is_file, tars)]
+    others = [str(base.relative_to(root)) for bases in there.values() for base in bases]
+    if others and not there[split]:
+        raise _NoSuchSplitError(
+            f"{root} has no folder for the split {split}, only {', '.join(others)}"
+        )
+    return there[split] or [root]
+
+
+class ImageFolder:
+    """Images as files of their own: ``<wnid>/<name>``, or flat, or where an index says.
+
+    `find` lists no folder where a row's path can be told from its id.
     """
 
     in_files = True
 
-    def __init__(self, base: str, by_class: bool, index: dict[str, str] | None = None) -> None:
+    def __init__(self, base: str, index: dict[str, str] | None = None) -> None:
         self.base = base
-        self._by_class = by_class
         self._index = index
         self._listings: dict[str, dict[str, str]] = {}
 
-    @classmethod
-    def open(cls, root: str, split: str, ids: list[str], wnids: list[str]) -> _Folder:
-        """Find out how the images of a split lie under `root`, by some rows that it should hold."""
-        bases = [
-            base
-            for top in _KAGGLE
-            for name in _FOLDERS.get(split, (split,))
-            if (base := Path(root, top, name)).is_dir()
-        ]
-        others = [n for names in _FOLDERS.values() for n in names if Path(root, n).is_dir()]
-        if not bases and others:
-            raise _NoSuchSplitError(
-                f"{root} has no folder for the split {split}, only {', '.join(others)}: check "
-                "images= and split=."
-            )
-        bases = bases or [Path(root)]
-        layouts = [cls(str(base), by_class) for base in bases for by_class in (True, False)]
-        hits = [sum(path is not None for path in f.find(ids, wnids)) for f in layouts]
-        if max(hits):
-            return layouts[hits.index(max(hits))]
-        index = {
-            image_id(name): os.path.join(folder, name)  # noqa: PTH118 (a million times)
-            for base in bases
-            for folder, _, names in os.walk(base)
-            for name in names
-        }
-        if not any(name in index for name in ids):
-            raise SalientImageNetError(
-                _no_match(str(bases[0]), sorted(index)[:3], [f"{i}.JPEG" for i in ids[:3]])
-            )
-        return cls(str(bases[0]), False, index)
+    def listing(self) -> Iterator[list[str]]:
+        """Yield the paths in each class's folder; of flat images, those that ImageNet names so."""
+        flat = True
+        for wnid in _entries(self.base, os.DirEntry.is_dir):
+            names = _entries(f"{self.base}/{wnid}", os.DirEntry.is_file)
+            flat = flat and not names
+            yield [f"{wnid}/{name}" for name in names]
+        if flat:
+            names = _entries(self.base, os.DirEntry.is_file)
+            yield [name for name in names if _IMAGENET_NAME.fullmatch(PurePosixPath(name).stem)]
 
     def find(self, ids: list[str], wnids: list[str]) -> list[str | None]:
         """Return the path of each image, None where it is missing."""
-        if self._index is not None:
-            return [self._index.get(name) for name in ids]
         return [self._find(name, wnid) for name, wnid in zip(ids, wnids, strict=True)]
 
     def _find(self, name: str, wnid: str) -> str | None:
-        folder = f"{self.base}/{wnid}" if self._by_class else self.base
-        path = f"{folder}/{name}.JPEG"
-        if os.path.isfile(path):  # noqa: PTH113 (ten times as fast as Path)
-            return path
-        if folder not in self._listings:
-            names = os.listdir(folder) if os.path.isdir(folder) else []  # noqa: PTH112, PTH208
-            self._listings[folder] = {image_id(n): f"{folder}/{n}" for n in names}
-        return self._listings[folder].get(name)
+        if self._index is not None:
+            return self._index.get(name)
+        for folder in (f"{self.base}/{wnid}", self.base):
+            path = f"{folder}/{name}.JPEG"
+            known = self._listings.get(folder)
+            if known != {} and os.path.isfile(path):  # noqa: PTH113 (ten times as fast as Path)
+                return path
+            if known is None:
+                names = os.listdir(folder) if os.path.isdir(folder) else []  # noqa: PTH112, PTH208
+                known = self._listings[folder] = {image_id(n): f"{folder}/{n}" for n in names}
+            if name in known:
+                return known[name]
+        return None
 
     def read(self, path: str) -> bytes:
-        """Return the bytes of an image."""
-        return Path(path).read_bytes()
+        """Return the bytes of an image that was listed or found."""
+        return Path(self.base, path).read_bytes()
+
+
+def _entries(folder: str | Path, wanted: Callable[[os.DirEntry[str]], bool]) -> list[str]:
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if wanted(entry))
+
+
+def _anywhere(bases: Sequence_[Path]) -> dict[str, str]:
+    """Return the path of each file under some folders, by its image id."""
+    return {
+        image_id(name): os.path.join(folder, name)  # noqa: PTH118 (a million times)
+        for base in bases
+        for folder, _, names in os.walk(base)
+        for name in names
+    }
 
 
 class TarMember(NamedTuple):
-    """A file in a tar, or in a tar that this holds.
-
-    Attributes
-    ----------
-    path : str
-        Its name; in a tar that lies in the tar, ``<stem of the inner tar>/<file name>``, like
-        ``n01440764/n01440764_10026.JPEG``.
-    offset, size : int
-        Where its bytes are in the outermost file.
-    """
+    """A file in a tar, ``<inner tar's stem>/<name>`` in an inner one, and where its bytes are."""
 
     path: str
     offset: int
     size: int
 
 
-def tar_members(path: str | os.PathLike[str]) -> Iterator[TarMember]:
-    """Yield the files of an uncompressed tar, such as ``ILSVRC2012_img_train.tar``.
+class ImageTar:
+    """Images in an uncompressed tar, or in the tars that it holds, read where they lie.
 
-    Parameters
-    ----------
-    path : str or path
-
-    Yields
-    ------
-    TarMember
-
-    Raises
-    ------
-    tarfile.TarError
-        If it is no tar, compressed, or ends too early.
+    `find` lists the members once and keeps the list in the cache.
     """
-    with tarfile.open(path, "r:") as tar:
-        yield from _members(tar, folder=None, start=0)
+
+    in_files = False
+
+    def __init__(self, path: str, cache: Path | None = None) -> None:
+        self.base = path
+        self._cache = cache or _cache(None)
+        self._file: int | None = None
+
+    def listing(self) -> Iterator[TarMember]:
+        """Yield the members; raises tarfile.TarError if it is no tar, compressed, or ends early."""
+        with tarfile.open(self.base, "r:") as tar:
+            yield from _members(tar, folder=None, start=0)
+
+    def find(self, ids: list[str], wnids: list[str]) -> list[str | None]:
+        """Return ``offset:size`` of each image, None where it is missing."""
+        del wnids
+        index, spans = self._indexed
+        rows = index.find(ids).tolist()
+        return [":".join(map(str, spans[row])) if row >= 0 else None for row in rows]
+
+    @cached_property
+    def _indexed(self) -> tuple[_Index, npt.NDArray[np.int64]]:
+        """An index of the members and where they lie, made once and memory-mapped."""
+        status = Path(self.base).stat()
+        name = f"{Path(self.base).resolve()} {status.st_size} {status.st_mtime_ns}"
+        directory = self._cache / hashlib.sha256(name.encode()).hexdigest()[:16]
+        _make(directory, self._write_index)
+        return _Index(directory), _mapped(directory / "spans.npy")
+
+    def _write_index(self, directory: Path) -> None:
+        try:
+            members = list(self.listing())
+        except tarfile.TarError as error:
+            raise SalientImageNetError(
+                f"{self.base} is no whole tar, or compressed ({error}): give a whole, uncompressed "
+                "copy, or a directory."
+            ) from error
+        _Index.write(directory, [image_id(member.path) for member in members])
+        spans = [(member.offset, member.size) for member in members]
+        np.save(directory / "spans.npy", np.array(spans, np.int64).reshape(-1, 2))
+
+    def read(self, span: str) -> bytes:
+        """Return the bytes of an image; processes each open the tar for themselves."""
+        if self._file is None:
+            self._file = os.open(self.base, os.O_RDONLY)
+        offset, size = map(int, span.split(":"))
+        return os.pread(self._file, size, offset)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.base, self._cache)
 
 
 def _members(tar: tarfile.TarFile, folder: str | None, start: int) -> Iterator[TarMember]:
@@ -1493,72 +1547,67 @@ def _members(tar: tarfile.TarFile, folder: str | None, start: int) -> Iterator[T
         raise tarfile.ReadError("unexpected end of data")
 
 
-class _Tar:
-    """Images in a tar, or in the tars that it holds, as ``ILSVRC2012_img_train.tar`` does.
-
-    The members are listed once; the list is kept in the cache and memory-mapped.
-    """
-
-    in_files = False
-
-    def __init__(self, path: str, cache: Path) -> None:
-        self.base = path
-        status = Path(path).stat()
-        name = f"{Path(path).resolve()} {status.st_size} {status.st_mtime_ns}"
-        self._directory = cache / hashlib.sha256(name.encode()).hexdigest()[:16]
-        _make(self._directory, self._list)
-        self._index = _Index(self._directory)
-        self._spans: npt.NDArray[np.int64] = _mapped(self._directory / "spans.npy")
-        self._file: int | None = None
-
-    def _list(self, directory: Path) -> None:
-        try:
-            members = list(tar_members(self.base))
-        except tarfile.TarError as error:
-            raise SalientImageNetError(
-                f"{self.base} is no whole tar, or compressed ({error}): give a whole, uncompressed "
-                "copy, or a directory."
-            ) from error
-        _Index.write(directory, [image_id(member.path) for member in members])
-        spans = [(member.offset, member.size) for member in members]
-        np.save(directory / "spans.npy", np.array(spans, np.int64).reshape(-1, 2))
-
-    @property
-    def ids(self) -> list[str]:
-        """Some names of members, as examples for a message."""
-        return [member.path for member in islice(tar_members(self.base), 3)]
-
-    def find(self, ids: list[str], wnids: list[str]) -> list[str | None]:
-        """Return ``offset:size`` of each image, None where it is missing."""
-        del wnids
-        found = self._index.find(ids)
-        return [
-            f"{self._spans[row][0]}:{self._spans[row][1]}" if row >= 0 else None
-            for row in found.tolist()
-        ]
-
-    def read(self, span: str) -> bytes:
-        """Return the bytes of an image; workers each open the tar for themselves."""
-        if self._file is None:
-            self._file = os.open(self.base, os.O_RDONLY)
-        offset, size = map(int, span.split(":"))
-        return os.pread(self._file, size, offset)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_file": None}
-
-
-_Source = _Folder | _Tar
+_Source = ImageFolder | ImageTar
 
 
 class _NoSuchSplitError(SalientImageNetError):
     """The images are there, but not those of the split."""
 
 
-def _no_match(where: str, seen: Sequence_[str], expected: Sequence_[str]) -> str:
-    return (
-        f"None of the build's images is in {where}: found {', '.join(seen) or 'no files'}; "
-        f"expected names such as {', '.join(expected)}; check images= and split=."
+def is_dataset(name: str, split: str | None = None) -> bool:
+    """Tell a directory of shards (of a split, if one is said) or an id on the Hub from others."""
+    root = Path(name)
+    if not root.is_dir():
+        return bool(_HUB_ID.fullmatch(name)) and not root.exists() and not root.parent.is_dir()
+    folders = [root, *(root / folder for folder in _entries(root, os.DirEntry.is_dir)[:16])]
+    endings = {name.rpartition(".")[2] for folder in folders for name in os.listdir(folder)}  # noqa: PTH208
+    if not endings.isdisjoint(("parquet", "arrow")):
+        return True
+    wanted = _FOLDERS.get(_ALIASES.get(str(split), str(split)))
+    splits = [wanted] if wanted else _FOLDERS.values()
+    return "tar" in endings and any(_shards(root, aliases) for aliases in splits)
+
+
+def _shards(root: Path, aliases: Sequence_[str]) -> tuple[str, list[str]] | None:
+    """Return the format of the shards of a split of these names, and where they lie."""
+    for alias in aliases:
+        for folder in filter(Path.is_dir, (root / alias, root / "data", root)):
+            name, beside = rf"({alias}|.*-{alias}-).*", "|".join((*aliases, r"n\d{8}"))
+            if folder == root / alias:
+                name, beside = rf"(?!{_OFFICIAL}).*", r"[^.].*"
+            # Tars beside folders are what these were unpacked from.
+            unpacked = any(re.fullmatch(beside, n) for n in _entries(folder, os.DirEntry.is_dir))
+            names = _entries(folder, os.DirEntry.is_file)
+            for ending, form in _SHARDS.items():
+                found = [n for n in names if re.fullmatch(rf"{name}\.{ending}", n)]
+                if found and not (ending == "tar" and unpacked):
+                    return form, [f"{folder}/{n}" for n in found]
+    return None
+
+
+def open_dataset(name: str, split: str, streaming: bool = False) -> Any:
+    """Open the images of what `is_dataset`.
+
+    Raises
+    ------
+    SalientImageNetError
+        If that cannot be done; who catches it says what to do.
+    """
+    aliases = _FOLDERS.get(split, (split,))
+    try:
+        if shards := _shards(Path(name), aliases):
+            files = {split: shards[1]}
+            return datasets.load_dataset(
+                shards[0], data_files=files, split=split, streaming=streaming
+            )
+        known = datasets.get_dataset_split_names(name)
+        if there := [alias for alias in aliases if alias in known]:
+            return datasets.load_dataset(name, split=there[0], streaming=streaming)
+        reason = f"it has {', '.join(known)}"
+    except Exception as error:
+        reason = _first_line(error)
+    raise SalientImageNetError(
+        f"The split {split} of the dataset {name} cannot be opened ({reason})"
     )
 
 
@@ -1909,16 +1958,27 @@ class SalientImageNet1M(datasets.ArrowBasedBuilder):  # type: ignore[misc]
             raise FileNotFoundError(f"There is no file or directory {root}: check images=.")
         first = next(_scan(build.files("masks", split)[0], ["image_id", "label"])).slice(0, 64)
         ids, wnids = first["image_id"].to_pylist(), build.wnids(split)
-        if path.is_dir():
-            tar = path / f"ILSVRC2012_img_{_FOLDERS.get(split, (split,))[0]}.tar"
-            if not tar.is_file():
-                classes = [wnids.get(label, "") for label in first["label"].to_pylist()]
-                return _Folder.open(str(path), split, ids, classes)
-            path = tar
-        source = _Tar(str(path), _cache(self.config.cache))
-        if all(found is None for found in source.find(ids, [])):
-            raise _NoSuchSplitError(_no_match(str(path), source.ids, ids[:3]))
-        return source
+        classes = [wnids.get(label, "") for label in first["label"].to_pylist()]
+        try:
+            bases = image_bases(path, split)
+        except _NoSuchSplitError as error:
+            raise _NoSuchSplitError(f"{error}: check images= and split=.") from error
+        source: _Source
+        cache = _cache(self.config.cache)
+        for base in bases:
+            source = ImageTar(str(base), cache) if base.is_file() else ImageFolder(str(base))
+            if any(source.find(ids, classes)):
+                return source
+        index = _anywhere(bases)
+        if any(name in index for name in ids):
+            return ImageFolder(str(bases[0]), index)
+        tars = [ImageTar(str(base)) for base in bases if base.is_file()]
+        seen = sorted(index) or [member.path for tar in tars for member in islice(tar.listing(), 3)]
+        raise _NoSuchSplitError(
+            f"None of the build's images is in {bases[0]}: found "
+            f"{', '.join(seen[:3]) or 'no files'}; expected names such as {', '.join(ids[:3])}; "
+            "check images= and split=."
+        )
 
     def _generate_tables(
         self,
@@ -2121,7 +2181,7 @@ def load(
     if isinstance(columns, str):
         raise SalientImageNetError(f"columns is a list: use columns=[{columns!r}].")
     build = Build.open(directory)
-    if config == "images" and _is_dataset(images):
+    if config == "images" and _is_dataset(images, split):
         opened = _open_dataset(images, build, split, streaming)
         joined = join(
             opened,
@@ -2208,7 +2268,7 @@ def _check_dataset(dataset: Any) -> None:
         )
 
 
-def _is_dataset(images: Any) -> bool:
+def _is_dataset(images: Any, split: str | None) -> bool:
     """Tell images that `datasets` opens from folders and official tars."""
     if isinstance(images, datasets.Dataset | datasets.IterableDataset):
         return True
@@ -2218,22 +2278,7 @@ def _is_dataset(images: Any) -> bool:
         )
     if not isinstance(images, str | os.PathLike):
         _check_dataset(images)
-    name = os.fspath(images)
-    path = Path(name)
-    if not path.exists():
-        return bool(_HUB_ID.fullmatch(name)) and not path.parent.is_dir()
-    return path.is_dir() and _data_format(path) is not None
-
-
-def _data_format(root: Path) -> str | None:
-    """Return ``parquet`` or ``webdataset`` for a directory that holds such shards."""
-    folders = [root, *(path for path in sorted(root.iterdir())[:16] if path.is_dir())]
-    for name in (name for folder in folders for name in os.listdir(folder)):  # noqa: PTH208
-        if name.endswith(".parquet"):
-            return "parquet"
-        if name.endswith(".tar") and not name.startswith("ILSVRC2012_img_"):
-            return "webdataset"
-    return None
+    return is_dataset(os.fspath(images), split)
 
 
 def _open_dataset(images: Any, build: Build, split: str | None, streaming: bool) -> Any:
@@ -2241,28 +2286,10 @@ def _open_dataset(images: Any, build: Build, split: str | None, streaming: bool)
         return images
     if split is None:
         raise SalientImageNetError(f"Say split=, {' or '.join(build.splits)}.")
-    name = os.fspath(images)
-    kind = _data_format(Path(name)) if Path(name).is_dir() else None
-    ending = {"parquet": "parquet", "webdataset": "tar"}.get(kind or "")
-    published = build.split(split)
-    for candidate in (published, *_FOLDERS.get(published, ())):
-        if ending is None:
-            known = datasets.get_dataset_split_names(name)
-            if candidate in known:
-                return datasets.load_dataset(name, split=candidate, streaming=streaming)
-            continue
-        found = [*Path(name).glob(f"{candidate}*.{ending}")]
-        found += [*Path(name, candidate).glob(f"*.{ending}")]
-        found += [*Path(name, "data").glob(f"{candidate}*.{ending}")]
-        if found:
-            files = {published: sorted(map(str, found))}
-            return datasets.load_dataset(
-                kind, data_files=files, split=published, streaming=streaming
-            )
-    raise SalientImageNetError(
-        f"{name} has no split {published}: open it with datasets.load_dataset and give images= "
-        "the result."
-    )
+    try:
+        return open_dataset(os.fspath(images), build.split(split), streaming)
+    except SalientImageNetError as error:
+        raise SalientImageNetError(f"{error}: check images= and split=.") from error
 
 
 def _finish(

@@ -10,7 +10,7 @@ from timm.data.imagenet_info import ImageNetInfo
 
 from builder.dataset.classes import IMAGENET_CLASSES
 from builder.errors import BuildError
-from builder.images.sources import NO_LABEL, Images
+from builder.images.sources import NO_LABEL, Images, require_classes
 
 
 def label_classes(images: Images, classes: int) -> dict[str, int]:
@@ -32,8 +32,9 @@ def label_classes(images: Images, classes: int) -> dict[str, int]:
     Raises
     ------
     BuildError
-        If the image set's classes cannot be the network's.
+        If nothing tells the image set's classes, or they cannot be the network's.
     """
+    require_classes(images)
     wnids = sorted(pc.unique(images.wnids).drop_null().to_pylist())
     imagenet = {name: label for label, name in enumerate(_imagenet_wnids())}
     given = np.unique(images.labels[images.labels != NO_LABEL]).tolist()

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from builder.dataset.layout import order_keys
-from builder.images.sources import NO_LABEL, WNID, Images
+from builder.images.sources import NO_LABEL, WNID, Images, require_classes
 from salient_imagenet_1m import image_id
 
 LARGEST_SHARD = 1024
@@ -131,7 +131,13 @@ def make_plan(
     Returns
     -------
     Plan
+
+    Raises
+    ------
+    BuildError
+        If nothing tells the images' classes.
     """
+    require_classes(images)
     found = _labels(images, labels)
     ids = _image_ids(images.paths)
     order, namesakes = _order(ids, images.paths, seed)

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import os
 import re
 import tarfile
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from typing import Protocol
 
+import datasets
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from builder.errors import BuildError, first_line
-from salient_imagenet_1m import tar_members
-
-SPLIT_FOLDERS = {"train": ("train",), "validation": ("validation", "val")}
-"""Published name of each split, and the folder names that it goes by."""
+from builder.errors import BuildError
+from salient_imagenet_1m import (
+    ImageFolder,
+    ImageTar,
+    SalientImageNetError,
+    image_bases,
+    image_id,
+    is_dataset,
+    open_dataset,
+)
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000")
 """What files may be, whatever they are called; Pillow would run Ghostscript on others."""
@@ -27,8 +34,9 @@ FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000")
 NO_LABEL = -1
 
 WNID = re.compile(r"n\d{8}")
-_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+_KAGGLE_CLASSES = "LOC_val_solution.csv"
 _NAME_COLUMNS = ("file_name", "filename", "__key__")
+_LABEL_COLUMNS = ("label", "cls")
 
 
 class Images(Protocol):
@@ -39,7 +47,7 @@ class Images(Protocol):
     paths : pa.StringArray
         Where each image lies, relative to the source; the image id derives from its name.
     wnids : pa.StringArray
-        The class that folder or file name tells, null where they do not tell it.
+        The class that folder or file name tells, or Kaggle's list, null where nothing tells it.
     labels : ndarray of int64
         The class index that the source itself gives, `NO_LABEL` where it gives none.
     """
@@ -54,14 +62,12 @@ class Images(Protocol):
 
 
 def open_images(source: str, split: str, on_listed: Callable[[int], None]) -> Images:
-    """List the images of a split.
+    """List the images of a split, in any layout that the loader reads.
 
     Parameters
     ----------
     source : str
-        An ImageFolder root (``ROOT/<split>/<wnid>/*`` or ``ROOT/<wnid>/*``), a tar of images or of
-        tars such as ``ILSVRC2012_img_train.tar``, a directory with a dataset that
-        `datasets.load_dataset` opens, or a dataset id on the Hub.
+        An ImageNet directory, an official tar, or what `salient_imagenet_1m.open_dataset` opens.
     split : str
         ``train`` or ``validation``.
     on_listed : callable
@@ -76,86 +82,85 @@ def open_images(source: str, split: str, on_listed: Callable[[int], None]) -> Im
     BuildError
         If there is nothing to list; the sentence says what was looked for.
     """
-    path = Path(source)
-    if path.is_file():
-        images: Images = TarImages(path, on_listed)
-    elif path.is_dir():
-        if _holds_dataset(path):
-            images = DatasetImages(source, split, on_listed)
-        else:
-            images = FolderImages(_split_folder(path, split), on_listed)
-    elif _HUB_ID.fullmatch(source) and not path.parent.is_dir():
-        images = DatasetImages(source, split, on_listed)
-    else:
-        raise BuildError(f"There is no file, directory or dataset {source}: check --images.")
-    if not len(images.paths):
+    try:
+        if is_dataset(source, split):
+            return DatasetImages(source, split, on_listed)
+        if not Path(source).exists():
+            raise BuildError(f"There is no file, directory or dataset {source}: check --images.")
+        for base in image_bases(Path(source), split):
+            images = (TarImages if base.is_file() else FolderImages)(base, on_listed)
+            if len(images.paths):
+                return images
+    except SalientImageNetError as error:
+        raise BuildError(f"{error}: check --images and --split.") from error
+    raise BuildError(
+        f"{source} holds no images of the split {split} in class folders: --images takes "
+        f"ROOT/{split}/<wnid>/* or ROOT/<wnid>/*, and flat folders of files that ImageNet named; "
+        "check --images and --split."
+    )
+
+
+def require_classes(images: Images) -> None:
+    """Raise a BuildError if nothing tells the class of any image."""
+    if images.wnids.null_count == len(images.paths) and (images.labels == NO_LABEL).all():
         raise BuildError(
-            f"{source} holds no images of the split {split} in class folders: sort the files into "
-            "a folder per wnid, or check --images and --split."
+            f"Nothing tells the classes of the images, such as of {images.paths[0]}: sort them "
+            f"into a folder per wnid, or put Kaggle's {_KAGGLE_CLASSES} beside them."
         )
-    return images
 
 
 class FolderImages:
-    """Images in a folder per class, ``FOLDER/<wnid>/*``, listed in one pass."""
+    """Images as files of their own, listed in one pass."""
 
-    def __init__(self, folder: Path, on_listed: Callable[[int], None]) -> None:
-        self._folder = folder
+    def __init__(self, base: Path, on_listed: Callable[[int], None]) -> None:
+        self._folder = ImageFolder(str(base))
         paths: list[str] = []
-        wnids: list[str] = []
-        for wnid in _names(folder, os.DirEntry.is_dir):
-            names = _names(folder / wnid, os.DirEntry.is_file)
-            paths += [f"{wnid}/{name}" for name in names]
-            wnids += [wnid] * len(names)
+        for names in self._folder.listing():
+            # Arrow takes no name that is not UTF-8.
+            paths += (os.fsencode(name).decode(errors="replace") for name in names)
             on_listed(len(names))
-        self.paths = pa.array(map(_text, paths), pa.string())
-        self.wnids = pa.array(map(_text, wnids), pa.string())
+        self.paths = pa.array(paths, pa.string())
+        self.wnids = _wnids(paths, base)
         self.labels = np.full(len(paths), NO_LABEL, np.int64)
 
     def read(self, index: int) -> bytes:
         """Return the bytes of an image's file."""
-        return (self._folder / str(self.paths[index])).read_bytes()
+        return self._folder.read(str(self.paths[index]))
 
 
 class TarImages:
-    """Images in a tar, or in the tars that it holds, read where they lie.
+    """Images in a tar, or in the tars that it holds, listed in one pass."""
 
-    The official ``ILSVRC2012_img_train.tar`` holds ``<wnid>.tar`` for each class.
-    """
-
-    def __init__(self, path: Path, on_listed: Callable[[int], None]) -> None:
-        members = []
+    def __init__(self, base: Path, on_listed: Callable[[int], None]) -> None:
+        self._tar = ImageTar(str(base))
+        paths: list[str] = []
+        spans: list[str] = []
         try:
-            for member in tar_members(path):
-                members.append(member)
+            for member in self._tar.listing():
+                paths.append(member.path)
+                spans.append(f"{member.offset}:{member.size}")
                 on_listed(1)
         except tarfile.TarError as error:
             raise BuildError(
-                f"{path} is no whole tar, or compressed ({error}): give --images a directory, "
+                f"{base} is no whole tar, or compressed ({error}): give --images a directory, "
                 "an uncompressed tar or a dataset."
             ) from error
-        folders = [PurePosixPath(member.path).parent.name or None for member in members]
-        self.paths = pa.array([member.path for member in members], pa.string())
-        self.wnids = pa.array(folders, pa.string())
-        self.labels = np.full(len(members), NO_LABEL, np.int64)
-        self._offsets = np.array([member.offset for member in members], np.int64)
-        self._sizes = np.array([member.size for member in members], np.int64)
-        self._file = path.open("rb")
+        self.paths = pa.array(paths, pa.string())
+        self.wnids = _wnids(paths, base)
+        self.labels = np.full(len(paths), NO_LABEL, np.int64)
+        self._spans = pa.array(spans, pa.string())
 
     def read(self, index: int) -> bytes:
         """Return the bytes of a member; reads may come from many threads and processes."""
-        return os.pread(self._file.fileno(), int(self._sizes[index]), int(self._offsets[index]))
+        return self._tar.read(str(self._spans[index]))
 
 
 class DatasetImages:
     """Images of a dataset with an image column and a file name, opened by `datasets`."""
 
     def __init__(self, source: str, split: str, on_listed: Callable[[int], None]) -> None:
-        import datasets  # noqa: PLC0415 (takes a second; folders and tars do not need it)
-
-        dataset = _load_split(source, split)
-        column = _only_image_column(source, dataset)
-        self._column = column
+        dataset = open_dataset(source, split)
+        self._column = column = _only_image_column(source, dataset)
         self._dataset = dataset.cast_column(column, datasets.Image(decode=False))
         # Arrow's own columns, since a row of the dataset would read the image's bytes.
         table = self._dataset.data.table
@@ -169,11 +174,11 @@ class DatasetImages:
                 f"use a copy whose column {column} keeps its path, or add a column file_name."
             )
         self.paths = names
-        self.wnids = pa.array([_wnid_of(name) for name in names.to_pylist()], pa.string())
-        labels = table["label"].to_numpy() if "label" in table.column_names else None
-        if labels is None or labels.dtype.kind != "i":
-            labels = np.full(len(names), NO_LABEL)
-        self.labels = labels.astype(np.int64)
+        wnids = (_wnid_in(name) or PurePosixPath(name).parent.name for name in names.to_pylist())
+        self.wnids = pa.array((wnid or None for wnid in wnids), pa.string())
+        columns = (table[name].to_numpy() for name in _LABEL_COLUMNS if name in table.column_names)
+        none = np.full(len(names), NO_LABEL)
+        self.labels = next((c for c in columns if c.dtype.kind == "i"), none).astype(np.int64)
         on_listed(len(names))
 
     def read(self, index: int) -> bytes:
@@ -186,64 +191,33 @@ class DatasetImages:
         return Path(image["path"]).read_bytes()
 
 
-def _names(folder: Path, wanted: Callable[[os.DirEntry[str]], bool]) -> list[str]:
-    with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if wanted(entry))
+def _wnids(paths: list[str], base: Path) -> pa.StringArray:
+    """Return the class of each file: its folder's name, or what its own or Kaggle's list tells."""
+    wnids = [path.rpartition("/")[0].rpartition("/")[2] or _wnid_in(path) for path in paths]
+    if None in wnids:
+        told = _kaggle_classes(base)
+        pairs = zip(wnids, paths, strict=True)
+        wnids = [wnid or told.get(image_id(path)) for wnid, path in pairs]
+    return pa.array(wnids, pa.string())
 
 
-def _text(name: str) -> str:
-    """Return a file name as text that Arrow takes, whatever bytes it is made of."""
-    return os.fsencode(name).decode(errors="replace")
+def _wnid_in(path: str) -> str | None:
+    """Return the wnid of a name like ``n01440764_18.JPEG`` or ``..._val_00000293_n01440764``."""
+    found: list[str] = WNID.findall(PurePosixPath(path).stem)
+    return found[-1] if found else None
 
 
-def _split_folder(root: Path, split: str) -> Path:
-    folders = _names(root, os.DirEntry.is_dir)
-    for name in SPLIT_FOLDERS[split]:
-        if name in folders:
-            return root / name
-    known = sorted({name for names in SPLIT_FOLDERS.values() for name in names} | {"test"})
-    others = [name for name in folders if name in known]
-    if others:
-        raise BuildError(
-            f"{root} has no folder for the split {split}, only {', '.join(others)}: "
-            "check --images and --split."
-        )
-    if not folders:
-        raise BuildError(
-            f"{root} has no class folders: --images takes ROOT/{SPLIT_FOLDERS[split][-1]}/<wnid>/* "
-            "or ROOT/<wnid>/*."
-        )
-    return root
+def _kaggle_classes(base: Path) -> dict[str, str]:
+    """Return the wnid of each validation image, from the list that Kaggle gives with its images."""
+    for folder in (base, *base.absolute().parents[:4]):  # from ILSVRC/Data/CLS-LOC/val
+        file = folder / _KAGGLE_CLASSES
+        if file.is_file():
+            rows = csv.reader(file.read_text(errors="replace").splitlines())
+            return {row[0]: row[1][:9] for row in rows if len(row) == 2 and WNID.match(row[1])}
+    return {}
 
 
-def _holds_dataset(root: Path) -> bool:
-    """Tell a dataset directory (Parquet, Arrow) from an ImageFolder, without walking the latter."""
-    candidates = [root, *(root / name for name in _names(root, os.DirEntry.is_dir)[:16])]
-    return any(
-        name.endswith((".parquet", ".arrow"))
-        for folder in candidates
-        for name in _names(folder, os.DirEntry.is_file)
-    )
-
-
-def _load_split(source: str, split: str) -> Any:
-    import datasets  # noqa: PLC0415
-
-    failures = []
-    for name in SPLIT_FOLDERS[split]:
-        try:
-            return datasets.load_dataset(source, split=name)
-        except Exception as error:
-            failures.append(first_line(error))
-    raise BuildError(
-        f"The split {split} of the dataset {source} cannot be opened ({failures[0]}): check "
-        "--images and --split."
-    )
-
-
-def _only_image_column(source: str, dataset: Any) -> str:
-    import datasets  # noqa: PLC0415
-
+def _only_image_column(source: str, dataset: datasets.Dataset) -> str:
     columns = [name for name, kind in dataset.features.items() if isinstance(kind, datasets.Image)]
     if len(columns) != 1:
         raise BuildError(
@@ -251,10 +225,3 @@ def _only_image_column(source: str, dataset: Any) -> str:
             "give --images a dataset with a column of images."
         )
     return str(columns[0])
-
-
-def _wnid_of(name: str) -> str | None:
-    """Return the wnid of the Hub's names, ``n01440764_10026_n01440764.JPEG``, or of a folder."""
-    path = PurePosixPath(name)
-    found = WNID.findall(path.stem)
-    return found[-1] if found else path.parent.name or None

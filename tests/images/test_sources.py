@@ -16,6 +16,8 @@ import pytest
 from PIL import Image
 
 from builder.errors import BuildError
+from builder.images.labels import label_classes
+from builder.images.plan import make_plan
 from builder.images.sources import (
     NO_LABEL,
     DatasetImages,
@@ -151,24 +153,47 @@ def test_a_split_without_a_folder_is_refused_with_those_that_have_one(tmp_path: 
     assert said in refuse(tmp_path, "validation")
 
 
-@pytest.mark.parametrize(
-    ("folders", "said"),
-    [
-        ((), "has no class folders: --images takes ROOT/train/<wnid>/* or ROOT/<wnid>/*."),
-        (("train",), "holds no images of the split train in class folders"),
-        (("train/n00000001",), "holds no images of the split train in class folders"),
-        (("n00000001",), "holds no images of the split train in class folders"),
-    ],
-)
-def test_an_empty_directory_is_refused(tmp_path: Path, folders: tuple[str, ...], said: str) -> None:
+@pytest.mark.parametrize("folders", [(), ("train",), ("train/n00000001",), ("n00000001",)])
+def test_an_empty_directory_is_refused(tmp_path: Path, folders: tuple[str, ...]) -> None:
     for folder in folders:
         (tmp_path / folder).mkdir(parents=True)
-    assert said in refuse(tmp_path)
+    sentence = refuse(tmp_path)
+    assert "holds no images of the split train in class folders" in sentence
+    assert "--images takes ROOT/train/<wnid>/* or ROOT/<wnid>/*" in sentence
 
 
-def test_images_without_class_folders_are_refused(tmp_path: Path) -> None:
+def test_flat_images_that_nothing_tells_the_classes_of_are_refused_where_these_are_needed(
+    tmp_path: Path,
+) -> None:
     make_folder(tmp_path, {"ILSVRC2012_val_00000293.JPEG": b"flat"})
-    assert "has no class folders" in refuse(tmp_path)
+    images = open_split(tmp_path)
+    said = "Nothing tells the classes of the images, such as of ILSVRC2012_val_00000293.JPEG: sort"
+    with pytest.raises(BuildError, match=said):
+        make_plan(images, {WNIDS[0]: 0}, "validation", seed=0, limit=None, shard_size=None)
+    with pytest.raises(BuildError, match=said):
+        label_classes(images, classes=1000)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"ImageId,PredictionString\nILSVRC2012_val_00000293\n", bytes(range(256)), b"a,b\n"],
+)
+def test_a_list_of_classes_that_is_none_tells_nothing(tmp_path: Path, content: bytes) -> None:
+    make_folder(
+        tmp_path, {"ILSVRC2012_val_00000293.JPEG": b"flat", "LOC_val_solution.csv": content}
+    )
+    assert open_split(tmp_path).wnids.to_pylist() == [None]
+
+
+def test_only_files_that_imagenet_named_are_listed_where_there_are_no_class_folders(
+    tmp_path: Path,
+) -> None:
+    names = ["ILSVRC2012_val_00000293.JPEG", "n00000001_2.png", "n00000001_3_n00000001.JPEG"]
+    others = ["LOC_val_solution.csv", "README.md", ".DS_Store"]
+    make_folder(tmp_path / "val", dict.fromkeys((*names, *others), b""))
+    images = open_split(tmp_path, "validation")
+    assert images.paths.to_pylist() == names
+    assert images.wnids.to_pylist() == [None, "n00000001", "n00000001"]
 
 
 def test_a_missing_directory_is_refused(tmp_path: Path) -> None:

@@ -197,7 +197,7 @@ def test_official_tar(world: World, official_tar: Path) -> None:
 @pytest.mark.parametrize("damage", ["cut at a member's header", "cut in a member", "compressed"])
 def test_damaged_tar(world: World, official_tar: Path, tmp_path: Path, damage: str) -> None:
     content = official_tar.read_bytes()
-    *_, last = si.tar_members(official_tar)
+    *_, last = si.ImageTar(str(official_tar)).listing()
     cut = last.offset - tarfile.BLOCKSIZE * (damage == "cut at a member's header")
     path = tmp_path / "images.tar"
     path.write_bytes(gzip.compress(content) if damage == "compressed" else content[:cut])
