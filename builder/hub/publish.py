@@ -16,12 +16,13 @@ from huggingface_hub.utils import validate_repo_id
 
 import salient_imagenet_1m
 from builder.checks.verify import checks
-from builder.dataset.layout import CARD_FILE, MANIFEST_FILE
+from builder.dataset.dataset import DataSet
+from builder.dataset.layout import CARD_FILE, IMAGES, MANIFEST_FILE
 from builder.dataset.manifest import Manifest
 from builder.errors import BuildError
 from builder.hub.images import PrivateImages
 from builder.hub.repository import TOKENS_PAGE, Part, Repository, State
-from builder.pages.private_card import IMAGES, TERMS, private_card
+from builder.pages.card import TERMS, make_card
 from builder.reporter import Reporter
 from builder.storage.files import disk_errors_as_sentences, exclusive
 from builder.storage.remote import is_remote
@@ -124,7 +125,7 @@ def _publish(
     repository.retry(lambda: repository.check_card(card), reporter)
     if publication.images:
         images = _publish_images(publication, manifest, repository, reporter)
-        parts = _with_images(parts, images, manifest)
+        parts = _with_images(publication, parts, images, manifest)
     state = repository.retry(
         lambda: _bring_about(repository, publication, parts, reporter), reporter
     )
@@ -387,12 +388,17 @@ def _add_images(
         repository.commit("Add images", new, [], state.head, reporter)
 
 
-def _with_images(parts: list[Part], images: list[Part], manifest: Manifest) -> list[Part]:
+def _with_images(
+    publication: Publication, parts: list[Part], images: list[Part], manifest: Manifest
+) -> list[Part]:
     """Return all files of a private repository, with a card and a manifest that know the images."""
     data = [part for part in parts if part.name not in (CARD_FILE, MANIFEST_FILE)]
-    card = next(part for part in parts if part.name == CARD_FILE)
-    text = private_card(card.read().decode(), sorted(manifest.splits))
-    card = Part.of_bytes(CARD_FILE, text.encode())
-    listed = {part.name: {"bytes": part.size, "sha256": part.sha256} for part in [*images, card]}
-    full = replace(manifest, files={**manifest.files, **listed})
+    full = replace(manifest, files=manifest.files | _as_listed(images))
+    card = Part.of_bytes(CARD_FILE, make_card(DataSet(full, publication.directory)).encode())
+    full.files |= _as_listed([card])
     return [*data, *images, card, Part.of_bytes(MANIFEST_FILE, full.as_bytes())]
+
+
+def _as_listed(parts: list[Part]) -> dict[str, dict[str, str | int]]:
+    """Return the entries of files in a manifest."""
+    return {part.name: {"bytes": part.size, "sha256": part.sha256} for part in parts}

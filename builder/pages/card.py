@@ -13,15 +13,21 @@ from datasets.info import DatasetInfosDict
 from huggingface_hub import DatasetCardData
 
 from builder.dataset.dataset import DataSet, columns_of
-from builder.dataset.layout import PUBLISHED_CONFIGS, file_pattern
+from builder.dataset.layout import IMAGES, PUBLISHED_CONFIGS, file_pattern
 from builder.dataset.statistics import split_statistics, vote_statistics
 from builder.network.importance import TOPS
 from builder.pages.plots import KINDS_PLOT, MASKS_PLOT, SPURIOSITY_PLOT
 from builder.pages.preview import example_rows
-from builder.pages.private_card import IMAGES, private_card
 from builder.pages.templates import environment
 from builder.storage.parquet import parquet_source
 from salient_imagenet_1m import VALIDATED_FRACTION
+
+TERMS = (
+    "ImageNet's terms: its images are for non-commercial research and education, by people who "
+    "have accepted these terms at https://www.image-net.org/download.php, and may not be passed on "
+    "to others. Keep the repository private, and let only such people in."
+)
+"""What who publishes ImageNet's images to a private repository undertakes."""
 
 _ROWS = {
     "masks": "image",
@@ -42,7 +48,8 @@ def make_card(data: DataSet) -> str:
     Parameters
     ----------
     data : DataSet
-        With at least one split, and the preview of each.
+        With at least one split, and the preview of each. Where its manifest lists images as well,
+        the card is that of a private repository, and says what that obliges to.
 
     Returns
     -------
@@ -51,8 +58,12 @@ def make_card(data: DataSet) -> str:
     """
     splits = {name: data.manifest.splits[name] for name in data.splits}
     schemas = {config: data.schema(config) for config in data.configs}
-    card = _template().render(
-        metadata=_metadata(data, schemas).to_yaml(),
+    with_images = any(data.files(IMAGES, split) for split in splits)
+    configs = [*([IMAGES] if with_images else []), *schemas]
+    return _template().render(
+        metadata=_metadata(data, schemas, configs).to_yaml(),
+        with_images=with_images,
+        terms=TERMS,
         statistics=_statistics(splits),
         splits=splits,
         split=data.splits[0],
@@ -74,8 +85,6 @@ def make_card(data: DataSet) -> str:
         zone=round(100 * VALIDATED_FRACTION),
         plots={"masks": MASKS_PLOT, "kinds": KINDS_PLOT, "spuriosity": SPURIOSITY_PLOT},
     )
-    holds_images = any(name.startswith(f"{IMAGES}/") for name in data.manifest.files)
-    return private_card(card, data.splits) if holds_images else card
 
 
 def template_path() -> Path:
@@ -107,8 +116,8 @@ def _number(value: float | None, digits: int) -> str:
     return "" if value is None else f"{value:.{digits}f}"
 
 
-def _metadata(data: DataSet, schemas: dict[str, pa.Schema]) -> DatasetCardData:
-    """Return what stands in the card's header."""
+def _metadata(data: DataSet, schemas: dict[str, pa.Schema], configs: list[str]) -> DatasetCardData:
+    """Return what stands in the card's header: all configs, and the columns of those given."""
     rows = sum(split["counts"]["rows"] for split in data.manifest.splits.values())
     metadata = DatasetCardData(
         pretty_name="Salient ImageNet-1M",
@@ -130,7 +139,7 @@ def _metadata(data: DataSet, schemas: dict[str, pa.Schema]) -> DatasetCardData:
             "arxiv:2203.15566",
             "arxiv:2212.02648",
         ],
-        configs=[_files(data, config) for config in schemas],
+        configs=[_files(data, config) for config in configs],
     )
     infos = {config: _info(data, config, schema) for config, schema in schemas.items()}
     DatasetInfosDict(infos).to_dataset_card_data(metadata)

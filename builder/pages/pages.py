@@ -28,7 +28,6 @@ _SOURCES = (
     "plot.svg.jinja",
     "plots.py",
     "preview.py",
-    "private_card.py",
     "../dataset/statistics.py",
     "templates.py",
 )

@@ -17,7 +17,7 @@ from markdown_it import MarkdownIt
 
 from builder.dataset.dataset import DataSet
 from builder.dataset.manifest import Manifest
-from builder.pages.card import make_card
+from builder.pages.card import TERMS, make_card
 from builder.run.build import build
 from tests.conftest import CLASSES, World
 from tests.quiet import Quiet
@@ -225,3 +225,52 @@ def test_names_of_classes_cannot_break_it(planted: Path) -> None:
     data = DataSet(manifest, planted)
     data.names = ["a | b\n# c", *data.names[1:]]
     assert r"| a \| b # c |" in make_card(data)
+
+
+@pytest.fixture
+def private_card(planted: Path) -> str:
+    """Return the card of the same data set with a file of images, as a private repository has."""
+    manifest = Manifest.load(planted)
+    assert manifest
+    manifest.files["images/train-00000-000.parquet"] = {"bytes": 1, "sha256": "0"}
+    return make_card(DataSet(manifest, planted))
+
+
+def test_a_card_without_images_says_so(card: str) -> None:
+    assert "No image is in this repository, only what was seen in them.\n" in card
+    assert (
+        "ImageNet's images and the votes file are not in this repository and keep their\n" in card
+    )
+    assert "private copy" not in card
+    assert card.endswith("  year    = {2015}\n}\n```\n")
+
+
+def test_a_card_with_images_says_so_and_what_that_obliges_to(card: str, private_card: str) -> None:
+    body = private_card.split("---\n", 2)[2]
+    assert "ranked by how spurious they are. This private copy holds the images too.\n" in body
+    sentence = (
+        "* **ImageNet and votes**: ImageNet's images, which this private copy holds, and the votes "
+        "file, which it does not, keep their\n  own [terms of access]"
+    )
+    assert sentence in body
+    assert body.endswith(
+        "```\n\n## Images: not to be passed on\n\n"
+        "Unlike the data set itself, this private copy holds ImageNet's images: its config "
+        "`images` has the\noriginal file of each, by `image_id`, in the order of `masks`. "
+        f"{TERMS}\n"
+    )
+    assert "in this repository" not in body
+    # All the rest is that of the card without images.
+    other = set(body.splitlines()) - set(card.splitlines())
+    assert len(other) == 5
+
+
+def test_the_header_of_a_card_with_images_names_them_and_else_is_the_same(
+    header: DatasetCardData, private_card: str
+) -> None:
+    private = DatasetCard(private_card).data.to_dict()  # type: ignore[no-untyped-call]
+    assert private["configs"].pop(0) == {
+        "config_name": "images",
+        "data_files": [{"split": split, "path": f"images/{split}-*.parquet"} for split in SPLITS],
+    }
+    assert private == header.to_dict()  # type: ignore[no-untyped-call]
