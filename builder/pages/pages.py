@@ -48,18 +48,18 @@ def write_pages(data: DataSet, split: str, target: Path) -> None:
     Parameters
     ----------
     data : DataSet
-        With the split's other files; its manifest takes note of what is written.
+        With the split's other files, of which its manifest knows; it takes note of what is written.
     split : str
     target : Path
         A directory that is laid out like the data set.
     """
-    write_preview(data, split, target)
-    data.manifest.record(target)
+    data.manifest.record(target, [write_preview(data, split, target)])
     data.manifest.pages = pages_release()
-    for name, content in make_pages(data).items():
+    pages = make_pages(data)
+    for name, content in pages.items():
         with atomic_write(target / name) as file:
             file.write(content)
-    data.manifest.record(target)
+    data.manifest.record(target, pages)
 
 
 def make_pages(data: DataSet) -> dict[str, bytes]:
