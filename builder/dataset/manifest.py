@@ -29,7 +29,7 @@ class Manifest:
     files : dict of str to dict
         Bytes and SHA-256 of each file, by its path in the data set.
     pages : str
-        Which release of the program's pages these are; another's text may differ.
+        The version of the pages' text; that of another version may differ.
     """
 
     origin: dict[str, Any]
