@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -20,14 +19,16 @@ from builder.dataset.dataset import DataSet
 from builder.dataset.layout import CARD_FILE, IMAGES, MANIFEST_FILE
 from builder.dataset.manifest import Manifest
 from builder.errors import BuildError
+from builder.hub.answers import TOKENS_PAGE
+from builder.hub.changes import Changes, find_changes, summary
 from builder.hub.images import PrivateImages
-from builder.hub.repository import TOKENS_PAGE, Part, Repository, State
+from builder.hub.part import Part
+from builder.hub.repository import Repository, State
 from builder.pages.card import TERMS, make_card
 from builder.reporter import Reporter
 from builder.storage.files import disk_errors_as_sentences, exclusive
 from builder.storage.remote import is_remote
 
-_HUBS_OWN = ".gitattributes"
 _SCRATCH = ".publish"
 _COMMIT_BYTES = 2**31
 _TAG = re.compile(r"[\w][\w.-]*")
@@ -56,33 +57,6 @@ class Publication:
     private: bool = False
     tag: str | None = None
     images: str | None = None
-
-
-@dataclass(frozen=True)
-class Changes:
-    """What a repository lacks and what it has too much.
-
-    Attributes
-    ----------
-    new : list of Part
-        Files that it does not hold, or holds with other bytes, the card and manifest last.
-    gone : list of str
-        Files that are no longer part of the data set.
-    kept : list of str
-        Files that never were, and stay.
-    same : int
-        How many files it holds already.
-    """
-
-    new: list[Part]
-    gone: list[str]
-    kept: list[str]
-    same: int
-
-    @property
-    def size(self) -> int:
-        """Bytes of the new files."""
-        return sum(part.size for part in self.new)
 
 
 def publish(publication: Publication, reporter: Reporter) -> str:
@@ -148,7 +122,7 @@ def plan_publication(publication: Publication, reporter: Reporter) -> Changes:
     if state is None:
         return Changes(parts, [], [], 0)
     _require_privacy(publication, state)
-    changes = _changes(repository, parts, state)
+    changes = find_changes(repository, parts, state)
     if publication.images:
         gone = [name for name in changes.gone if not name.startswith(f"{IMAGES}/")]
         changes = replace(changes, gone=gone)
@@ -282,14 +256,14 @@ def _bring_about(
 ) -> State:
     """Do what is left to do; done again after any mishap, it comes to the same."""
     state = _open(repository, publication, reporter)
-    changes = _changes(repository, parts, state)
+    changes = find_changes(repository, parts, state)
     if changes.new or changes.gone:
         _require_free_tag(publication, state, None)
         reporter.say(summary(changes))
         message = f"Publish {publication.tag}" if publication.tag else "Publish"
         repository.commit(message, changes.new, changes.gone, state.head, reporter)
         state = _open(repository, publication, reporter)
-        left = _changes(repository, parts, state)
+        left = find_changes(repository, parts, state)
         if left.new or left.gone:
             raise BuildError(
                 f"{publication.name} does not hold what was sent, such as "
@@ -303,47 +277,6 @@ def _bring_about(
         if publication.tag not in state.tags:
             repository.tag(publication.tag, state.head)
     return state
-
-
-def _changes(repository: Repository, parts: list[Part], state: State) -> Changes:
-    new = [part for part in parts if not part.equals(state.files.get(part.name))]
-    lost = [part.name for part in new if part.source is None]
-    if lost:
-        raise BuildError(f"{lost[0]} vanished from {repository.name}: run the same command again.")
-    others = sorted(set(state.files) - {part.name for part in parts} - {_HUBS_OWN})
-    folders = {part.name.partition("/")[0] for part in parts if "/" in part.name}
-    folders |= {*salient_imagenet_1m.CONFIGS, IMAGES}
-    strange = [name for name in others if name.partition("/")[0] not in folders]
-    if not strange:
-        return Changes(new, others, [], len(parts) - len(new))
-    theirs = _published_files(repository, state)
-    kept = [name for name in strange if name not in theirs]
-    if kept and not theirs:
-        raise BuildError(
-            f"{repository.name} holds something else, such as {kept[0]}: give the name of a new "
-            "repository, or empty that one."
-        )
-    return Changes(new, [name for name in others if name not in kept], kept, len(parts) - len(new))
-
-
-def _published_files(repository: Repository, state: State) -> set[str]:
-    """Return the files of the data set that the repository holds, by its own manifest."""
-    content = repository.read(MANIFEST_FILE, state.head) if MANIFEST_FILE in state.files else None
-    try:
-        return {MANIFEST_FILE, *json.loads(content or b"{}")["files"]}
-    except (ValueError, KeyError, TypeError):
-        return set()
-
-
-def summary(changes: Changes) -> str:
-    """Say in a line what changes."""
-    total = len(changes.new) + changes.same
-    text = f"{len(changes.new)} of {total} files to upload ({changes.size / 1e6:,.1f} MB)"
-    if changes.gone:
-        text += f"; {len(changes.gone)} to remove, no longer part of the data set"
-    if changes.kept:
-        text += f"; {len(changes.kept)} to leave, never part of it, such as {changes.kept[0]}"
-    return text
 
 
 def _publish_images(
