@@ -15,7 +15,7 @@ from builder.dataset.layout import MANIFEST_FILE
 from builder.dataset.manifest import Manifest
 from builder.errors import BuildError, first_line
 from builder.images.sources import Images, open_images
-from builder.pages.pages import pages_release
+from builder.pages.pages import PAGES_VERSION
 
 LONGEST = 5
 """Problems that a check tells at most: a broken file may break every row."""
@@ -114,7 +114,7 @@ def checks(directory: Path, images: str | None = None, split: str | None = None)
             return
     for name, find in _CONTENT.items():
         yield _run(name, find, data)
-    if data.manifest.pages == pages_release():
+    if data.manifest.pages == PAGES_VERSION:
         yield _run("card, plots and croissant are the data's", pages.pages_are_the_data_s, data)
     else:
         yield Check("card, plots and croissant are another release's: not compared", [])

@@ -24,7 +24,7 @@ from rich.text import Text
 
 from builder.checks.verify import Check
 from builder.cli.status_report import duration
-from builder.hub.publish import Changes, summary
+from builder.hub.changes import Changes, summary
 from builder.network.importance import TOPS
 
 if TYPE_CHECKING:  # What only reads data sets needs no PyTorch.

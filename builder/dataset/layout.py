@@ -9,6 +9,9 @@ import pyarrow as pa
 PUBLISHED_CONFIGS = ("masks", "rankings", "features", "preview", "embeddings")
 """Of which embeddings are there only on demand; the first is the default one."""
 
+IMAGES = "images"
+"""The config of the original files, which only a private repository may hold."""
+
 MANIFEST_FILE = "manifest.json"
 CARD_FILE = "README.md"
 SET_ASIDE_FILE = "set_aside.parquet"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ class Manifest:
     files : dict of str to dict
         Bytes and SHA-256 of each file, by its path in the data set.
     pages : str
-        Which release of the program's pages these are; another's text may differ.
+        The version of the pages' text; that of another version may differ.
     """
 
     origin: dict[str, Any]
@@ -68,12 +69,18 @@ class Manifest:
             )
         return manifest
 
-    def record(self, directory: Path) -> None:
-        """Take note of the bytes and hash of every file under `directory`."""
-        for path in sorted(directory.rglob("*")):
-            if path.is_file():
-                name = path.relative_to(directory).as_posix()
-                self.files[name] = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+    def record(self, directory: Path, names: Iterable[str] | None = None) -> None:
+        """Take note of the bytes and hash of files.
+
+        Parameters
+        ----------
+        directory : Path
+        names : iterable of str, optional
+            Of files in it; by default all that there are.
+        """
+        for name in _files_under(directory) if names is None else names:
+            path = directory / name
+            self.files[name] = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
 
     def as_bytes(self) -> bytes:
         """Return the file's bytes; the same contents always give the same."""
@@ -85,3 +92,8 @@ class Manifest:
             "pages": self.pages,
         }
         return (json.dumps(content, indent=2) + "\n").encode()
+
+
+def _files_under(directory: Path) -> list[str]:
+    paths = (path for path in sorted(directory.rglob("*")) if path.is_file())
+    return [path.relative_to(directory).as_posix() for path in paths]

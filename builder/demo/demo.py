@@ -53,7 +53,8 @@ from builder.network.analysis import Predictor
 from builder.network.architectures import load_architecture
 from builder.network.devices import BATCH_SIZES
 from builder.network.network import Network
-from builder.pages.gallery import GallerySettings, GroundTruth, make_gallery
+from builder.pages.gallery import GallerySettings, make_gallery
+from builder.pages.views import GroundTruth
 from builder.reporter import Reporter
 from builder.run.build import build
 from builder.settings import Settings

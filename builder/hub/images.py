@@ -11,12 +11,11 @@ import pyarrow.parquet as pq
 from datasets import Features, Image, Value
 
 from builder.dataset.format import parquet_schema
-from builder.dataset.layout import file_prefix
+from builder.dataset.layout import IMAGES, file_prefix
 from builder.dataset.manifest import Manifest
 from builder.errors import BuildError
-from builder.hub.repository import Part
+from builder.hub.part import Part
 from builder.images.sources import Images, open_images
-from builder.pages.private_card import IMAGES
 from builder.reporter import Reporter
 from builder.storage.files import sha256_of
 from salient_imagenet_1m import image_id

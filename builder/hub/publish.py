@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -16,17 +15,20 @@ from huggingface_hub.utils import validate_repo_id
 
 import salient_imagenet_1m
 from builder.checks.verify import checks
-from builder.dataset.layout import CARD_FILE, MANIFEST_FILE
+from builder.dataset.dataset import DataSet
+from builder.dataset.layout import CARD_FILE, IMAGES, MANIFEST_FILE
 from builder.dataset.manifest import Manifest
 from builder.errors import BuildError
+from builder.hub.answers import TOKENS_PAGE
+from builder.hub.changes import Changes, find_changes, summary
 from builder.hub.images import PrivateImages
-from builder.hub.repository import TOKENS_PAGE, Part, Repository, State
-from builder.pages.private_card import IMAGES, TERMS, private_card
+from builder.hub.part import Part
+from builder.hub.repository import Repository, State
+from builder.pages.card import TERMS, make_card
 from builder.reporter import Reporter
 from builder.storage.files import disk_errors_as_sentences, exclusive
 from builder.storage.remote import is_remote
 
-_HUBS_OWN = ".gitattributes"
 _SCRATCH = ".publish"
 _COMMIT_BYTES = 2**31
 _TAG = re.compile(r"[\w][\w.-]*")
@@ -55,33 +57,6 @@ class Publication:
     private: bool = False
     tag: str | None = None
     images: str | None = None
-
-
-@dataclass(frozen=True)
-class Changes:
-    """What a repository lacks and what it has too much.
-
-    Attributes
-    ----------
-    new : list of Part
-        Files that it does not hold, or holds with other bytes, the card and manifest last.
-    gone : list of str
-        Files that are no longer part of the data set.
-    kept : list of str
-        Files that never were, and stay.
-    same : int
-        How many files it holds already.
-    """
-
-    new: list[Part]
-    gone: list[str]
-    kept: list[str]
-    same: int
-
-    @property
-    def size(self) -> int:
-        """Bytes of the new files."""
-        return sum(part.size for part in self.new)
 
 
 def publish(publication: Publication, reporter: Reporter) -> str:
@@ -124,7 +99,7 @@ def _publish(
     repository.retry(lambda: repository.check_card(card), reporter)
     if publication.images:
         images = _publish_images(publication, manifest, repository, reporter)
-        parts = _with_images(parts, images, manifest)
+        parts = _with_images(publication, parts, images, manifest)
     state = repository.retry(
         lambda: _bring_about(repository, publication, parts, reporter), reporter
     )
@@ -147,7 +122,7 @@ def plan_publication(publication: Publication, reporter: Reporter) -> Changes:
     if state is None:
         return Changes(parts, [], [], 0)
     _require_privacy(publication, state)
-    changes = _changes(repository, parts, state)
+    changes = find_changes(repository, parts, state)
     if publication.images:
         gone = [name for name in changes.gone if not name.startswith(f"{IMAGES}/")]
         changes = replace(changes, gone=gone)
@@ -281,14 +256,14 @@ def _bring_about(
 ) -> State:
     """Do what is left to do; done again after any mishap, it comes to the same."""
     state = _open(repository, publication, reporter)
-    changes = _changes(repository, parts, state)
+    changes = find_changes(repository, parts, state)
     if changes.new or changes.gone:
         _require_free_tag(publication, state, None)
         reporter.say(summary(changes))
         message = f"Publish {publication.tag}" if publication.tag else "Publish"
         repository.commit(message, changes.new, changes.gone, state.head, reporter)
         state = _open(repository, publication, reporter)
-        left = _changes(repository, parts, state)
+        left = find_changes(repository, parts, state)
         if left.new or left.gone:
             raise BuildError(
                 f"{publication.name} does not hold what was sent, such as "
@@ -302,47 +277,6 @@ def _bring_about(
         if publication.tag not in state.tags:
             repository.tag(publication.tag, state.head)
     return state
-
-
-def _changes(repository: Repository, parts: list[Part], state: State) -> Changes:
-    new = [part for part in parts if not part.equals(state.files.get(part.name))]
-    lost = [part.name for part in new if part.source is None]
-    if lost:
-        raise BuildError(f"{lost[0]} vanished from {repository.name}: run the same command again.")
-    others = sorted(set(state.files) - {part.name for part in parts} - {_HUBS_OWN})
-    folders = {part.name.partition("/")[0] for part in parts if "/" in part.name}
-    folders |= {*salient_imagenet_1m.CONFIGS, IMAGES}
-    strange = [name for name in others if name.partition("/")[0] not in folders]
-    if not strange:
-        return Changes(new, others, [], len(parts) - len(new))
-    theirs = _published_files(repository, state)
-    kept = [name for name in strange if name not in theirs]
-    if kept and not theirs:
-        raise BuildError(
-            f"{repository.name} holds something else, such as {kept[0]}: give the name of a new "
-            "repository, or empty that one."
-        )
-    return Changes(new, [name for name in others if name not in kept], kept, len(parts) - len(new))
-
-
-def _published_files(repository: Repository, state: State) -> set[str]:
-    """Return the files of the data set that the repository holds, by its own manifest."""
-    content = repository.read(MANIFEST_FILE, state.head) if MANIFEST_FILE in state.files else None
-    try:
-        return {MANIFEST_FILE, *json.loads(content or b"{}")["files"]}
-    except (ValueError, KeyError, TypeError):
-        return set()
-
-
-def summary(changes: Changes) -> str:
-    """Say in a line what changes."""
-    total = len(changes.new) + changes.same
-    text = f"{len(changes.new)} of {total} files to upload ({changes.size / 1e6:,.1f} MB)"
-    if changes.gone:
-        text += f"; {len(changes.gone)} to remove, no longer part of the data set"
-    if changes.kept:
-        text += f"; {len(changes.kept)} to leave, never part of it, such as {changes.kept[0]}"
-    return text
 
 
 def _publish_images(
@@ -387,12 +321,17 @@ def _add_images(
         repository.commit("Add images", new, [], state.head, reporter)
 
 
-def _with_images(parts: list[Part], images: list[Part], manifest: Manifest) -> list[Part]:
+def _with_images(
+    publication: Publication, parts: list[Part], images: list[Part], manifest: Manifest
+) -> list[Part]:
     """Return all files of a private repository, with a card and a manifest that know the images."""
     data = [part for part in parts if part.name not in (CARD_FILE, MANIFEST_FILE)]
-    card = next(part for part in parts if part.name == CARD_FILE)
-    text = private_card(card.read().decode(), sorted(manifest.splits))
-    card = Part.of_bytes(CARD_FILE, text.encode())
-    listed = {part.name: {"bytes": part.size, "sha256": part.sha256} for part in [*images, card]}
-    full = replace(manifest, files={**manifest.files, **listed})
+    full = replace(manifest, files=manifest.files | _as_listed(images))
+    card = Part.of_bytes(CARD_FILE, make_card(DataSet(full, publication.directory)).encode())
+    full.files |= _as_listed([card])
     return [*data, *images, card, Part.of_bytes(MANIFEST_FILE, full.as_bytes())]
+
+
+def _as_listed(parts: list[Part]) -> dict[str, dict[str, str | int]]:
+    """Return the entries of files in a manifest."""
+    return {part.name: {"bytes": part.size, "sha256": part.sha256} for part in parts}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import tempfile
 import time
@@ -15,8 +14,6 @@ from typing import TypeVar
 import httpx2
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, DatasetCard, HfApi
 from huggingface_hub.errors import (
-    HfHubHTTPError,
-    OfflineModeIsEnabled,
     RemoteEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
@@ -24,66 +21,17 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import disable_progress_bars
 
-from builder.errors import BuildError, first_line
+from builder.errors import BuildError
+from builder.hub.answers import Answers
+from builder.hub.part import Part
 from builder.reporter import Reporter
 
 T = TypeVar("T")
-
-TOKENS_PAGE = "https://huggingface.co/settings/tokens"
 
 _KIND = "dataset"
 _TRIES = 6
 _LONGEST_WAIT = 300.0
 _FILES_AT_ONCE = 8
-_CONFLICTS = (409, 412)
-_PASSING = (408, 425, 429, 500, 502, 503, 504, *_CONFLICTS)
-
-
-@dataclass(frozen=True)
-class Part:
-    """A file to be published.
-
-    Attributes
-    ----------
-    name : str
-        Its path in the repository.
-    source : Path or bytes or None
-        Where its bytes are; None where they are only expected to be there already.
-    size : int
-        In bytes.
-    sha256 : str
-        In hexadecimal.
-    """
-
-    name: str
-    source: Path | bytes | None
-    size: int
-    sha256: str
-
-    @classmethod
-    def of_bytes(cls, name: str, content: bytes) -> Part:
-        """Return a part that is held in memory."""
-        return cls(name, content, len(content), hashlib.sha256(content).hexdigest())
-
-    def equals(self, there: RepoFile | None) -> bool:
-        """Tell whether the repository's file of this name has the same bytes.
-
-        The Hub knows large files by their SHA-256, and small ones by what git calls them.
-        """
-        if there is None or there.size != self.size:
-            return False
-        if there.lfs is not None:
-            return bool(there.lfs.sha256 == self.sha256)
-        return self.source is None or there.blob_id == _git_oid(self.read())
-
-    def read(self) -> bytes:
-        """Return the bytes of a small file."""
-        return self.source.read_bytes() if isinstance(self.source, Path) else self.source or b""
-
-
-def _git_oid(content: bytes) -> str:
-    header = b"blob %d\0" % len(content)
-    return hashlib.sha1(header + content, usedforsecurity=False).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -122,6 +70,7 @@ class Repository:
         self._token = token
         # False, since None would mean: look for a token on this machine.
         self._api = HfApi(token=token or False, library_name="salient-imagenet-1m")
+        self._answers = Answers(name, self._api.endpoint, token)
         self.url = f"{self._api.endpoint}/datasets/{name}"
 
     def state(self) -> State | None:
@@ -146,9 +95,8 @@ class Repository:
         try:
             state = self.state()
         except (httpx2.HTTPError, OSError) as error:
-            reporter.say(
-                f"The Hub cannot be asked ({self._safe(error)}): files that it has are listed too."
-            )
+            why = self._answers.safe(error)
+            reporter.say(f"The Hub cannot be asked ({why}): files that it has are listed too.")
             return None
         if state is None:
             unseen = "" if self._token else ", or it is private, which is not seen without a token"
@@ -164,7 +112,8 @@ class Repository:
         try:
             DatasetCard(card).validate(repo_type=_KIND)
         except ValueError as error:
-            raise BuildError(f"The Hub does not take the card: {self._safe(error)}.") from None
+            why = self._answers.safe(error)
+            raise BuildError(f"The Hub does not take the card: {why}.") from None
 
     def read(self, path: str, revision: str) -> bytes | None:
         """Return a small file's bytes, or None where there is no such file."""
@@ -216,6 +165,9 @@ class Repository:
     def retry(self, work: Callable[[], T], reporter: Reporter) -> T:
         """Do something that can be done again, until the Hub lets it be done.
 
+        The client itself tries again while bytes go up, but not to look, commit or tag; and after a
+        conflict, or an answer that was lost, what to commit has to be found out anew.
+
         Raises
         ------
         BuildError
@@ -227,7 +179,7 @@ class Repository:
                 with _hints_of_the_client(reporter):
                     return work()
             except Exception as error:
-                reason, asked = self._reason(error)
+                reason, asked = self._answers.reason_to_wait(error)
                 if not tries_left:
                     raise BuildError(
                         f"{reason}, {_TRIES} times: what was uploaded is kept, run the same "
@@ -238,64 +190,6 @@ class Repository:
                 time.sleep(pause)
                 wait *= 2
         raise AssertionError("unreachable")
-
-    def _reason(self, error: Exception) -> tuple[str, float | None]:
-        """Say what went wrong, and how long the Hub asks to wait, if it passes by itself."""
-        for cause in _causes(error):
-            if isinstance(cause, OfflineModeIsEnabled):
-                raise BuildError("HF_HUB_OFFLINE forbids to ask the Hub: unset it.") from None
-            if isinstance(cause, HfHubHTTPError):
-                return self._answer(cause, error)
-            if isinstance(cause, httpx2.HTTPError | ConnectionError | TimeoutError):
-                return f"The connection to the Hub broke ({self._safe(cause)})", None
-        if isinstance(error, RuntimeError):  # What the Hub's client makes of a failed upload
-            return f"The upload broke off ({self._safe(error)})", None
-        raise error
-
-    def _answer(self, answer: HfHubHTTPError, error: Exception) -> tuple[str, float | None]:
-        """Say what an answer of the Hub, or of the storage that it sends clients to, means."""
-        status = answer.response.status_code
-        if status in _CONFLICTS:
-            return f"{self.name} was changed by somebody else meanwhile ({status})", 1.0
-        is_storage = not str(answer.response.url).startswith(self._api.endpoint)
-        if status not in _PASSING and not is_storage:
-            raise BuildError(self._refusal(status, error)) from None
-        asked = answer.response.headers.get("Retry-After", "")
-        # The storage refuses an address that the Hub signed too long ago; it signs new ones.
-        where = "The Hub's storage" if is_storage else "The Hub"
-        return f"{where} has a problem ({status})", float(asked) if asked.isdigit() else None
-
-    def _refusal(self, status: int, error: Exception) -> str:
-        if status == 401:
-            return (
-                "The Hub does not accept the token (401), it may have expired: make one that may "
-                f"write at {TOKENS_PAGE}, and run `hf auth login` or set HF_TOKEN."
-            )
-        if status == 403:
-            return (
-                f"The token may not write to {self.name} (403): use one of somebody who may, with "
-                f"the permission to write; they are made at {TOKENS_PAGE}."
-            )
-        if status == 404:
-            return (
-                f"{self.name} was not found (404), though it should be there: see that it was not "
-                "removed or renamed, and run the same command again."
-            )
-        return f"The Hub refuses ({status}): {self._safe(error)}."
-
-    def _safe(self, error: BaseException) -> str:
-        """Return what an exception says, without the token, whoever put it there."""
-        said = getattr(error, "server_message", None) or error
-        text = first_line(Exception(" ".join(str(said).split())))
-        text = text.replace(self._token, "...") if self._token else text
-        return text.rstrip(".")
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    cause: BaseException | None = error
-    while cause is not None:
-        yield cause
-        cause = cause.__cause__
 
 
 class _Hints(logging.Handler):

@@ -6,22 +6,22 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import pyarrow as pa
-import pyarrow.parquet as pq
-from datasets import DatasetInfo, SplitDict, SplitInfo
-from datasets.info import DatasetInfosDict
-from huggingface_hub import DatasetCardData
 
-from builder.dataset.dataset import DataSet, columns_of
-from builder.dataset.layout import PUBLISHED_CONFIGS, file_pattern
+from builder.dataset.dataset import DataSet
 from builder.dataset.statistics import split_statistics, vote_statistics
 from builder.network.importance import TOPS
+from builder.pages.header import holds_images, make_header
 from builder.pages.plots import KINDS_PLOT, MASKS_PLOT, SPURIOSITY_PLOT
 from builder.pages.preview import example_rows
-from builder.pages.private_card import IMAGES, private_card
 from builder.pages.templates import environment
-from builder.storage.parquet import parquet_source
 from salient_imagenet_1m import VALIDATED_FRACTION
+
+TERMS = (
+    "ImageNet's terms: its images are for non-commercial research and education, by people who "
+    "have accepted these terms at https://www.image-net.org/download.php, and may not be passed on "
+    "to others. Keep the repository private, and let only such people in."
+)
+"""What who publishes ImageNet's images to a private repository undertakes."""
 
 _ROWS = {
     "masks": "image",
@@ -32,7 +32,6 @@ _ROWS = {
 }
 """What has a row in each config."""
 
-_SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"))
 _VERSIONS = ("python", "torch", "torchvision", "timm", "pillow", "numpy", "pyarrow", "datasets")
 
 
@@ -42,7 +41,8 @@ def make_card(data: DataSet) -> str:
     Parameters
     ----------
     data : DataSet
-        With at least one split, and the preview of each.
+        With at least one split, and the preview of each. Where its manifest lists images as well,
+        the card is that of a private repository, and says what that obliges to.
 
     Returns
     -------
@@ -50,9 +50,10 @@ def make_card(data: DataSet) -> str:
         Markdown with a YAML header that names the configs, their files, columns and sizes.
     """
     splits = {name: data.manifest.splits[name] for name in data.splits}
-    schemas = {config: data.schema(config) for config in data.configs}
-    card = _template().render(
-        metadata=_metadata(data, schemas).to_yaml(),
+    return _template().render(
+        header=make_header(data),
+        with_images=holds_images(data),
+        terms=TERMS,
         statistics=_statistics(splits),
         splits=splits,
         split=data.splits[0],
@@ -63,9 +64,9 @@ def make_card(data: DataSet) -> str:
             {
                 "name": name,
                 "row": _ROWS[name],
-                "columns": [f"`{column}`" for column in schema.names],
+                "columns": [f"`{column}`" for column in data.schema(name).names],
             }
-            for name, schema in schemas.items()
+            for name in data.configs
         ],
         votes=data.votes,
         of_votes=vote_statistics(data.votes),
@@ -74,8 +75,6 @@ def make_card(data: DataSet) -> str:
         zone=round(100 * VALIDATED_FRACTION),
         plots={"masks": MASKS_PLOT, "kinds": KINDS_PLOT, "spuriosity": SPURIOSITY_PLOT},
     )
-    holds_images = any(name.startswith(f"{IMAGES}/") for name in data.manifest.files)
-    return private_card(card, data.splits) if holds_images else card
 
 
 def template_path() -> Path:
@@ -105,80 +104,6 @@ def _cell(name: str) -> str:
 
 def _number(value: float | None, digits: int) -> str:
     return "" if value is None else f"{value:.{digits}f}"
-
-
-def _metadata(data: DataSet, schemas: dict[str, pa.Schema]) -> DatasetCardData:
-    """Return what stands in the card's header."""
-    rows = sum(split["counts"]["rows"] for split in data.manifest.splits.values())
-    metadata = DatasetCardData(
-        pretty_name="Salient ImageNet-1M",
-        license="other",
-        license_name="non-commercial-research",
-        license_link="https://www.image-net.org/download.php",
-        language=["en"],
-        annotations_creators=["crowdsourced", "machine-generated"],
-        source_datasets=["extended|imagenet-1k"],
-        task_categories=["image-classification", "image-segmentation"],
-        size_categories=[next((name for limit, name in _SIZES if rows < limit), "1M<n<10M")],
-        tags=[
-            "imagenet",
-            "spurious-correlations",
-            "interpretability",
-            "robustness",
-            "saliency",
-            "arxiv:2110.04301",
-            "arxiv:2203.15566",
-            "arxiv:2212.02648",
-        ],
-        configs=[_files(data, config) for config in schemas],
-    )
-    infos = {config: _info(data, config, schema) for config, schema in schemas.items()}
-    DatasetInfosDict(infos).to_dataset_card_data(metadata)
-    for info in metadata["dataset_info"]:
-        info["features"] = [_as_before_release_4(column) for column in info["features"]]
-    return metadata
-
-
-def _files(data: DataSet, config: str) -> dict[str, Any]:
-    return {
-        "config_name": config,
-        **({"default": True} if config == PUBLISHED_CONFIGS[0] else {}),
-        "data_files": [
-            {"split": split, "path": file_pattern(config, split)} for split in data.splits
-        ],
-    }
-
-
-def _info(data: DataSet, config: str, schema: pa.Schema) -> DatasetInfo:
-    """Return columns and sizes of a config.
-
-    Bytes are those of the Parquet pages before compression, as the Hub's own viewer counts them.
-    """
-    splits = SplitDict()
-    download = 0
-    for split in data.splits:
-        paths = [data.path(name) for name in data.files(config, split)]
-        download += sum(path.stat().st_size for path in paths)
-        files = [pq.read_metadata(parquet_source(path)) for path in paths]
-        groups = [file.row_group(group) for file in files for group in range(file.num_row_groups)]
-        splits.add(
-            SplitInfo(
-                split,
-                num_bytes=sum(group.total_byte_size for group in groups),
-                num_examples=sum(file.num_rows for file in files),
-            )
-        )
-    return DatasetInfo(
-        features=columns_of(schema),
-        splits=splits,
-        download_size=download,
-        dataset_size=sum(split.num_bytes for split in splits.values()),
-    )
-
-
-def _as_before_release_4(column: dict[str, Any]) -> dict[str, Any]:
-    """Name a list as `datasets` 3 does: it takes ``list`` for one of any length."""
-    return {"sequence" if key == "list" else key: value for key, value in column.items()}
 
 
 def _statistics(splits: dict[str, Any]) -> str:

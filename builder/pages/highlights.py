@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
+
+from builder.dataset.dataset import DataSet
 
 Row = dict[str, Any]
 """A row of the config masks."""
@@ -59,13 +59,12 @@ class Highlights:
         return {row["image_id"] for row in rows}
 
 
-def find_highlights(directory: Path, split: str, tops: int, ends: int) -> dict[int, Highlights]:
-    """Choose images of each class of a built data set, reading one file of it at a time.
+def find_highlights(data: DataSet, split: str, tops: int, ends: int) -> dict[int, Highlights]:
+    """Choose images of each class of a data set, reading one row group of it at a time.
 
     Parameters
     ----------
-    directory : Path
-        The data set.
+    data : DataSet
     split : str
     tops : int
         How many images per feature.
@@ -77,8 +76,7 @@ def find_highlights(directory: Path, split: str, tops: int, ends: int) -> dict[i
     dict of int to Highlights
         By label, sorted.
     """
-    files = sorted((directory / "masks").glob(f"{split}-*.parquet"))
-    known = pq.read_table(files, columns=["label", "predicted"])
+    known = data.read("masks", split, ["label", "predicted"])
     labels, predicted = (known[name].to_numpy() for name in ("label", "predicted"))
     counts = np.bincount(labels)
     hits = np.bincount(labels[predicted == labels], minlength=len(counts))
@@ -86,8 +84,7 @@ def find_highlights(directory: Path, split: str, tops: int, ends: int) -> dict[i
         label: Highlights(int(counts[label]), float(hits[label] / counts[label]))
         for label in np.flatnonzero(counts).tolist()
     }
-    for file in files:
-        table = pq.read_table(file, columns=_COLUMNS)
+    for table in data.tables("masks", split, _COLUMNS):
         for row in table.filter(pa.array(_is_chosen(table, counts, tops, ends))).to_pylist():
             _place(row, selections[row["label"]], tops, ends)
     for selection in selections.values():

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
 from builder.dataset.dataset import DataSet
 from builder.dataset.layout import CARD_FILE
 from builder.dataset.statistics import split_statistics
-from builder.pages.card import make_card, template_path
+from builder.pages.card import make_card
 from builder.pages.croissant import CROISSANT_FILE, make_croissant
 from builder.pages.plots import (
     KINDS_PLOT,
@@ -22,25 +21,11 @@ from builder.pages.plots import (
 from builder.pages.preview import example_rows, write_preview
 from builder.storage.files import atomic_write
 
-_SOURCES = (
-    "card.py",
-    "croissant.py",
-    "plot.svg.jinja",
-    "plots.py",
-    "preview.py",
-    "private_card.py",
-    "../dataset/statistics.py",
-    "templates.py",
-)
+PAGES_VERSION = "1"
+"""Of the text of plots, metadata and card: to be raised whenever the same data give another.
 
-
-def pages_release() -> str:
-    """Return a name for the way in which this program writes pages: a hash of what does."""
-    here = Path(__file__).parent
-    digest = hashlib.sha256(template_path().read_bytes())
-    for name in _SOURCES:
-        digest.update((here / name).read_bytes())
-    return digest.hexdigest()
+It stands in the manifest, so that nobody takes the words of another version for damage.
+"""
 
 
 def write_pages(data: DataSet, split: str, target: Path) -> None:
@@ -49,18 +34,18 @@ def write_pages(data: DataSet, split: str, target: Path) -> None:
     Parameters
     ----------
     data : DataSet
-        With the split's other files; its manifest takes note of what is written.
+        With the split's other files, of which its manifest knows; it takes note of what is written.
     split : str
     target : Path
         A directory that is laid out like the data set.
     """
-    write_preview(data, split, target)
-    data.manifest.record(target)
-    data.manifest.pages = pages_release()
-    for name, content in make_pages(data).items():
+    data.manifest.record(target, [write_preview(data, split, target)])
+    data.manifest.pages = PAGES_VERSION
+    pages = make_pages(data)
+    for name, content in pages.items():
         with atomic_write(target / name) as file:
             file.write(content)
-    data.manifest.record(target)
+    data.manifest.record(target, pages)
 
 
 def make_pages(data: DataSet) -> dict[str, bytes]:

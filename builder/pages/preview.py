@@ -46,8 +46,14 @@ COPIED = [
 ]
 
 
-def write_preview(data: DataSet, split: str, target: Path) -> None:
-    """Write a split's preview into a directory that is laid out like the data set."""
+def write_preview(data: DataSet, split: str, target: Path) -> str:
+    """Write a split's preview into a directory that is laid out like the data set.
+
+    Returns
+    -------
+    str
+        The file's name in it.
+    """
     rows = preview_rows(data, split)
     schema = parquet_schema(preview_features(data.names, data.features_per_class))
     pictures = {
@@ -59,7 +65,9 @@ def write_preview(data: DataSet, split: str, target: Path) -> None:
         **{name: pa.array(values, schema.field(name).type) for name, values in pictures.items()},
     }
     table = pa.table({name: columns[name] for name in schema.names}).cast(schema)
-    write_parquet(target / file_name(PREVIEW, split), schema, [table], _ROW_GROUP)
+    name = file_name(PREVIEW, split)
+    write_parquet(target / name, schema, [table], _ROW_GROUP)
+    return name
 
 
 def preview_rows(data: DataSet, split: str) -> pa.Table:

@@ -13,6 +13,7 @@ import yaml
 from huggingface_hub import constants, snapshot_download
 
 from builder.checks.verify import verify
+from builder.dataset.manifest import Manifest
 from builder.errors import BuildError
 from builder.hub.publish import Publication, plan_publication, publish
 from builder.storage.files import exclusive
@@ -403,3 +404,24 @@ def test_a_missing_image_is_named(
     path.unlink()
     with pytest.raises(BuildError, match=f"{path.stem}"):
         publish(Publication(planted, NAME, private=True, images=str(images)), reporter)
+
+
+def test_a_build_of_an_older_version_s_pages_is_published_with_images(
+    hub: Hub, planted: Path, world: World, tmp_path: Path, reporter: Quiet
+) -> None:
+    directory = shutil.copytree(planted, tmp_path / "older")
+    card = directory / "README.md"
+    card.write_text(card.read_text().replace("No image is in this repository", "It has no image"))
+    manifest = Manifest.load(directory)
+    assert manifest
+    manifest.pages = "a1" * 32
+    manifest.record(directory, ["README.md"])
+    (directory / "manifest.json").write_bytes(manifest.as_bytes())
+    publish(Publication(directory, NAME, private=True, images=str(world.root)), reporter)
+    text = hub.files(NAME)["README.md"].decode()
+    assert "It has no image" not in text
+    assert text.count("private copy holds") == 3
+    copy = snapshot_download(
+        NAME, repo_type="dataset", local_dir=tmp_path / "copy", cache_dir=tmp_path / "cache"
+    )
+    assert [check for check in verify(Path(copy)) if not check.passed] == []

@@ -8,78 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from datasets import Features, load_dataset
-from datasets.info import DatasetInfosDict
-from datasets.utils.metadata import MetadataConfigs
-from huggingface_hub import DatasetCard, DatasetCardData
+from datasets import load_dataset
 from markdown_it import MarkdownIt
 
 from builder.dataset.dataset import DataSet
 from builder.dataset.manifest import Manifest
-from builder.pages.card import make_card
+from builder.pages.card import TERMS, make_card
 from builder.run.build import build
 from tests.conftest import CLASSES, World
 from tests.quiet import Quiet
 
-CONFIGS = ("masks", "rankings", "features", "preview")
 SPLITS = ("train", "validation")
 
 
 @pytest.fixture
 def card(planted: Path) -> str:
     return (planted / "README.md").read_text()
-
-
-@pytest.fixture
-def header(card: str) -> DatasetCardData:
-    data = DatasetCard(card).data
-    assert isinstance(data, DatasetCardData)
-    return data
-
-
-def test_the_hub_s_own_classes_read_its_header(card: str) -> None:
-    loaded = DatasetCard(card)
-    data = loaded.data.to_dict()  # type: ignore[no-untyped-call]
-    assert data["license"] == "other"
-    assert data["size_categories"] == ["n<1K"]
-    assert data["task_categories"] == ["image-classification", "image-segmentation"]
-    assert "arxiv:2110.04301" in data["tags"]
-    # Written again by the Hub's classes, it is the same card.
-    assert yaml.safe_load(loaded.data.to_yaml()) == yaml.safe_load(card.split("---\n")[1])
-    assert str(loaded) == card
-
-
-def test_every_config_names_the_files_of_every_split(header: DatasetCardData) -> None:
-    assert header["configs"] == [
-        {
-            "config_name": config,
-            **({"default": True} if config == "masks" else {}),
-            "data_files": [
-                {"split": split, "path": f"{config}/{split}-*.parquet"} for split in SPLITS
-            ],
-        }
-        for config in CONFIGS
-    ]
-    configs = MetadataConfigs.from_dataset_card_data(header)
-    assert configs.get_default_config_name() == "masks"
-
-
-@pytest.mark.parametrize("config", CONFIGS)
-def test_datasets_reads_columns_and_sizes_from_it(
-    planted: Path, header: DatasetCardData, config: str
-) -> None:
-    info = DatasetInfosDict.from_dataset_card_data(header)[config]
-    for split in SPLITS:
-        rows = load_dataset(
-            "parquet", data_files=str(planted / config / f"{split}-*.parquet"), streaming=True
-        )["train"]
-        assert info.features == rows.features == Features(info.features)
-        assert info.splits[split].num_examples == sum(1 for _ in rows)
-        assert info.splits[split].num_bytes > 0
-    files = list((planted / config).iterdir())
-    assert info.download_size == sum(path.stat().st_size for path in files)
-    assert info.dataset_size == sum(info.splits[split].num_bytes for split in SPLITS)
 
 
 PROGRAM = """
@@ -225,3 +169,41 @@ def test_names_of_classes_cannot_break_it(planted: Path) -> None:
     data = DataSet(manifest, planted)
     data.names = ["a | b\n# c", *data.names[1:]]
     assert r"| a \| b # c |" in make_card(data)
+
+
+@pytest.fixture
+def private_card(planted: Path) -> str:
+    """Return the card of the same data set with a file of images, as a private repository has."""
+    manifest = Manifest.load(planted)
+    assert manifest
+    manifest.files["images/train-00000-000.parquet"] = {"bytes": 1, "sha256": "0"}
+    return make_card(DataSet(manifest, planted))
+
+
+def test_a_card_without_images_says_so(card: str) -> None:
+    assert "No image is in this repository, only what was seen in them.\n" in card
+    assert (
+        "ImageNet's images and the votes file are not in this repository and keep their\n" in card
+    )
+    assert "private copy" not in card
+    assert card.endswith("  year    = {2015}\n}\n```\n")
+
+
+def test_a_card_with_images_says_so_and_what_that_obliges_to(card: str, private_card: str) -> None:
+    body = private_card.split("---\n", 2)[2]
+    assert "ranked by how spurious they are. This private copy holds the images too.\n" in body
+    sentence = (
+        "* **ImageNet and votes**: ImageNet's images, which this private copy holds, and the votes "
+        "file, which it does not, keep their\n  own [terms of access]"
+    )
+    assert sentence in body
+    assert body.endswith(
+        "```\n\n## Images: not to be passed on\n\n"
+        "Unlike the data set itself, this private copy holds ImageNet's images: its config "
+        "`images` has the\noriginal file of each, by `image_id`, in the order of `masks`. "
+        f"{TERMS}\n"
+    )
+    assert "in this repository" not in body
+    # All the rest is that of the card without images.
+    other = set(body.splitlines()) - set(card.splitlines())
+    assert len(other) == 5

@@ -18,11 +18,14 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
 from builder.errors import BuildError
-from builder.pages.gallery import GallerySettings, GroundTruth, make_gallery
+from builder.pages.gallery import GallerySettings, make_gallery
 from builder.pages.highlights import find_highlights
 from builder.pages.pictures import COLOURS, SIDE, outlines, spotlight, thumbnail
+from builder.pages.views import GroundTruth
 from builder.run.build import build
+from builder.storage.remote import parse_location
 from tests.conftest import CLASSES, World
+from tests.pages.test_preview import open_data
 from tests.quiet import Quiet
 
 MARKUP = "<script>document.title='planted'</script><img src=x onerror=alert(1)>\"'&"
@@ -107,7 +110,7 @@ def layer_of(uri: str) -> np.ndarray:
 
 def test_the_ends_and_tops_are_those_of_the_published_ranks(data: Path) -> None:
     rows = list(load_dataset(str(data), "masks", split="train", streaming=True))
-    selections = find_highlights(data, "train", tops=5, ends=4)
+    selections = find_highlights(open_data(data), "train", tops=5, ends=4)
     for label in range(len(CLASSES)):
         own = [row for row in rows if row["label"] == label]
         highlights = selections[label]
@@ -124,7 +127,7 @@ def test_the_ends_and_tops_are_those_of_the_published_ranks(data: Path) -> None:
 
 
 def test_no_image_is_at_both_ends(data: Path) -> None:
-    for highlights in find_highlights(data, "train", tops=1, ends=10).values():
+    for highlights in find_highlights(open_data(data), "train", tops=1, ends=10).values():
         most = {row["image_id"] for row in highlights.most}
         assert not most & {row["image_id"] for row in highlights.least}
 
@@ -288,3 +291,32 @@ def test_the_index_leads_to_a_class_in_a_browser(browser: webdriver.Chrome, site
     card.click()
     assert browser.current_url.endswith("0002.html")
     open_page(browser, site.parent / "0002.html")
+
+
+def test_a_data_set_at_a_url_has_the_same_pages(world: World, data: Path, tmp_path: Path) -> None:
+    url = parse_location("memory://gallery-of-it")
+    for path in (path for path in data.rglob("*") if path.is_file()):
+        target = url / path.relative_to(data).as_posix()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+    pages = {}
+    for place, out in ((data, tmp_path / "here.html"), (url, tmp_path / "there.html")):
+        page = make_gallery(GallerySettings(place, str(world.root), out), QUIET)
+        pages[place] = page.read_text().replace(str(place), "PLACE")
+    assert pages[data] == pages[url]
+
+
+def test_a_url_without_a_data_set_is_one_sentence(world: World, tmp_path: Path) -> None:
+    url = parse_location("memory://nowhere")
+    with pytest.raises(BuildError, match="memory://nowhere holds no finished build"):
+        make_gallery(GallerySettings(url, str(world.root), tmp_path / "out"), QUIET)
+
+
+def test_a_file_of_masks_that_is_missing_is_one_sentence(
+    world: World, data: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(data, tmp_path / "data")
+    path = min((copy / "masks").iterdir())
+    path.unlink()
+    with pytest.raises(BuildError, match=f"masks/{path.name} cannot be read"):
+        make_gallery(GallerySettings(copy, str(world.root), tmp_path / "out"), QUIET)

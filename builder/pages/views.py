@@ -1,0 +1,204 @@
+"""What the gallery shows of a class: its pairs, and images with their masks over them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from builder.errors import BuildError
+from builder.images.decode import UnusableImageError, decode
+from builder.images.sources import Images
+from builder.pages.highlights import Highlights, Row
+from builder.pages.pictures import outlines, spotlight, thumbnail
+from builder.reporter import Reporter
+from salient_imagenet_1m import unpack_grids
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """What is known beyond the data set; a planted world knows the truth.
+
+    Attributes
+    ----------
+    title : str
+    names : dict of str to str
+        Of classes, by wnid, where the data set has none.
+    classes : dict of int to str
+        A remark on a class, by label.
+    pairs : dict of (int, int) to str
+        A remark on a class-feature pair, by label and feature.
+    images : dict of str to str
+        A remark on an image, by id.
+    scores : list of dict
+        The table of recovery; see the template.
+    """
+
+    title: str = "Salient ImageNet-1M"
+    names: dict[str, str] = field(default_factory=dict)
+    classes: dict[int, str] = field(default_factory=dict)
+    pairs: dict[tuple[int, int], str] = field(default_factory=dict)
+    images: dict[str, str] = field(default_factory=dict)
+    scores: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image on a page, with a layer over it; both are data URIs."""
+
+    image_id: str
+    source: str
+    layer: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class PairView:
+    """A class-feature pair on a page; `row` is its row of the config features."""
+
+    row: Row
+    words: list[str]
+    remark: str
+    pictures: list[Picture]
+
+
+@dataclass(frozen=True)
+class ClassView:
+    """A class on a page."""
+
+    label: int
+    wnid: str
+    name: str
+    images: int
+    accuracy: float
+    remark: str
+    pairs: list[PairView]
+    most: list[Picture]
+    least: list[Picture]
+    parts: list[Picture]
+
+    @property
+    def file(self) -> str:
+        """The name of the class's own page."""
+        return f"{self.label:04d}.html"
+
+    @property
+    def spurious(self) -> int:
+        """How many of its features are spurious."""
+        return sum(pair.row["kind"] == "spurious" for pair in self.pairs)
+
+
+@dataclass(frozen=True)
+class Views:
+    """All classes of a split, one after another.
+
+    Attributes
+    ----------
+    highlights : dict of int to Highlights
+        By label.
+    pairs : dict of int to list of dict
+        The rows of the config features, by label.
+    images : Images
+    places : dict of str to int
+        Where in `images` each of the highlights is, by id.
+    words : dict of (int, int) to list of str
+        What people wrote on a pair, by label and feature.
+    known : GroundTruth
+    """
+
+    highlights: dict[int, Highlights]
+    pairs: dict[int, list[Row]]
+    images: Images
+    places: dict[str, int]
+    words: dict[tuple[int, int], list[str]]
+    known: GroundTruth
+
+    def each(self, reporter: Reporter) -> Iterator[ClassView]:
+        """Yield the classes by label, each once its images are read."""
+        with (
+            reporter.track("pages", len(self.highlights)) as advance,
+            ThreadPoolExecutor(2) as pool,
+        ):
+            for label, highlights in self.highlights.items():
+                ids = sorted(highlights.ids)
+                thumbnails = dict(zip(ids, pool.map(self._thumbnail, ids), strict=True))
+                yield self._view(label, highlights, thumbnails)
+                advance(1)
+
+    def _thumbnail(self, name: str) -> str:
+        try:
+            return thumbnail(decode(self.images.read(self.places[name])).pixels)
+        except (OSError, UnusableImageError) as error:
+            raise BuildError(
+                f"The image {name} could be used when the data set was built and now cannot "
+                f"({error}): check --images."
+            ) from error
+
+    def _view(self, label: int, highlights: Highlights, thumbnails: dict[str, str]) -> ClassView:
+        known, rows = self.known, self.pairs[label]
+        pairs = [
+            PairView(
+                row,
+                self.words.get((label, row["feature"]), []),
+                known.pairs.get((label, row["feature"]), ""),
+                [
+                    self._picture(image, thumbnails, _pair_layer(image, row["feature"]), "")
+                    for image in highlights.top.get(row["feature"], [])
+                ],
+            )
+            for row in rows
+        ]
+        wnid, name = str(rows[0]["wnid"]), str(rows[0]["name"])
+        ends = [
+            [
+                self._picture(row, thumbnails, outlines(_grids(row), row["kinds"]), _score(row))
+                for row in group
+            ]
+            for group in (highlights.most, highlights.least)
+        ]
+        return ClassView(
+            label=label,
+            wnid=wnid,
+            name=known.names.get(wnid, name),
+            images=highlights.images,
+            accuracy=highlights.accuracy,
+            remark=known.classes.get(label, ""),
+            pairs=pairs,
+            most=ends[0],
+            least=ends[1],
+            parts=self._parts(highlights, thumbnails),
+        )
+
+    def _parts(self, highlights: Highlights, thumbnails: dict[str, str]) -> list[Picture]:
+        """Take one image apart: its core mask and its spurious mask."""
+        rows = highlights.most or next(iter(highlights.top.values()))
+        row = rows[0]
+        layers = {
+            kind: spotlight(_grids(row)[chosen], kind)
+            for kind in ("core", "spurious")
+            if any(chosen := [own == kind for own in row["kinds"]])
+        }
+        name = row["image_id"]
+        return [
+            Picture(name, thumbnails[name], layer, f"{kind} mask") for kind, layer in layers.items()
+        ]
+
+    def _picture(self, row: Row, thumbnails: dict[str, str], layer: str, caption: str) -> Picture:
+        name = row["image_id"]
+        remark = self.known.images.get(name, "")
+        text = " · ".join(part for part in (caption, remark) if part)
+        return Picture(name, thumbnails[name], layer, text)
+
+
+def _pair_layer(row: Row, feature: int) -> str:
+    place = row["features"].index(feature)
+    return spotlight(_grids(row)[[place]], row["kinds"][place])
+
+
+def _score(row: Row) -> str:
+    return f"{row['spuriosity']:+.1f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _grids(row: Row) -> Any:
+    return unpack_grids(row["grids"], row["grid_height"], row["grid_width"])
