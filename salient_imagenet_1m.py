@@ -34,11 +34,11 @@ import tarfile
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Sequence as Sequence_
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial, reduce
 from itertools import compress, islice
 from operator import and_, or_
@@ -54,7 +54,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from datasets import ClassLabel, Features, Image, Sequence, Value
-from datasets.features.features import register_feature
+from datasets.features.features import (
+    decode_nested_example,
+    register_feature,
+    require_decoding,
+)
 
 __all__ = [
     "CONFIGS",
@@ -75,6 +79,7 @@ __all__ = [
     "SoftMaskFeature",
     "StoredImage",
     "ToTensors",
+    "collate",
     "crop_box",
     "embedding_features",
     "encode_grids",
@@ -448,46 +453,6 @@ def grid_box(width: int, height: int, geometry: Geometry = "aligned") -> Box:
     return Box(box.left - grow_x, box.top - grow_y, box.right + grow_x, box.bottom + grow_y)
 
 
-@lru_cache(maxsize=64)
-def _axis(
-    pixels: int, start: float, stop: float, low: float, high: float, cells: int, flip: bool
-) -> tuple[int, npt.NDArray[np.float32]]:
-    """Return where one axis of a target meets the box, and the weights of the grid's cells there.
-
-    Parameters
-    ----------
-    pixels : int
-        Size of the target.
-    start, stop : float
-        The window of the image that the target shows.
-    low, high : float
-        The box that the grid covers.
-    cells : int
-        Size of the grid.
-    flip : bool
-        Whether the target is mirrored.
-
-    Returns
-    -------
-    first : int
-        The first pixel whose centre lies in the box.
-    weights : ndarray of float32, shape (inside, cells)
-        A row for each pixel in the box. Bilinear, half-pixel centres, edges clamped.
-    """
-    scale = (stop - start) / pixels
-    first, last = (
-        min(max(math.ceil((edge - start) / scale - 0.5), 0), pixels) for edge in (low, high)
-    )
-    # Where the pixels' centres lie among the cells'.
-    step = scale * cells / (high - low)
-    zeroth = (start - low) * cells / (high - low) + (step - 1) / 2
-    places = (np.arange(float(first), last) * step + zeroth).clip(0, cells - 1)
-    # Cell by cell, which numpy does in longer loops than pixel by pixel.
-    weights = np.maximum(1.0 - np.abs(places - np.arange(float(cells))[:, None]), 0.0)
-    weights = weights.astype(np.float32).T
-    return (pixels - last, weights[::-1]) if flip else (first, weights)
-
-
 @dataclass(frozen=True)
 class _Target:
     """Where masks are rendered: a window of the image, its size in pixels, mirrored or not.
@@ -534,38 +499,92 @@ class _Target:
         left, top, right, bottom = self.edges
         return round(bottom - top), round(right - left)
 
-    def axes(
-        self, rows: int, columns: int
-    ) -> tuple[int, npt.NDArray[np.float32], int, npt.NDArray[np.float32]]:
-        """Return the first pixel and the weights of both axes, for grids of rows x columns."""
-        left, top, right, bottom = self.edges
-        height, width = self.shape
-        box = grid_box(self.width, self.height, self.geometry)
-        return (
-            *_axis(height, top, bottom, box.top, box.bottom, rows, False),
-            *_axis(width, left, right, box.left, box.right, columns, self.flip),
-        )
+
+class _Axis(NamedTuple):
+    """One axis of a target: where it meets the box, and the weights of the grid's cells there.
+
+    Attributes
+    ----------
+    first : int
+        The first pixel whose centre lies in the box.
+    weights : ndarray of float32, shape (inside, cells)
+        A row for each pixel in the box. Bilinear, half-pixel centres, edges clamped.
+    """
+
+    first: int
+    weights: npt.NDArray[np.float32]
+
+
+def _axes(wanted: Iterable[tuple[_Target, tuple[int, ...]]]) -> list[tuple[_Axis, _Axis]]:
+    """Return the vertical and the horizontal axis of targets, for grids of these shapes.
+
+    All axes lie behind each other in a few long arrays: where a target is small, numpy's calls
+    would cost more than what they do.
+    """
+    numbers: list[tuple[Any, ...]] = []
+    for target, (rows, columns) in wanted:
+        left, top, right, bottom = target.edges
+        height, width = target.shape
+        box = grid_box(target.width, target.height, target.geometry)
+        numbers.append((height, top, bottom, box.top, box.bottom, rows, False))
+        numbers.append((width, left, right, box.left, box.right, columns, target.flip))
+    if not numbers:
+        return []
+    pixels, start, stop, low, high, cells, _ = np.array(numbers, np.float64).T
+    scale = (stop - start) / pixels
+    edges = (np.ceil((edge - start) / scale - 0.5) for edge in (low, high))
+    first, last = (np.clip(edge, 0, pixels).astype(np.int64) for edge in edges)
+    inside = last - first
+    ends = np.cumsum(inside)
+    # Where the pixels' centres lie among the cells'.
+    step = scale * cells / (high - low)
+    zeroth = (start - low) * cells / (high - low) + (step - 1) / 2
+    pixel = np.arange(ends[-1]) - np.repeat(ends - inside - first, inside)
+    places = pixel * np.repeat(step, inside) + np.repeat(zeroth, inside)
+    places = np.clip(places, 0, np.repeat(cells - 1, inside))
+    # Cell by cell, which numpy does in longer loops than pixel by pixel.
+    distances = places - np.arange(cells.max())[:, None]
+    np.abs(distances, out=distances)
+    weights = np.maximum(np.subtract(1.0, distances, out=distances), 0.0, out=distances)
+    weights = weights.astype(np.float32)
+    axes = []
+    parts = zip(first.tolist(), inside.tolist(), ends.tolist(), numbers, strict=True)
+    for begin, length, end, (size, *_, count, flip) in parts:
+        part = weights[:count, end - length : end]
+        # In order, or each product of matrices would make a copy.
+        part = np.ascontiguousarray(part[:, ::-1] if flip else part)
+        axes.append(_Axis(size - begin - length if flip else begin, part.T))
+    return list(zip(axes[::2], axes[1::2], strict=True))
 
 
 def _render(
-    grids: npt.NDArray[np.uint8], target: _Target, out: npt.NDArray[np.uint8] | None = None
-) -> npt.NDArray[np.uint8]:
-    """Return the pixelwise maximum of the soft masks of `grids` on `target`, in `out` if given.
+    grids: Sequence_[npt.NDArray[np.uint8]],
+    targets: Sequence_[_Target],
+    out: Sequence_[npt.NDArray[np.uint8]],
+) -> None:
+    """Render masks: of each, the pixelwise maximum of the soft masks of its grids on its target."""
+    wanted = [(target, part.shape[1:]) for part, target in zip(grids, targets, strict=True)]
+    unique = list(dict.fromkeys(wanted))  # the masks of an image have the same
+    axes = dict(zip(unique, _axes(unique), strict=True))
+    for part, key, mask in zip(grids, wanted, out, strict=True):
+        _draw(part, *axes[key], mask)
 
-    A soft mask is ``rows @ grid @ columns.T``. A strip of all masks is made at a time, from those
-    lines of the grids alone that it lies between, and reduced while it is in the cache.
+
+def _draw(
+    grids: npt.NDArray[np.uint8], down: _Axis, across: _Axis, mask: npt.NDArray[np.uint8]
+) -> None:
+    """Draw a mask: the pixelwise maximum of ``rows @ grid @ columns.T``, zero outside the box.
+
+    A strip of all soft masks is made at a time, from those lines of the grids alone that it lies
+    between, and reduced while it is in the cache.
     """
-    mask = np.empty(target.shape, np.uint8) if out is None else out
+    (top, rows), (left, columns) = down, across
     features, height, width = grids.shape
-    if not features:
-        mask[:] = 0
-        return mask
-    top, rows, left, columns = target.axes(height, width)
     inside = mask[top : top + len(rows), left : left + len(columns)]
-    if inside.shape != mask.shape:
+    if inside.shape != mask.shape or not features:
         mask[:] = 0
-    if not inside.size:
-        return mask
+    if not inside.size or not features:
+        return
     lines = grids.reshape(-1, width).astype(np.float32)
     stretched = np.empty((len(lines), len(columns)), np.float32)
     for strip in _strips(len(lines), columns.size):
@@ -577,7 +596,6 @@ def _render(
         between = slice(max(0, int(weights[0].argmax()) - 1), int(weights[-1].argmax()) + 2)
         masks = np.matmul(weights[:, between], wide[:, between])
         inside[strip] = np.maximum.reduce(masks, axis=0)
-    return mask
 
 
 def _render_torch(grids: Any, targets: Sequence_[_Target]) -> Any:
@@ -588,10 +606,10 @@ def _render_torch(grids: Any, targets: Sequence_[_Target]) -> Any:
     height, width = targets[0].shape
     rows = np.zeros((count, height, grid_height), np.float32)
     columns = np.zeros((count, width, grid_width), np.float32)
-    for index, target in enumerate(targets):
-        top, row_weights, left, column_weights = target.axes(grid_height, grid_width)
-        rows[index, top : top + len(row_weights)] = row_weights
-        columns[index, left : left + len(column_weights)] = column_weights
+    axes = _axes((target, (grid_height, grid_width)) for target in targets)
+    for index, (down, across) in enumerate(axes):
+        rows[index, down.first : down.first + len(down.weights)] = down.weights
+        columns[index, across.first : across.first + len(across.weights)] = across.weights
     rows_on_device = torch.from_numpy(rows).to(grids.device)
     columns_on_device = torch.from_numpy(columns).to(grids.device).mT
     masks = torch.zeros((count, height, width), dtype=torch.uint8, device=grids.device)
@@ -677,7 +695,8 @@ def render(
         )
     masks: Any
     if isinstance(grids, np.ndarray):
-        masks = np.stack([_render(grids[row][chosen[row]], targets[row]) for row in range(rows)])
+        masks = np.empty((rows, *targets[0].shape), np.uint8)
+        _render([part[kept] for part, kept in zip(grids, chosen, strict=True)], targets, masks)
     else:
         masks = _render_torch(grids * chosen[..., None, None], targets)
     return masks if batched else masks[0]
@@ -790,9 +809,14 @@ class SoftMask(PIL.Image.Image):
         """The part of the original image that the grids cover."""
         return grid_box(self.target.width, self.target.height, self.target.geometry)
 
+    @property
+    def rendered(self) -> bool:
+        """Whether somebody has looked at the pixels, and may have changed them."""
+        return self._im is not None
+
     def load(self) -> Any:
         """Render the pixels unless that is done; PIL calls this before it touches them."""
-        if self._im is None:
+        if not self.rendered:
             self.im = PIL.Image.fromarray(self.numpy()).im
         return super().load()
 
@@ -813,10 +837,11 @@ class SoftMask(PIL.Image.Image):
             raise SalientImageNetError(
                 f"out is {out.dtype} of shape {out.shape}: give uint8 of {self.target.shape}."
             )
-        if self._im is None:
-            return _render(self.grids, self.target, out)
         pixels = np.empty(self.target.shape, np.uint8) if out is None else out
-        np.copyto(pixels, np.asarray(self))
+        if self.rendered:
+            np.copyto(pixels, np.asarray(self))
+        else:
+            _render([self.grids], [self.target], [pixels])
         return pixels
 
     def cropped(
@@ -849,10 +874,10 @@ class SoftMask(PIL.Image.Image):
         """Return what a row stores of the mask, None where it was cropped or changed."""
         target = self.target
         whole = (target.window, target.size, target.flip) == (None, None, False)
-        if not whole or (
-            self._im is not None
-            and not np.array_equal(np.asarray(self), _render(self.grids, target))
-        ):
+        changed = self.rendered and not np.array_equal(
+            np.asarray(self), SoftMask(self.grids, target).numpy()
+        )
+        if changed or not whole:
             return None
         _, grid_height, grid_width = self.grids.shape
         return {
@@ -875,7 +900,7 @@ class SoftMask(PIL.Image.Image):
         super().save(fp, format, **params)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if self._im is None:
+        if not self.rendered:
             return SoftMask, (self.grids, self.target)
         return PIL.Image.frombytes, ("L", self.size, self.tobytes())
 
@@ -2141,6 +2166,7 @@ def load(
     select: Selection | None = None,
     columns: Sequence_[str] | None = None,
     transform: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+    mask_size: int | None = None,
     format: Literal["torch"] | None = None,  # noqa: A002 (as in datasets)
     render: bool = True,
     threads: int | None = None,
@@ -2174,15 +2200,19 @@ def load(
         Only some columns.
     transform : callable, optional
         From an example to an example: `RandomResizedCrop`, `CenterCrop`, `V2`, or your own.
+    mask_size : int, optional
+        With `RandomResizedCrop` or `CenterCrop`: pixels of either side of the crop's masks, those
+        of ``render(size=mask_size, window=crop)``; by default the crop's. At 56 in place of 224
+        they are a sixteenth of the bytes, and enough for losses on feature maps. Upsampled to 224
+        they are off by one or two of 255 levels in the mean, but at the box's edge by up to 255.
     format : {"torch"}, optional
-        Give tensors that a ``DataLoader`` can collate, see `ToTensors`.
+        Give tensors that a ``DataLoader`` can collate, see `ToTensors` and `collate`.
     render : bool
         With ``format="torch"``: whether to hand out masks, or grids for `render` on the device, to
         which you then say the `geometry`.
     threads : int, optional
-        With ``streaming``: decode, transform and render this many images at a time, in threads of
-        each worker. By default one thread makes tensors and renders masks while the main thread
-        decodes the next image, where there is a core for it: two for each worker.
+        With ``streaming``: decode and transform this many images at a time, in threads of each
+        worker.
     on_missing : {"error", "skip"}
         What to do where masks or images have no counterpart; `skipped` counts them.
     on_mismatch : {"error", "warn", "skip"}
@@ -2216,6 +2246,13 @@ def load(
     _check_options(select, on_missing, on_mismatch, geometry)
     if isinstance(columns, str):
         raise SalientImageNetError(f"columns is a list: use columns=[{columns!r}].")
+    if mask_size is not None:
+        if not isinstance(transform, RandomResizedCrop | CenterCrop):
+            raise SalientImageNetError(
+                "mask_size= is of a crop: use it with RandomResizedCrop or CenterCrop, or in the "
+                "one that your transform calls."
+            )
+        transform = replace(transform, mask_size=mask_size)
     build = Build.open(directory)
     if config == "images" and _is_dataset(images):
         opened = _open_dataset(images, build, split, streaming)
@@ -2386,18 +2423,20 @@ def _finish(
             "What V2 does to an image is not known when its masks are rendered later: leave out "
             "render=False, or use RandomResizedCrop or CenterCrop."
         )
-    steps = [step for step in (transform, ToTensors(rendered) if form else None) if step]
+    steps = [transform] if transform else []
+    tensors = ToTensors(rendered) if form else None
     if isinstance(dataset, datasets.Dataset):
-        return dataset.with_transform(_OnBatch(steps)) if steps else dataset
+        changed = steps or tensors
+        return dataset.with_transform(_OnBatch(steps, tensors)) if changed else dataset
     # The columns go, or those that a step dropped would come back.
     columns = list(features or dataset.features)
     if threads and features is None:
         features, dataset = dataset.features, dataset.decode(False)
     if features is not None:
-        steps = [_Decode(features), *steps]
+        steps = [_Decode.of(features), *steps]
     if threads or form:
         return dataset.map(
-            _OnBatch(steps, threads),
+            _OnBatch(steps, tensors, threads),
             batched=True,
             batch_size=4 * (threads or 4),
             remove_columns=columns,
@@ -2468,55 +2507,40 @@ class _Steps:
 
 @dataclass(frozen=True)
 class _Decode:
-    """Decodes the columns of an example that do so by themselves."""
+    """Decodes those columns of an example that need it; `Features` looks at all, each time."""
 
-    features: Features
+    columns: dict[str, Any]
+
+    @classmethod
+    def of(cls, features: Features) -> _Decode:
+        return cls({name: kind for name, kind in features.items() if require_decoding(kind)})
 
     def __call__(self, example: dict[str, Any]) -> dict[str, Any]:
-        decoded: dict[str, Any] = self.features.decode_example(example)
-        return decoded
+        decoded = {
+            name: decode_nested_example(kind, example[name]) for name, kind in self.columns.items()
+        }
+        return {**example, **decoded}
 
 
 @dataclass(frozen=True)
 class _OnBatch:
-    """Steps on each example of a batch.
-
-    With threads all steps of an example run in one of these. With None the last step runs in one,
-    beside the first steps of the next example, where there is a core for it.
-    """
+    """Steps on each example of a batch, by so many threads, and tensors of all of them together."""
 
     steps: list[Callable[[dict[str, Any]], dict[str, Any]]]
-    threads: int | None = 0
+    tensors: ToTensors | None = None
+    threads: int | None = None
 
     def __call__(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         rows = [dict(zip(batch, row, strict=True)) for row in zip(*batch.values(), strict=True)]
-        results = self._apply(rows)
+        steps = _Steps(self.steps)
+        if self.threads:
+            results = list(_pool(os.getpid(), self.threads).map(steps, rows))
+        else:
+            results = [steps(row) for row in rows]
+        if self.tensors:
+            results = self.tensors.batch(results)
         names = results[0] if results else batch
         return {name: [result[name] for result in results] for name in names}
-
-    def _apply(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        if self.threads:
-            return list(_pool(os.getpid(), self.threads).map(_Steps(self.steps), rows))
-        first, last = _Steps(self.steps[:-1]), self.steps[-1]
-        if self.threads is None and _has_spare_core():
-            pool = _pool(os.getpid(), 1)
-            # Not by map, to which a StopIteration of the user's would be the end of the rows.
-            pending = [pool.submit(last, first(row)) for row in rows]
-            return [result.result() for result in pending]
-        # Not example by example: the code of a step stays in the cache. Nor all steps one by one,
-        # which would hold all images of the batch at full size.
-        prepared = [first(row) for row in rows]
-        return [last(row) for row in prepared]
-
-
-def _has_spare_core() -> bool:
-    """Tell whether a thread can run beside this one, and beside that of each other worker."""
-    torch = sys.modules.get("torch")
-    worker = torch.utils.data.get_worker_info() if torch is not None else None
-    # As torchrun tells each process of a machine how many they are.
-    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) * (worker.num_workers if worker else 1)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return (cores or 1) >= 2 * processes
 
 
 @lru_cache(maxsize=1)
@@ -2829,12 +2853,12 @@ def _labels(dataset: datasets.Dataset) -> list[int] | None:
 # Transforms of image and masks together -----------------------------------------------------------
 
 
+Window = tuple[float, float, float, float]
+"""Left, top, right, bottom in pixels of an image."""
+
+
 def _cut(
-    example: dict[str, Any],
-    window: tuple[float, float, float, float],
-    size: tuple[int, int],
-    flip: bool,
-    image: PIL.Image.Image,
+    example: dict[str, Any], image: PIL.Image.Image, window: Window, mask_size: int, flip: bool
 ) -> dict[str, Any]:
     """Return the example with `image`, and masks of a window of the decoded image.
 
@@ -2852,17 +2876,16 @@ def _cut(
     scale_x, scale_y = original[0] / seen[0], original[1] / seen[1]
     left, top, right, bottom = window
     scaled = (left * scale_x, top * scale_y, right * scale_x, bottom * scale_y)
+    size = (mask_size, mask_size)
     masks = {
         name: _cut_mask(example[name], scaled, size, flip) for name in _PICTURES if name in example
     }
-    return {**example, **masks, "image": image, "window": scaled, "flip": flip}
+    cut = {"image": image, "window": scaled, "flip": flip, "mask_size": size}
+    return {**example, **masks, **cut}
 
 
 def _cut_mask(
-    mask: PIL.Image.Image | None,
-    window: tuple[float, float, float, float],
-    size: tuple[int, int],
-    flip: bool,
+    mask: PIL.Image.Image | None, window: Window, size: tuple[int, int], flip: bool
 ) -> PIL.Image.Image | None:
     """Return a window of a mask, unrendered unless the user has made a picture of it."""
     if mask is None:
@@ -2870,10 +2893,9 @@ def _cut_mask(
     if isinstance(mask, SoftMask):
         return mask.cropped(window, size, flip)
     mask = _gray(mask)
-    height, width = size
     left, top, right, bottom = window
     box = (left, top, min(right, mask.width), min(bottom, mask.height))
-    cut = mask.resize((width, height), PIL.Image.Resampling.BILINEAR, box)
+    cut = mask.resize(size[::-1], PIL.Image.Resampling.BILINEAR, box)
     return cut.transpose(PIL.Image.Transpose.FLIP_LEFT_RIGHT) if flip else cut
 
 
@@ -2919,6 +2941,8 @@ class RandomResizedCrop:
     seed : int, optional
         By default the seed is drawn by torch where that is in use (so ``torch.manual_seed`` makes
         runs repeat), else by the system. Workers and epochs of a ``DataLoader`` differ either way.
+    mask_size : int, optional
+        Pixels of either side of the masks; by default `size`. See `load`.
     """
 
     size: int
@@ -2926,13 +2950,15 @@ class RandomResizedCrop:
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     flip: float = 0.5
     seed: int | None = None
+    mask_size: int | None = None
     _generator: np.random.Generator | None = field(default=None, init=False, repr=False)
     _owner: tuple[int, int | None] | None = field(default=None, init=False, repr=False)
 
     def __call__(self, example: dict[str, Any]) -> dict[str, Any]:
         """Return the example with ``image``, ``core_mask``, ``spurious_mask`` cut alike.
 
-        Its new columns ``window`` and ``flip`` tell `render` where.
+        Its new columns ``window`` and ``flip`` tell `render` where; ``mask_size`` is height and
+        width of its masks, which `ToTensors` gives those that a class does not have.
         """
         generator = self._random()
         image = _decoded(example, self)
@@ -2941,7 +2967,7 @@ class RandomResizedCrop:
         cut = image.crop(window).resize((self.size, self.size), PIL.Image.Resampling.BILINEAR)
         if flip:
             cut = cut.transpose(PIL.Image.Transpose.FLIP_LEFT_RIGHT)
-        return _cut(example, window, (self.size, self.size), flip, cut)
+        return _cut(example, cut, window, self.mask_size or self.size, flip)
 
     def window(
         self, width: int, height: int, generator: np.random.Generator
@@ -2991,10 +3017,13 @@ class CenterCrop:
         Pixels of either side of the result.
     resize : int
         Pixels of the short side before the cut.
+    mask_size : int, optional
+        Pixels of either side of the masks; by default `size`. See `load`.
     """
 
     size: int = CROP_SIZE
     resize: int = RESIZE_SIZE
+    mask_size: int | None = None
 
     def __post_init__(self) -> None:
         if self.size > self.resize:
@@ -3006,7 +3035,8 @@ class CenterCrop:
     def __call__(self, example: dict[str, Any]) -> dict[str, Any]:
         """Return the example with ``image``, ``core_mask``, ``spurious_mask`` cut alike.
 
-        Its new columns ``window`` and ``flip`` tell `render` where.
+        Its new columns ``window`` and ``flip`` tell `render` where; ``mask_size`` is height and
+        width of its masks, which `ToTensors` gives those that a class does not have.
         """
         image = _decoded(example, self)
         width, height = resized_size(image.width, image.height, self.resize)
@@ -3015,7 +3045,7 @@ class CenterCrop:
         cut = cut.crop((left, top, left + self.size, top + self.size))
         x, y = image.width / width, image.height / height
         window = (left * x, top * y, (left + self.size) * x, (top + self.size) * y)
-        return _cut(example, window, (self.size, self.size), False, cut)
+        return _cut(example, cut, window, self.mask_size or self.size, False)
 
 
 @dataclass(frozen=True)
@@ -3040,72 +3070,171 @@ class ToTensors:
 
     def __call__(self, example: dict[str, Any]) -> dict[str, Any]:
         """Return the example in tensors."""
+        return self.batch([example])[0]
+
+    def batch(self, examples: Sequence_[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return examples, which have the same columns, in tensors, their masks rendered together.
+
+        Where masks are small, most of what they cost is calls.
+        """
+        pictures = [self._pictures(example) for example in examples]
+        results = [
+            {**{name: example[name] for name in example if name not in _PICTURES}, **tensors}
+            for example, tensors in zip(examples, _tensors(pictures), strict=True)
+        ]
+        if results:
+            self._numbers(results)
+        return results
+
+    def _pictures(self, example: dict[str, Any]) -> dict[str, Any]:
+        """Return the image and the masks that the example's tensors show."""
         import torch  # noqa: PLC0415
 
-        result = dict(example)
-        pictures = {}
-        image = result.get("image")
+        pictures: dict[str, Any] = {}
+        image = example.get("image")
         width, height = example.get("width", 1), example.get("height", 1)
         if isinstance(image, PIL.Image.Image):
             pictures["image"] = image if image.mode == "RGB" else image.convert("RGB")
             width, height = image.size
         elif isinstance(image, torch.Tensor):
             height, width = image.shape[-2:]
+        height, width = example.get("mask_size", (height, width))
         for name in _PICTURES:
-            if name in result and not isinstance(result[name], torch.Tensor):
-                mask = result.pop(name)
-                if self.render:
-                    pictures[name] = (
-                        SoftMask(_NO_GRIDS, _Target(width, height)) if mask is None else _gray(mask)
-                    )
-        result |= _tensors(pictures)
-        self._numbers(example, result)
-        return result
+            mask = example.get(name)
+            if isinstance(mask, torch.Tensor):
+                pictures[name] = mask
+            elif name in example and self.render:
+                empty = SoftMask(_NO_GRIDS, _Target(width, height))
+                pictures[name] = empty if mask is None else _gray(mask)
+        return pictures
 
-    def _numbers(self, example: dict[str, Any], result: dict[str, Any]) -> None:
+    def _numbers(self, results: list[dict[str, Any]]) -> None:
+        """Make tensors of the lists of numbers in examples, column by column."""
         import torch  # noqa: PLC0415
 
-        grids = result.pop("grids", None)
-        shape = result.pop("grid_height", None), result.pop("grid_width", None)
-        window, flip = result.pop("window", None), result.pop("flip", False)
-        if not self.render and grids is not None:
-            _check_columns(example, "core")
-            result["grids"] = torch.from_numpy(unpack_grids(grids, *shape).copy())
-            window = window or (0, 0, example["width"], example["height"])
-            result["window"] = torch.tensor(window, dtype=torch.float64)
-            result["flip"] = torch.tensor(flip)
-        kinds = result.pop("kinds", None)
-        if kinds is not None:
+        columns = list(results[0])
+
+        def put(name: str, values: Any) -> None:
+            for result, value in zip(results, values, strict=True):
+                result[name] = value
+
+        def taken(name: str) -> list[Any]:
+            return [result.pop(name, None) for result in results]
+
+        if not self.render and "grids" in columns:
+            for result in results:
+                _check_columns(result, "core")
+            whole = [(0, 0, result["width"], result["height"]) for result in results]
+            windows = [cut or all_ for cut, all_ in zip(taken("window"), whole, strict=True)]
+            put("window", torch.tensor(windows, dtype=torch.float64))
+            put("flip", torch.tensor([bool(flip) for flip in taken("flip")]))
+            sizes = zip(taken("grid_height"), taken("grid_width"), strict=True)
+            grids = [
+                unpack_grids(data, *size).copy()
+                for data, size in zip(taken("grids"), sizes, strict=True)
+            ]
+            put("grids", map(torch.from_numpy, grids))
+        else:
+            for name in ("grids", "grid_height", "grid_width", "window", "flip"):
+                taken(name)
+        taken("mask_size")
+        if "kinds" in columns:
+            kinds = taken("kinds")
             for kind in KINDS:
-                result[kind] = torch.tensor([value == kind for value in kinds])
+                put(kind, torch.tensor([[value == kind for value in row] for row in kinds]))
         for name in ("features", "activations", "peaks", "activation_ranks"):
-            if name in result:
-                result[name] = torch.tensor(result[name])
+            if name in columns:
+                put(name, torch.tensor(taken(name)))
         for name, null in (("spuriosity", math.nan), ("spuriosity_rank", -1)):
-            if name in result and result[name] is None:
-                result[name] = null
+            if name in columns:
+                put(name, [null if value is None else value for value in taken(name)])
 
 
-def _tensors(pictures: dict[str, PIL.Image.Image]) -> dict[str, Any]:
-    """Return PIL images as uint8 tensors of shape (bands, height, width) in one block of memory.
+def collate(examples: Sequence_[Mapping[str, Any]]) -> Any:
+    """Stack examples like ``torch.utils.data.default_collate``, for ``DataLoader(collate_fn=)``.
 
-    On the way between processes a block for each would cost more than its pixels.
+    What is small (labels, grids, numbers) goes from a worker to the main process in one message;
+    by itself each tensor would take a piece of shared memory, which costs more than a mask.
+
+    Parameters
+    ----------
+    examples : sequence of dict
+        As `ToTensors` makes them.
+
+    Returns
+    -------
+    dict
     """
     import torch  # noqa: PLC0415
 
-    shapes = [(len(image.getbands()), image.height, image.width) for image in pictures.values()]
-    counts = [math.prod(shape) for shape in shapes]
-    parts = torch.empty(sum(counts), dtype=torch.uint8).split_with_sizes(counts)
-    tensors = [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
-    for tensor, image in zip(tensors, pictures.values(), strict=True):
-        planes = tensor.numpy()
-        if isinstance(image, SoftMask):
-            image.numpy(planes[0])
-            continue
-        # Band by band, which is faster than to transpose an array of all three.
-        for plane, band in zip(planes, image.split(), strict=True):
-            plane[:] = band
-    return dict(zip(pictures, tensors, strict=True))
+    batch = {}
+    for name, first in examples[0].items():
+        values = [example[name] for example in examples]
+        stacked = torch.stack if _is_small(first) else torch.utils.data.default_collate
+        batch[name] = stacked(values)
+    return _Message(batch) if torch.utils.data.get_worker_info() else batch
+
+
+_SMALL = 4096
+"""Bytes of an example's tensor that are better copied than shared between processes."""
+
+
+def _is_small(value: Any) -> bool:
+    return hasattr(value, "numpy") and value.device.type == "cpu" and value.nbytes <= _SMALL
+
+
+class _Message(dict[str, Any]):
+    """A batch in a worker; in a pickle its small tensors are arrays, which hold their own bytes."""
+
+    def __reduce__(self) -> Any:
+        limit = _SMALL * max((len(value) for value in self.values()), default=0)
+        columns = {
+            name: value.numpy() if hasattr(value, "numpy") and value.nbytes <= limit else value
+            for name, value in self.items()
+        }
+        return _received, (columns,)
+
+
+def _received(columns: dict[str, Any]) -> dict[str, Any]:
+    import torch  # noqa: PLC0415
+
+    return {
+        name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+        for name, value in columns.items()
+    }
+
+
+def _tensors(examples: Sequence_[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the PIL images of examples as uint8 tensors of shape (bands, height, width).
+
+    Those of an example lie in one block of memory: on the way between processes a block for each
+    would cost more than its pixels.
+    """
+    import torch  # noqa: PLC0415
+
+    unrendered: list[tuple[SoftMask, npt.NDArray[np.uint8]]] = []
+    results = []
+    for pictures in examples:
+        images = {n: i for n, i in pictures.items() if isinstance(i, PIL.Image.Image)}
+        shapes = [(len(i.getbands()), i.height, i.width) for i in images.values()]
+        counts = [math.prod(shape) for shape in shapes]
+        parts = torch.empty(sum(counts), dtype=torch.uint8).split_with_sizes(counts)
+        tensors = [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+        for image, tensor in zip(images.values(), tensors, strict=True):
+            planes = tensor.numpy()
+            if isinstance(image, SoftMask) and not image.rendered:
+                unrendered.append((image, planes[0]))
+                continue
+            # Band by band, which is faster than to transpose an array of all three.
+            for plane, band in zip(planes, image.split(), strict=True):
+                plane[:] = band
+        results.append({**pictures, **dict(zip(images, tensors, strict=True))})
+    _render(
+        [mask.grids for mask, _ in unrendered],
+        [mask.target for mask, _ in unrendered],
+        [plane for _, plane in unrendered],
+    )
+    return results
 
 
 class V2:
