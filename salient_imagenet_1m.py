@@ -1727,23 +1727,25 @@ class _Index:
         return np.where(self._sorted[places] == keys, self._rows[places], -1)
 
 
+_NONE = -1
+"""In place of a row or a label that there is none of."""
+
+
 class _Records:
-    """The rows of ``masks`` of a split, by image id, memory-mapped and of fixed size each."""
+    """The rows of ``masks`` of a split without the pictures, by image id, memory-mapped."""
 
     def __init__(self, build: Build, split: str, cache: Path) -> None:
-        self._build = build
-        self._split = split
-        self.directory = cache / f"{build.digest}-{split}"
-        _make(self.directory, self._write)
+        self.directory = cache / f"{build.digest}-{split}-rows"
+        _make(self.directory, partial(self._write, build, split))
         self._open()
 
     def _open(self) -> None:
         self._index = _Index(self.directory)
-        self._rows = _mapped(self.directory / "records.npy")
-        self._schema = pa.ipc.read_schema(pa.py_buffer((self.directory / "schema").read_bytes()))
-        classes = json.loads((self.directory / "classes.json").read_text())
-        self._classes: int = classes["count"]
-        self._labels: dict[str, int] = classes["labels"]
+        self._labels: npt.NDArray[np.int64] = _mapped(self.directory / "labels.npy")
+        # `datasets` copies the rows that are asked for; Arrow's take would copy whole chunks.
+        rows = datasets.Dataset.from_file(str(self.directory / "rows.arrow"))
+        self._rows = rows.with_format("arrow")
+        self._wnids: dict[str, int] = json.loads((self.directory / "wnids.json").read_text())
 
     def __getstate__(self) -> dict[str, Any]:
         return {"directory": self.directory}
@@ -1752,14 +1754,34 @@ class _Records:
         self.directory = state["directory"]
         self._open()
 
+    @staticmethod
+    def _write(build: Build, split: str, directory: Path) -> None:
+        files = build.files("masks", split)
+        with _parquet(files[0]) as parquet:
+            schema = parquet.schema_arrow
+        columns = [name for name in schema.names if name not in _PICTURES]
+        features = Features.from_arrow_schema(schema)
+        kept = Features({name: features[name] for name in columns}).arrow_schema
+        names, labels = [], []
+        with pa.ipc.new_stream(str(directory / "rows.arrow"), kept) as rows:
+            for file in files:
+                for table in _scan(file, columns):
+                    rows.write_table(table.cast(kept))
+                    names += table["image_id"].to_pylist()
+                    labels.append(table["label"].to_numpy())
+        _Index.write(directory, names)
+        np.save(directory / "labels.npy", np.concatenate(labels))
+        wnids = {wnid: label for label, wnid in build.wnids(split).items()}
+        (directory / "wnids.json").write_text(json.dumps(wnids))
+
     @property
     def ids(self) -> list[str]:
         """Some image ids, as examples for a message."""
-        return [name.decode() for name in self._rows["image_id"][:3].tolist()]
+        return list(self._rows[:3]["image_id"].to_pylist())
 
     def labels(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return the labels of rows."""
-        return np.asarray(self._rows["label"][rows])
+        return np.asarray(self._labels[rows])
 
     def translation(self, kind: Any) -> npt.NDArray[np.int64] | None:
         """Return our label for each label of another dataset, None where they do not compare.
@@ -1769,111 +1791,26 @@ class _Records:
         names = getattr(kind, "names", None)
         if names is None:
             return None
-        if set(names) & self._labels.keys():
-            return np.array([self._labels.get(name, _NONE) for name in names])
-        return np.arange(len(names)) if len(names) == self._classes else None
+        if set(names) & self._wnids.keys():
+            return np.array([self._wnids.get(name, _NONE) for name in names])
+        classes = self._rows.features["label"].num_classes
+        return np.arange(len(names)) if len(names) == classes else None
 
     def find(self, names: Sequence_[str]) -> npt.NDArray[np.int64]:
         """Return the row of each image id, -1 where there is none."""
         rows = self._index.find(names)
-        if not len(self._rows):
-            return rows
         # Names that are not ImageNet's were hashed: make sure that it is the same one.
-        same = self._rows["image_id"][np.maximum(rows, 0)] == np.array(
-            [name.encode() for name in names], np.bytes_
-        )
-        return np.where(same, rows, -1)
+        hashed = np.flatnonzero((rows >= 0) & (_keys(names) >> np.uint64(63) > 0))
+        for place, name in zip(
+            hashed, self.take(rows[hashed])["image_id"].to_pylist(), strict=True
+        ):
+            if name != names[place]:
+                rows[place] = _NONE
+        return rows
 
     def take(self, rows: npt.NDArray[np.int64]) -> pa.Table:
         """Return rows as a table like those of ``masks``, without the pictures."""
-        records = self._rows[rows]
-        columns: dict[str, pa.Array] = {}
-        for column in self._schema:
-            values = np.ascontiguousarray(records[column.name])
-            if column.name == "kinds":
-                flat = pa.array(np.array(KINDS)[values.ravel()])
-                columns["kinds"] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
-            elif column.name == "image_id":
-                columns["image_id"] = pa.array([name.decode() for name in values.tolist()])
-            elif column.name == "grids":
-                columns["grids"] = pa.array([row.tobytes() for row in values], pa.binary())
-            elif values.ndim == 2:
-                flat = pa.array(values.ravel())
-                columns[column.name] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
-            elif values.dtype.kind == "f":
-                columns[column.name] = pa.array(values, mask=np.isnan(values))
-            else:
-                none = values == _NONE if column.name == "spuriosity_rank" else None
-                columns[column.name] = pa.array(values, mask=none)
-        return pa.table(columns).cast(self._schema)
-
-    def _write(self, directory: Path) -> None:
-        names: list[str] = []
-        files = self._build.files("masks", self._split)
-        total, schema, kind = self._layout(files)
-        path = directory / "records.npy"
-        rows = np.lib.format.open_memmap(path, "w+", kind, (total,))
-        for file in files:
-            for table in _scan(file, schema.names):
-                part = rows[len(names) : len(names) + len(table)]
-                _fill(part, table)
-                names += table["image_id"].to_pylist()
-        rows.flush()
-        _Index.write(directory, names)
-        (directory / "schema").write_bytes(schema.serialize())
-        labels = {wnid: label for label, wnid in self._build.wnids(self._split).items()}
-        names = self._build.features("masks", self._split)["label"].names
-        classes = {"count": len(names), "labels": labels}
-        (directory / "classes.json").write_text(json.dumps(classes))
-
-    def _layout(self, files: list[str]) -> tuple[int, pa.Schema, npt.DTypeLike]:
-        """Return the number of rows, their columns, and these as a fixed-size record."""
-        total, longest, cells = 0, 1, 0
-        for file in files:
-            for table in _scan(file, ["image_id", "grids"]):
-                total += len(table)
-                longest = max(longest, pc.max(pc.binary_length(table["image_id"])).as_py() or 1)
-                cells = max(cells, pc.max(pc.binary_length(table["grids"])).as_py() or 0)
-        with _parquet(files[0]) as parquet:
-            columns = [c for c in parquet.schema_arrow if c.name not in _PICTURES]
-        schema = pa.schema(columns)
-        kinds: list[Any] = []
-        for column in schema:
-            if column.name == "image_id":
-                kinds.append((column.name, f"S{longest}"))
-            elif column.name == "grids":
-                kinds.append((column.name, np.uint8, cells))
-            elif column.name == "kinds":
-                kinds.append((column.name, np.uint8, column.type.list_size))
-            elif pa.types.is_fixed_size_list(column.type):
-                kinds.append(
-                    (column.name, column.type.value_type.to_pandas_dtype(), column.type.list_size)
-                )
-            else:
-                kinds.append((column.name, column.type.to_pandas_dtype()))
-        return total, schema, np.dtype(kinds)
-
-
-_NONE = -1
-"""How records say that there is no spuriosity rank."""
-
-
-def _fill(rows: Any, table: pa.Table) -> None:
-    """Copy rows of ``masks`` into records."""
-    for name in table.column_names:
-        column = table[name].combine_chunks()
-        if name == "image_id":
-            rows[name] = [value.encode() for value in column.to_pylist()]
-        elif name == "grids":
-            rows[name] = _grid_matrix(table)[0].reshape(len(table), -1)
-        elif name == "kinds":
-            rows[name] = _matrix(table[name]) == "spurious"
-        elif pa.types.is_fixed_size_list(column.type):
-            rows[name] = _matrix(table[name])
-        elif pa.types.is_integer(column.type):
-            rows[name] = column.fill_null(_NONE).to_numpy()
-        else:
-            rows[name] = column.to_numpy(zero_copy_only=False)
+        return self._rows[rows.tolist()]
 
 
 def _cache(cache_dir: str | os.PathLike[str] | None) -> Path:
@@ -1908,27 +1845,9 @@ _TAR_ROWS = 32
 
 @dataclass
 class SalientImageNet1MConfig(datasets.BuilderConfig):  # type: ignore[misc]
-    """What to read; ``data_dir`` is the build.
+    """What to read; ``data_dir`` is the build, ``cache`` a directory for lists of tars' members.
 
-    Attributes
-    ----------
-    images : str, optional
-        For the config ``images``: an ImageNet directory or the official tar.
-    split : str, optional
-        Only this split; all that are there by default.
-    columns : tuple of str, optional
-        Only these columns.
-    select : Selection, optional
-    on_missing : {"error", "skip"}
-        What to do with rows whose image is not there.
-    on_mismatch : {"error", "warn", "skip"}
-        What to do with images of another size than that from which masks were made.
-    geometry : {"aligned", "upstream"}
-        See `grid_box`.
-    decode : bool
-        False gives bytes or path in place of decoded images.
-    cache : str, optional
-        Directory for the lists of tars' members.
+    The others are as for `load`.
     """
 
     images: str | None = None
@@ -2098,11 +2017,8 @@ class SalientImageNet1M(datasets.ArrowBasedBuilder):  # type: ignore[misc]
             if not source.in_files:
                 names = [f"{name}.JPEG" for name in rows["image_id"].to_pylist()]
             if config.on_mismatch == "skip":
-                same = [
-                    _size(source.read(name) if content is None else content[index])
-                    == (rows["width"][index].as_py(), rows["height"][index].as_py())
-                    for index, name in enumerate(names)
-                ]
+                seen = [_size(image) for image in content or names]
+                same = [mine == size for mine, size in zip(seen, _sizes(rows), strict=True)]
                 skipped["mismatch"] += same.count(False)
                 rows = rows.filter(pa.array(same))
                 names = list(compress(names, same))
@@ -2147,10 +2063,12 @@ def _missing(ids: Sequence_[str], where: str) -> str:
     )
 
 
-def _size(content: bytes) -> tuple[int, int] | None:
+def _size(image: bytes | str) -> tuple[int, int] | None:
+    """Return the size that the header of an image tells, by its bytes or path; None without one."""
     try:
-        with PIL.Image.open(io.BytesIO(content)) as image:
-            size: tuple[int, int] = image.size
+        file = io.BytesIO(image) if isinstance(image, bytes) else _local(image)
+        with PIL.Image.open(file) as opened:
+            size: tuple[int, int] = opened.size
             return size
     except OSError:
         return None
@@ -2285,10 +2203,8 @@ def load(
         cache_dir=options["cache"], config_name=config, data_dir=build.location, **options
     )
     if streaming:
-        fast = config == "images" and (transform or format or threads)
-        stream = _raw_streams(builder, split) if fast else builder.as_streaming_dataset(split)
-        features = builder.info.features if fast else None
-        return _finish(stream, transform, format, render, threads, features)
+        stream = builder.as_streaming_dataset(split)
+        return _finish(stream, transform, format, render, threads)
     try:
         builder.download_and_prepare(num_proc=num_proc)
     except datasets.exceptions.DatasetGenerationError as error:
@@ -2404,15 +2320,11 @@ def _finish(
     form: str | None,
     rendered: bool,
     threads: int | None,
-    features: Features | None = None,
 ) -> Any:
-    """Apply the user's transform, and turn the result into tensors where that is wanted.
-
-    A dataset that does not know its columns gives them undecoded; `features` are what they are.
-    """
+    """Apply the user's transform, and turn the result into tensors where that is wanted."""
     if isinstance(dataset, dict):
         parts = {
-            name: _finish(part, transform, form, rendered, threads, features)
+            name: _finish(part, transform, form, rendered, threads)
             for name, part in dataset.items()
         }
         return type(dataset)(parts)
@@ -2425,74 +2337,23 @@ def _finish(
         )
     steps = [transform] if transform else []
     tensors = ToTensors(rendered) if form else None
+    if not (steps or tensors or threads):
+        return dataset
     if isinstance(dataset, datasets.Dataset):
-        changed = steps or tensors
-        return dataset.with_transform(_OnBatch(steps, tensors)) if changed else dataset
-    # The columns go, or those that a step dropped would come back.
-    columns = list(features or dataset.features)
-    if threads and features is None:
-        features, dataset = dataset.features, dataset.decode(False)
-    if features is not None:
-        steps = [_Decode.of(features), *steps]
-    if threads or form:
-        return dataset.map(
-            _OnBatch(steps, tensors, threads),
-            batched=True,
-            batch_size=4 * (threads or 4),
-            remove_columns=columns,
-        )
-    return dataset.map(_Steps(steps), remove_columns=columns) if steps else dataset
-
-
-def _raw_streams(builder: SalientImageNet1M, split: str | None) -> Any:
-    """Return streams of undecoded examples, for steps that decode by themselves.
-
-    A builder's own stream takes each row out of Arrow, and checks its types, one at a time.
-    """
-    streams = {
-        generator.name: datasets.IterableDataset.from_generator(
-            _raw_rows,
-            gen_kwargs={"builder": builder, **generator.gen_kwargs},
-            split=datasets.NamedSplit(generator.name),
-        )
-        for generator in builder._split_generators(None)
-    }
-    if split is None:
-        return datasets.IterableDatasetDict(streams)
-    parts = split.split("+")
-    if unknown := [name for name in parts if name not in streams]:
-        raise SalientImageNetError(
-            f"There are no images of the split {unknown[0]}: use {' or '.join(streams)}."
-        )
-    if len(parts) == 1:
-        return streams[parts[0]]
-    return datasets.concatenate_datasets([streams[name] for name in parts])
-
-
-def _raw_rows(
-    builder: SalientImageNet1M, files: list[str], **others: Any
-) -> Iterator[dict[str, Any]]:
-    for _, table in builder._generate_tables(files, **others):
-        columns = [_python(column.combine_chunks()) for column in table.columns]
-        for row in zip(*columns, strict=True):
-            yield dict(zip(table.column_names, row, strict=True))
-
-
-def _python(column: pa.Array) -> list[Any]:
-    """Return what `to_pylist` does, faster for lists of numbers and for structs."""
-    kind = column.type
-    if pa.types.is_struct(kind):
-        fields = [_python(part) for part in column.flatten()]
-        names = [part.name for part in kind]
-        rows = [dict(zip(names, row, strict=True)) for row in zip(*fields, strict=True)]
-        valid = column.is_valid().to_pylist()
-        return [row if there else None for row, there in zip(rows, valid, strict=True)]
-    if pa.types.is_fixed_size_list(kind) and not pa.types.is_string(kind.value_type):
-        values: list[Any] = column.flatten().to_numpy().reshape(len(column), -1).tolist()
-        return values
-    if column.null_count == 0 and pa.types.is_primitive(kind):
-        return column.to_numpy().tolist()  # type: ignore[no-any-return]
-    return column.to_pylist()  # type: ignore[no-any-return]
+        return dataset.with_transform(_OnBatch(steps, tensors))
+    # Images are decoded by the first step, as its threads are to do it, and images of a batch at
+    # full size would be a lot. The columns go, or those that a step dropped would come back.
+    steps = [_Decode.of(dataset.features), *steps]
+    columns = list(dataset.features)
+    undecoded = dataset.decode(False)
+    if not (tensors or threads):
+        return undecoded.map(_Steps(steps), remove_columns=columns)
+    return undecoded.map(
+        _OnBatch(steps, tensors, threads),
+        batched=True,
+        batch_size=4 * (threads or 4),
+        remove_columns=columns,
+    )
 
 
 @dataclass(frozen=True)
@@ -2585,22 +2446,14 @@ def join(
         A build: a directory, or the id of a dataset on the Hub.
     split : str, optional
         The build's split; by default the dataset's.
-    select : Selection, optional
-        Only some images.
     image_column, id_column : str, optional
         The columns of images and of file names, where they cannot be told.
-    on_missing : {"error", "skip"}
-        What to do with images that the build has no masks of.
     on_mismatch : {"error", "warn", "skip"}
         What to do with images of another size, or another label, than masks were made from. Of a
         `datasets.Dataset` the labels and the sizes of some images are compared beforehand, and
-        that of each image by the transforms; with ``skip`` all sizes are, which reads all images.
-    geometry : {"aligned", "upstream"}
-        How masks lie on images, see `grid_box`.
-    decode : bool
-        False gives a dict with bytes or path in place of decoded images.
-    cache_dir : str or path, optional
-        Where to keep the look-up table, in place of the cache of `datasets`.
+        that of each image by the transforms; with ``skip`` all sizes are.
+    select, on_missing, geometry, decode, cache_dir
+        As for `load`.
 
     Returns
     -------
@@ -2696,7 +2549,7 @@ class _Join:
         table = self.records.take(found)
         if self.on_mismatch == "skip":
             same = [
-                _size(images[row]["bytes"] or Path(images[row]["path"]).read_bytes()) == size
+                _size(images[row]["bytes"] or images[row]["path"]) == size
                 for row, size in zip(kept.tolist(), _sizes(table), strict=True)
             ]
             skipped["mismatch"] += same.count(False)
@@ -2733,14 +2586,20 @@ class _Join:
                 )
             skipped["missing"] += len(missing)
         if self.filter is not None and len(kept):
-            table = self.records.take(found[kept])
-            table = table.append_column("_row", pa.array(kept))
-            kept = self.filter.apply(table)["_row"].to_numpy()
+            blocks = np.array_split(kept, math.ceil(len(kept) / _BATCH_ROWS))
+            kept = np.concatenate([self._selected(found, block) for block in blocks])
         if labels is not None and self.translation is not None and len(kept):
             theirs = np.asarray(labels)[kept]
             known = np.where(theirs >= 0, self.translation[theirs], _NONE)
             kept = kept[self._same_labels(self.records.labels(found[kept]), known)]
         return found[kept], kept
+
+    def _selected(
+        self, found: npt.NDArray[np.int64], kept: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.int64]:
+        assert self.filter is not None
+        table = self.records.take(found[kept]).append_column("_row", pa.array(kept))
+        return np.asarray(self.filter.apply(table)["_row"])
 
     def _same_labels(
         self, ours: npt.NDArray[np.int64], theirs: npt.NDArray[np.int64]
@@ -2813,7 +2672,7 @@ class _Join:
         images = raw.select_columns([self.column])  # others may hold images, which would decode
         for row, size in zip(rows.tolist(), sizes, strict=True):
             image = images[row][self.column]
-            seen = _size(image["bytes"] or Path(image["path"]).read_bytes())
+            seen = _size(image["bytes"] or image["path"])
             if seen in (None, size):  # one that cannot be read is an error when it is wanted
                 continue
             if self.on_mismatch == "error":
