@@ -67,6 +67,7 @@ __all__ = [
     "KINDS",
     "RESIZE_SIZE",
     "V2",
+    "VALIDATED_FRACTION",
     "Box",
     "Build",
     "CenterCrop",
@@ -78,6 +79,7 @@ __all__ = [
     "SoftMask",
     "SoftMaskFeature",
     "StoredImage",
+    "TarMember",
     "ToTensors",
     "collate",
     "crop_box",
@@ -96,6 +98,7 @@ __all__ = [
     "render",
     "resized_size",
     "skipped",
+    "tar_members",
     "union",
     "unpack_grids",
     "upsample",
@@ -112,6 +115,8 @@ CROP_SIZE = 224
 
 KINDS = ("core", "spurious")
 """What a neural feature can be, by vote."""
+
+_SIZE = ("width", "height")
 
 _IMAGENET_NAME = re.compile(r"(n\d{8}_\d+|ILSVRC2012_(?:val|test)_\d{8})(?:_n\d{8})?")
 
@@ -318,17 +323,7 @@ def encode_grids(
 
 
 def pack_grids(grids: npt.NDArray[np.uint8]) -> bytes:
-    """Return the bytes of an image's grids, back to back, each row by row.
-
-    Parameters
-    ----------
-    grids : ndarray of uint8, shape (features, height, width)
-
-    Returns
-    -------
-    bytes
-        ``features * height * width`` of them.
-    """
+    """Return the bytes of an image's grids (features, height, width), back to back, row by row."""
     return grids.tobytes()
 
 
@@ -361,16 +356,7 @@ def unpack_grids(data: bytes, height: int, width: int) -> npt.NDArray[np.uint8]:
 
 
 def union(grids: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Return the pixelwise maximum of grids (or of masks rendered from them).
-
-    Parameters
-    ----------
-    grids : ndarray of uint8, shape (features, height, width)
-
-    Returns
-    -------
-    ndarray of uint8, shape (height, width)
-    """
+    """Return the pixelwise maximum of grids (features, height, width), or of masks of them."""
     maximum: npt.NDArray[np.uint8] = grids.max(axis=0)
     return maximum
 
@@ -455,19 +441,9 @@ def grid_box(width: int, height: int, geometry: Geometry = "aligned") -> Box:
 
 @dataclass(frozen=True)
 class _Target:
-    """Where masks are rendered: a window of the image, its size in pixels, mirrored or not.
+    """Where masks are rendered: a window of an image of width x height, or all of it.
 
-    Attributes
-    ----------
-    width, height : int
-        Size of the original image.
-    window : tuple of float, optional
-        Left, top, right, bottom in pixels of the original image; all of it by default.
-    size : tuple of int, optional
-        Height and width of the result; those of the window by default.
-    flip : bool
-        Whether the result is mirrored, left to right.
-    geometry : {"aligned", "upstream"}
+    The result has `size` (height, width), by default the window's.
     """
 
     width: int
@@ -673,21 +649,15 @@ def render(
     rows = len(grids)
     shape = None if size is None else tuple(np.broadcast_to(size, 2).tolist())
     window = example.get("window") if window is None else window
-    flip = example.get("flip") if flip is None else flip
-    windows = np.broadcast_to(np.asarray(window, np.float64), (rows, 4)) if _given(window) else None
-    flips = np.broadcast_to(np.asarray(False if flip is None else flip, np.bool_), (rows,))
-    widths = np.asarray(example["width"]).reshape(-1)
-    heights = np.asarray(example["height"]).reshape(-1)
+    flip = example.get("flip", False) if flip is None else flip
+    windows: list[Any] = [None] * rows
+    if window is not None and len(window):
+        windows = np.broadcast_to(np.asarray(window, np.float64), (rows, 4)).tolist()
+    flips = np.broadcast_to(np.asarray(flip, np.bool_), rows).tolist()
+    sizes = (np.asarray(example[side]).reshape(-1).tolist() for side in _SIZE)
     targets = [
-        _Target(
-            int(widths[row]),
-            int(heights[row]),
-            tuple(windows[row].tolist()) if windows is not None else None,
-            shape,
-            bool(flips[row]),
-            geometry,
-        )
-        for row in range(rows)
+        _Target(width, height, cut and tuple(cut), shape, mirrored, geometry)
+        for width, height, cut, mirrored in zip(*sizes, windows, flips, strict=True)
     ]
     if len({target.shape for target in targets}) > 1:
         raise SalientImageNetError(
@@ -713,10 +683,6 @@ def _check_columns(example: Mapping[str, Any], kind: str | int) -> None:
         raise SalientImageNetError(
             f"render needs the columns {', '.join(absent)} too: have them among columns=."
         )
-
-
-def _given(window: Any) -> bool:
-    return window is not None and len(window) > 0
 
 
 def _grids_of(example: Mapping[str, Any]) -> tuple[Any, bool]:
@@ -781,32 +747,25 @@ class SoftMask(PIL.Image.Image):
     Whoever wants only a crop asks `cropped` for it and never pays for the full size. In a pickle,
     on its way between processes, it is its grids: a few hundred bytes.
 
-    Parameters
-    ----------
-    grids : ndarray of uint8, shape (features, grid_height, grid_width)
-        The grids to take the maximum of.
-    target : _Target
-        What to render.
-
     Attributes
     ----------
-    grids : ndarray of uint8
-    box : Box
-        The part of the original image that the grids cover; the mask is 0 outside of it, where
-        nothing is known.
+    grids : ndarray of uint8, shape (features, grid_height, grid_width)
+        The grids that it is the maximum of.
     """
 
     def __init__(self, grids: npt.NDArray[np.uint8], target: _Target) -> None:
         super().__init__()
         self.grids = grids
         self.target = target
+        # Pillow has no public way to say what an image will be before it is loaded; its own lazy
+        # images (`PIL.ImageFile`) set these two as well, and leave `_im` None until `load`.
         self._mode = "L"
         height, width = target.shape
         self._size = (width, height)
 
     @property
     def box(self) -> Box:
-        """The part of the original image that the grids cover."""
+        """The part of the original image that the grids cover; the mask is 0 outside of it."""
         return grid_box(self.target.width, self.target.height, self.target.geometry)
 
     @property
@@ -821,18 +780,7 @@ class SoftMask(PIL.Image.Image):
         return super().load()
 
     def numpy(self, out: npt.NDArray[np.uint8] | None = None) -> npt.NDArray[np.uint8]:
-        """Render the mask as an array of uint8, shape (height, width), without PIL.
-
-        Parameters
-        ----------
-        out : ndarray of uint8, shape (height, width), optional
-            Where to; by default a new array.
-
-        Raises
-        ------
-        SalientImageNetError
-            If `out` is of another shape or dtype.
-        """
+        """Render the mask as uint8 of shape (height, width), without PIL, into `out` if given."""
         if out is not None and (out.shape != self.target.shape or out.dtype != np.uint8):
             raise SalientImageNetError(
                 f"out is {out.dtype} of shape {out.shape}: give uint8 of {self.target.shape}."
@@ -850,25 +798,8 @@ class SoftMask(PIL.Image.Image):
         size: tuple[int, int],
         flip: bool = False,
     ) -> SoftMask:
-        """Return the mask of a part of the original image, unrendered.
-
-        Parameters
-        ----------
-        window : (left, top, right, bottom)
-            In pixels of the original image.
-        size : (height, width)
-            Pixels of the result.
-        flip : bool
-
-        Returns
-        -------
-        SoftMask
-        """
-        target = self.target
-        return SoftMask(
-            self.grids,
-            _Target(target.width, target.height, window, size, flip, target.geometry),
-        )
+        """Return the mask of a part of the original image, at (height, width), unrendered."""
+        return SoftMask(self.grids, replace(self.target, window=window, size=size, flip=flip))
 
     def stored(self) -> dict[str, Any] | None:
         """Return what a row stores of the mask, None where it was cropped or changed."""
@@ -913,7 +844,6 @@ OnMismatch = Literal["error", "warn", "skip"]
 skipped: Counter[str] = Counter()
 """How many images this process has left out so far, by reason: ``missing`` or ``mismatch``."""
 
-_SIZE = ("width", "height")
 _RESIZED_ALLOWED = "salient_imagenet_1m: resized copies allowed"
 _logger = logging.getLogger(__name__)
 
@@ -1801,9 +1731,8 @@ class _Records:
         rows = self._index.find(names)
         # Names that are not ImageNet's were hashed: make sure that it is the same one.
         hashed = np.flatnonzero((rows >= 0) & (_keys(names) >> np.uint64(63) > 0))
-        for place, name in zip(
-            hashed, self.take(rows[hashed])["image_id"].to_pylist(), strict=True
-        ):
+        theirs = self.take(rows[hashed])["image_id"].to_pylist()
+        for place, name in zip(hashed.tolist(), theirs, strict=True):
             if name != names[place]:
                 rows[place] = _NONE
         return rows
@@ -2172,35 +2101,29 @@ def load(
             )
         transform = replace(transform, mask_size=mask_size)
     build = Build.open(directory)
-    if config == "images" and _is_dataset(images):
-        opened = _open_dataset(images, build, split, streaming)
-        joined = join(
-            opened,
-            directory,
-            split=split,
-            select=select,
-            on_missing=on_missing,
-            on_mismatch=on_mismatch,
-            geometry=geometry,
-            decode=decode,
-            cache_dir=cache_dir,
-        )
-        joined = joined.select_columns(list(columns)) if columns else joined
-        return _finish(joined, transform, format, render, threads)
-    split, base = _published(build, split, streaming)
-    options = {
-        "images": None if images is None else os.fspath(images),
-        "split": base,
-        "columns": tuple(columns) if columns else None,
+    options: dict[str, Any] = {
         "select": select,
         "on_missing": on_missing,
         "on_mismatch": on_mismatch,
         "geometry": geometry,
         "decode": decode,
-        "cache": None if cache_dir is None else os.fspath(cache_dir),
     }
+    if config == "images" and _is_dataset(images):
+        opened = _open_dataset(images, build, split, streaming)
+        joined = join(opened, directory, split=split, cache_dir=cache_dir, **options)
+        joined = joined.select_columns(list(columns)) if columns else joined
+        return _finish(joined, transform, format, render, threads)
+    split, base = _published(build, split, streaming)
+    cache = None if cache_dir is None else os.fspath(cache_dir)
     builder = SalientImageNet1M(
-        cache_dir=options["cache"], config_name=config, data_dir=build.location, **options
+        cache_dir=cache,
+        config_name=config,
+        data_dir=build.location,
+        images=None if images is None else os.fspath(images),
+        split=base,
+        columns=tuple(columns) if columns else None,
+        cache=cache,
+        **options,
     )
     if streaming:
         stream = builder.as_streaming_dataset(split)
