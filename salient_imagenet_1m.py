@@ -34,11 +34,11 @@ import tarfile
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Sequence as Sequence_
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, partial, reduce
 from itertools import compress, islice
 from operator import and_, or_
@@ -54,7 +54,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from datasets import Features, Image, Value
-from datasets.features.features import register_feature
+from datasets.features.features import (
+    decode_nested_example,
+    register_feature,
+    require_decoding,
+)
 
 __all__ = [
     "CONFIGS",
@@ -63,6 +67,7 @@ __all__ = [
     "KINDS",
     "RESIZE_SIZE",
     "V2",
+    "VALIDATED_FRACTION",
     "Box",
     "Build",
     "CenterCrop",
@@ -76,7 +81,9 @@ __all__ = [
     "SoftMask",
     "SoftMaskFeature",
     "StoredImage",
+    "TarMember",
     "ToTensors",
+    "collate",
     "crop_box",
     "encode_grids",
     "grid_box",
@@ -107,6 +114,8 @@ CROP_SIZE = 224
 
 KINDS = ("core", "spurious")
 """What a neural feature can be, by vote."""
+
+_SIZE = ("width", "height")
 
 _IMAGENET_NAME = re.compile(r"(n\d{8}_\d+|ILSVRC2012_(?:val|test)_\d{8})(?:_n\d{8})?")
 
@@ -222,17 +231,7 @@ def encode_grids(
 
 
 def pack_grids(grids: npt.NDArray[np.uint8]) -> bytes:
-    """Return the bytes of an image's grids, back to back, each row by row.
-
-    Parameters
-    ----------
-    grids : ndarray of uint8, shape (features, height, width)
-
-    Returns
-    -------
-    bytes
-        ``features * height * width`` of them.
-    """
+    """Return the bytes of an image's grids (features, height, width), back to back, row by row."""
     return grids.tobytes()
 
 
@@ -265,16 +264,7 @@ def unpack_grids(data: bytes, height: int, width: int) -> npt.NDArray[np.uint8]:
 
 
 def union(grids: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Return the pixelwise maximum of grids (or of masks rendered from them).
-
-    Parameters
-    ----------
-    grids : ndarray of uint8, shape (features, height, width)
-
-    Returns
-    -------
-    ndarray of uint8, shape (height, width)
-    """
+    """Return the pixelwise maximum of grids (features, height, width), or of masks of them."""
     maximum: npt.NDArray[np.uint8] = grids.max(axis=0)
     return maximum
 
@@ -357,61 +347,11 @@ def grid_box(width: int, height: int, geometry: Geometry = "aligned") -> Box:
     return Box(box.left - grow_x, box.top - grow_y, box.right + grow_x, box.bottom + grow_y)
 
 
-@lru_cache(maxsize=64)
-def _axis(
-    pixels: int, start: float, stop: float, low: float, high: float, cells: int, flip: bool
-) -> tuple[int, npt.NDArray[np.float32]]:
-    """Return where one axis of a target meets the box, and the weights of the grid's cells there.
-
-    Parameters
-    ----------
-    pixels : int
-        Size of the target.
-    start, stop : float
-        The window of the image that the target shows.
-    low, high : float
-        The box that the grid covers.
-    cells : int
-        Size of the grid.
-    flip : bool
-        Whether the target is mirrored.
-
-    Returns
-    -------
-    first : int
-        The first pixel whose centre lies in the box.
-    weights : ndarray of float32, shape (inside, cells)
-        A row for each pixel in the box. Bilinear, half-pixel centres, edges clamped.
-    """
-    scale = (stop - start) / pixels
-    first, last = (
-        min(max(math.ceil((edge - start) / scale - 0.5), 0), pixels) for edge in (low, high)
-    )
-    # Where the pixels' centres lie among the cells'.
-    step = scale * cells / (high - low)
-    zeroth = (start - low) * cells / (high - low) + (step - 1) / 2
-    places = (np.arange(float(first), last) * step + zeroth).clip(0, cells - 1)
-    # Cell by cell, which numpy does in longer loops than pixel by pixel.
-    weights = np.maximum(1.0 - np.abs(places - np.arange(float(cells))[:, None]), 0.0)
-    weights = weights.astype(np.float32).T
-    return (pixels - last, weights[::-1]) if flip else (first, weights)
-
-
 @dataclass(frozen=True)
 class _Target:
-    """Where masks are rendered: a window of the image, its size in pixels, mirrored or not.
+    """Where masks are rendered: a window of an image of width x height, or all of it.
 
-    Attributes
-    ----------
-    width, height : int
-        Size of the original image.
-    window : tuple of float, optional
-        Left, top, right, bottom in pixels of the original image; all of it by default.
-    size : tuple of int, optional
-        Height and width of the result; those of the window by default.
-    flip : bool
-        Whether the result is mirrored, left to right.
-    geometry : {"aligned", "upstream"}
+    The result has `size` (height, width), by default the window's.
     """
 
     width: int
@@ -443,38 +383,92 @@ class _Target:
         left, top, right, bottom = self.edges
         return round(bottom - top), round(right - left)
 
-    def axes(
-        self, rows: int, columns: int
-    ) -> tuple[int, npt.NDArray[np.float32], int, npt.NDArray[np.float32]]:
-        """Return the first pixel and the weights of both axes, for grids of rows x columns."""
-        left, top, right, bottom = self.edges
-        height, width = self.shape
-        box = grid_box(self.width, self.height, self.geometry)
-        return (
-            *_axis(height, top, bottom, box.top, box.bottom, rows, False),
-            *_axis(width, left, right, box.left, box.right, columns, self.flip),
-        )
+
+class _Axis(NamedTuple):
+    """One axis of a target: where it meets the box, and the weights of the grid's cells there.
+
+    Attributes
+    ----------
+    first : int
+        The first pixel whose centre lies in the box.
+    weights : ndarray of float32, shape (inside, cells)
+        A row for each pixel in the box. Bilinear, half-pixel centres, edges clamped.
+    """
+
+    first: int
+    weights: npt.NDArray[np.float32]
+
+
+def _axes(wanted: Iterable[tuple[_Target, tuple[int, ...]]]) -> list[tuple[_Axis, _Axis]]:
+    """Return the vertical and the horizontal axis of targets, for grids of these shapes.
+
+    All axes lie behind each other in a few long arrays: where a target is small, numpy's calls
+    would cost more than what they do.
+    """
+    numbers: list[tuple[Any, ...]] = []
+    for target, (rows, columns) in wanted:
+        left, top, right, bottom = target.edges
+        height, width = target.shape
+        box = grid_box(target.width, target.height, target.geometry)
+        numbers.append((height, top, bottom, box.top, box.bottom, rows, False))
+        numbers.append((width, left, right, box.left, box.right, columns, target.flip))
+    if not numbers:
+        return []
+    pixels, start, stop, low, high, cells, _ = np.array(numbers, np.float64).T
+    scale = (stop - start) / pixels
+    edges = (np.ceil((edge - start) / scale - 0.5) for edge in (low, high))
+    first, last = (np.clip(edge, 0, pixels).astype(np.int64) for edge in edges)
+    inside = last - first
+    ends = np.cumsum(inside)
+    # Where the pixels' centres lie among the cells'.
+    step = scale * cells / (high - low)
+    zeroth = (start - low) * cells / (high - low) + (step - 1) / 2
+    pixel = np.arange(ends[-1]) - np.repeat(ends - inside - first, inside)
+    places = pixel * np.repeat(step, inside) + np.repeat(zeroth, inside)
+    places = np.clip(places, 0, np.repeat(cells - 1, inside))
+    # Cell by cell, which numpy does in longer loops than pixel by pixel.
+    distances = places - np.arange(cells.max())[:, None]
+    np.abs(distances, out=distances)
+    weights = np.maximum(np.subtract(1.0, distances, out=distances), 0.0, out=distances)
+    weights = weights.astype(np.float32)
+    axes = []
+    parts = zip(first.tolist(), inside.tolist(), ends.tolist(), numbers, strict=True)
+    for begin, length, end, (size, *_, count, flip) in parts:
+        part = weights[:count, end - length : end]
+        # In order, or each product of matrices would make a copy.
+        part = np.ascontiguousarray(part[:, ::-1] if flip else part)
+        axes.append(_Axis(size - begin - length if flip else begin, part.T))
+    return list(zip(axes[::2], axes[1::2], strict=True))
 
 
 def _render(
-    grids: npt.NDArray[np.uint8], target: _Target, out: npt.NDArray[np.uint8] | None = None
-) -> npt.NDArray[np.uint8]:
-    """Return the pixelwise maximum of the soft masks of `grids` on `target`, in `out` if given.
+    grids: Sequence_[npt.NDArray[np.uint8]],
+    targets: Sequence_[_Target],
+    out: Sequence_[npt.NDArray[np.uint8]],
+) -> None:
+    """Render masks: of each, the pixelwise maximum of the soft masks of its grids on its target."""
+    wanted = [(target, part.shape[1:]) for part, target in zip(grids, targets, strict=True)]
+    unique = list(dict.fromkeys(wanted))  # the masks of an image have the same
+    axes = dict(zip(unique, _axes(unique), strict=True))
+    for part, key, mask in zip(grids, wanted, out, strict=True):
+        _draw(part, *axes[key], mask)
 
-    A soft mask is ``rows @ grid @ columns.T``. A strip of all masks is made at a time, from those
-    lines of the grids alone that it lies between, and reduced while it is in the cache.
+
+def _draw(
+    grids: npt.NDArray[np.uint8], down: _Axis, across: _Axis, mask: npt.NDArray[np.uint8]
+) -> None:
+    """Draw a mask: the pixelwise maximum of ``rows @ grid @ columns.T``, zero outside the box.
+
+    A strip of all soft masks is made at a time, from those lines of the grids alone that it lies
+    between, and reduced while it is in the cache.
     """
-    mask = np.empty(target.shape, np.uint8) if out is None else out
+    (top, rows), (left, columns) = down, across
     features, height, width = grids.shape
-    if not features:
-        mask[:] = 0
-        return mask
-    top, rows, left, columns = target.axes(height, width)
     inside = mask[top : top + len(rows), left : left + len(columns)]
-    if inside.shape != mask.shape:
+    if inside.shape != mask.shape or not features:
         mask[:] = 0
-    if not inside.size:
-        return mask
+    if not inside.size or not features:
+        return
     lines = grids.reshape(-1, width).astype(np.float32)
     stretched = np.empty((len(lines), len(columns)), np.float32)
     for strip in _strips(len(lines), columns.size):
@@ -486,7 +480,6 @@ def _render(
         between = slice(max(0, int(weights[0].argmax()) - 1), int(weights[-1].argmax()) + 2)
         masks = np.matmul(weights[:, between], wide[:, between])
         inside[strip] = np.maximum.reduce(masks, axis=0)
-    return mask
 
 
 def _render_torch(grids: Any, targets: Sequence_[_Target]) -> Any:
@@ -497,10 +490,10 @@ def _render_torch(grids: Any, targets: Sequence_[_Target]) -> Any:
     height, width = targets[0].shape
     rows = np.zeros((count, height, grid_height), np.float32)
     columns = np.zeros((count, width, grid_width), np.float32)
-    for index, target in enumerate(targets):
-        top, row_weights, left, column_weights = target.axes(grid_height, grid_width)
-        rows[index, top : top + len(row_weights)] = row_weights
-        columns[index, left : left + len(column_weights)] = column_weights
+    axes = _axes((target, (grid_height, grid_width)) for target in targets)
+    for index, (down, across) in enumerate(axes):
+        rows[index, down.first : down.first + len(down.weights)] = down.weights
+        columns[index, across.first : across.first + len(across.weights)] = across.weights
     rows_on_device = torch.from_numpy(rows).to(grids.device)
     columns_on_device = torch.from_numpy(columns).to(grids.device).mT
     masks = torch.zeros((count, height, width), dtype=torch.uint8, device=grids.device)
@@ -564,21 +557,15 @@ def render(
     rows = len(grids)
     shape = None if size is None else tuple(np.broadcast_to(size, 2).tolist())
     window = example.get("window") if window is None else window
-    flip = example.get("flip") if flip is None else flip
-    windows = np.broadcast_to(np.asarray(window, np.float64), (rows, 4)) if _given(window) else None
-    flips = np.broadcast_to(np.asarray(False if flip is None else flip, np.bool_), (rows,))
-    widths = np.asarray(example["width"]).reshape(-1)
-    heights = np.asarray(example["height"]).reshape(-1)
+    flip = example.get("flip", False) if flip is None else flip
+    windows: list[Any] = [None] * rows
+    if window is not None and len(window):
+        windows = np.broadcast_to(np.asarray(window, np.float64), (rows, 4)).tolist()
+    flips = np.broadcast_to(np.asarray(flip, np.bool_), rows).tolist()
+    sizes = (np.asarray(example[side]).reshape(-1).tolist() for side in _SIZE)
     targets = [
-        _Target(
-            int(widths[row]),
-            int(heights[row]),
-            tuple(windows[row].tolist()) if windows is not None else None,
-            shape,
-            bool(flips[row]),
-            geometry,
-        )
-        for row in range(rows)
+        _Target(width, height, cut and tuple(cut), shape, mirrored, geometry)
+        for width, height, cut, mirrored in zip(*sizes, windows, flips, strict=True)
     ]
     if len({target.shape for target in targets}) > 1:
         raise SalientImageNetError(
@@ -586,7 +573,8 @@ def render(
         )
     masks: Any
     if isinstance(grids, np.ndarray):
-        masks = np.stack([_render(grids[row][chosen[row]], targets[row]) for row in range(rows)])
+        masks = np.empty((rows, *targets[0].shape), np.uint8)
+        _render([part[kept] for part, kept in zip(grids, chosen, strict=True)], targets, masks)
     else:
         masks = _render_torch(grids * chosen[..., None, None], targets)
     return masks if batched else masks[0]
@@ -603,10 +591,6 @@ def _check_columns(example: Mapping[str, Any], kind: str | int) -> None:
         raise SalientImageNetError(
             f"render needs the columns {', '.join(absent)} too: have them among columns=."
         )
-
-
-def _given(window: Any) -> bool:
-    return window is not None and len(window) > 0
 
 
 def _grids_of(example: Mapping[str, Any]) -> tuple[Any, bool]:
@@ -671,61 +655,49 @@ class SoftMask(PIL.Image.Image):
     Whoever wants only a crop asks `cropped` for it and never pays for the full size. In a pickle,
     on its way between processes, it is its grids: a few hundred bytes.
 
-    Parameters
-    ----------
-    grids : ndarray of uint8, shape (features, grid_height, grid_width)
-        The grids to take the maximum of.
-    target : _Target
-        What to render.
-
     Attributes
     ----------
-    grids : ndarray of uint8
-    box : Box
-        The part of the original image that the grids cover; the mask is 0 outside of it, where
-        nothing is known.
+    grids : ndarray of uint8, shape (features, grid_height, grid_width)
+        The grids that it is the maximum of.
     """
 
     def __init__(self, grids: npt.NDArray[np.uint8], target: _Target) -> None:
         super().__init__()
         self.grids = grids
         self.target = target
+        # Pillow has no public way to say what an image will be before it is loaded; its own lazy
+        # images (`PIL.ImageFile`) set these two as well, and leave `_im` None until `load`.
         self._mode = "L"
         height, width = target.shape
         self._size = (width, height)
 
     @property
     def box(self) -> Box:
-        """The part of the original image that the grids cover."""
+        """The part of the original image that the grids cover; the mask is 0 outside of it."""
         return grid_box(self.target.width, self.target.height, self.target.geometry)
+
+    @property
+    def rendered(self) -> bool:
+        """Whether somebody has looked at the pixels, and may have changed them."""
+        return self._im is not None
 
     def load(self) -> Any:
         """Render the pixels unless that is done; PIL calls this before it touches them."""
-        if self._im is None:
+        if not self.rendered:
             self.im = PIL.Image.fromarray(self.numpy()).im
         return super().load()
 
     def numpy(self, out: npt.NDArray[np.uint8] | None = None) -> npt.NDArray[np.uint8]:
-        """Render the mask as an array of uint8, shape (height, width), without PIL.
-
-        Parameters
-        ----------
-        out : ndarray of uint8, shape (height, width), optional
-            Where to; by default a new array.
-
-        Raises
-        ------
-        SalientImageNetError
-            If `out` is of another shape or dtype.
-        """
+        """Render the mask as uint8 of shape (height, width), without PIL, into `out` if given."""
         if out is not None and (out.shape != self.target.shape or out.dtype != np.uint8):
             raise SalientImageNetError(
                 f"out is {out.dtype} of shape {out.shape}: give uint8 of {self.target.shape}."
             )
-        if self._im is None:
-            return _render(self.grids, self.target, out)
         pixels = np.empty(self.target.shape, np.uint8) if out is None else out
-        np.copyto(pixels, np.asarray(self))
+        if self.rendered:
+            np.copyto(pixels, np.asarray(self))
+        else:
+            _render([self.grids], [self.target], [pixels])
         return pixels
 
     def cropped(
@@ -734,34 +706,17 @@ class SoftMask(PIL.Image.Image):
         size: tuple[int, int],
         flip: bool = False,
     ) -> SoftMask:
-        """Return the mask of a part of the original image, unrendered.
-
-        Parameters
-        ----------
-        window : (left, top, right, bottom)
-            In pixels of the original image.
-        size : (height, width)
-            Pixels of the result.
-        flip : bool
-
-        Returns
-        -------
-        SoftMask
-        """
-        target = self.target
-        return SoftMask(
-            self.grids,
-            _Target(target.width, target.height, window, size, flip, target.geometry),
-        )
+        """Return the mask of a part of the original image, at (height, width), unrendered."""
+        return SoftMask(self.grids, replace(self.target, window=window, size=size, flip=flip))
 
     def stored(self) -> dict[str, Any] | None:
         """Return what a row stores of the mask, None where it was cropped or changed."""
         target = self.target
         whole = (target.window, target.size, target.flip) == (None, None, False)
-        if not whole or (
-            self._im is not None
-            and not np.array_equal(np.asarray(self), _render(self.grids, target))
-        ):
+        changed = self.rendered and not np.array_equal(
+            np.asarray(self), SoftMask(self.grids, target).numpy()
+        )
+        if changed or not whole:
             return None
         _, grid_height, grid_width = self.grids.shape
         return {
@@ -784,7 +739,7 @@ class SoftMask(PIL.Image.Image):
         super().save(fp, format, **params)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if self._im is None:
+        if not self.rendered:
             return SoftMask, (self.grids, self.target)
         return PIL.Image.frombytes, ("L", self.size, self.tobytes())
 
@@ -797,7 +752,6 @@ OnMismatch = Literal["error", "warn", "skip"]
 skipped: Counter[str] = Counter()
 """How many images this process has left out so far, by reason: ``missing`` or ``mismatch``."""
 
-_SIZE = ("width", "height")
 _RESIZED_ALLOWED = "salient_imagenet_1m: resized copies allowed"
 _logger = logging.getLogger(__name__)
 
@@ -1655,23 +1609,25 @@ class _Index:
         return np.where(self._sorted[places] == keys, self._rows[places], -1)
 
 
+_NONE = -1
+"""In place of a row or a label that there is none of."""
+
+
 class _Records:
-    """The rows of ``masks`` of a split, by image id, memory-mapped and of fixed size each."""
+    """The rows of ``masks`` of a split without the pictures, by image id, memory-mapped."""
 
     def __init__(self, build: Build, split: str, cache: Path) -> None:
-        self._build = build
-        self._split = split
-        self.directory = cache / f"{build.digest}-{split}"
-        _make(self.directory, self._write)
+        self.directory = cache / f"{build.digest}-{split}-rows"
+        _make(self.directory, partial(self._write, build, split))
         self._open()
 
     def _open(self) -> None:
         self._index = _Index(self.directory)
-        self._rows = _mapped(self.directory / "records.npy")
-        self._schema = pa.ipc.read_schema(pa.py_buffer((self.directory / "schema").read_bytes()))
-        classes = json.loads((self.directory / "classes.json").read_text())
-        self._classes: int = classes["count"]
-        self._labels: dict[str, int] = classes["labels"]
+        self._labels: npt.NDArray[np.int64] = _mapped(self.directory / "labels.npy")
+        # `datasets` copies the rows that are asked for; Arrow's take would copy whole chunks.
+        rows = datasets.Dataset.from_file(str(self.directory / "rows.arrow"))
+        self._rows = rows.with_format("arrow")
+        self._wnids: dict[str, int] = json.loads((self.directory / "wnids.json").read_text())
 
     def __getstate__(self) -> dict[str, Any]:
         return {"directory": self.directory}
@@ -1680,14 +1636,34 @@ class _Records:
         self.directory = state["directory"]
         self._open()
 
+    @staticmethod
+    def _write(build: Build, split: str, directory: Path) -> None:
+        files = build.files("masks", split)
+        with _parquet(files[0]) as parquet:
+            schema = parquet.schema_arrow
+        columns = [name for name in schema.names if name not in _PICTURES]
+        features = Features.from_arrow_schema(schema)
+        kept = Features({name: features[name] for name in columns}).arrow_schema
+        names, labels = [], []
+        with pa.ipc.new_stream(str(directory / "rows.arrow"), kept) as rows:
+            for file in files:
+                for table in _scan(file, columns):
+                    rows.write_table(table.cast(kept))
+                    names += table["image_id"].to_pylist()
+                    labels.append(table["label"].to_numpy())
+        _Index.write(directory, names)
+        np.save(directory / "labels.npy", np.concatenate(labels))
+        wnids = {wnid: label for label, wnid in build.wnids(split).items()}
+        (directory / "wnids.json").write_text(json.dumps(wnids))
+
     @property
     def ids(self) -> list[str]:
         """Some image ids, as examples for a message."""
-        return [name.decode() for name in self._rows["image_id"][:3].tolist()]
+        return list(self._rows[:3]["image_id"].to_pylist())
 
     def labels(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return the labels of rows."""
-        return np.asarray(self._rows["label"][rows])
+        return np.asarray(self._labels[rows])
 
     def translation(self, kind: Any) -> npt.NDArray[np.int64] | None:
         """Return our label for each label of another dataset, None where they do not compare.
@@ -1697,111 +1673,25 @@ class _Records:
         names = getattr(kind, "names", None)
         if names is None:
             return None
-        if set(names) & self._labels.keys():
-            return np.array([self._labels.get(name, _NONE) for name in names])
-        return np.arange(len(names)) if len(names) == self._classes else None
+        if set(names) & self._wnids.keys():
+            return np.array([self._wnids.get(name, _NONE) for name in names])
+        classes = self._rows.features["label"].num_classes
+        return np.arange(len(names)) if len(names) == classes else None
 
     def find(self, names: Sequence_[str]) -> npt.NDArray[np.int64]:
         """Return the row of each image id, -1 where there is none."""
         rows = self._index.find(names)
-        if not len(self._rows):
-            return rows
         # Names that are not ImageNet's were hashed: make sure that it is the same one.
-        same = self._rows["image_id"][np.maximum(rows, 0)] == np.array(
-            [name.encode() for name in names], np.bytes_
-        )
-        return np.where(same, rows, -1)
+        hashed = np.flatnonzero((rows >= 0) & (_keys(names) >> np.uint64(63) > 0))
+        theirs = self.take(rows[hashed])["image_id"].to_pylist()
+        for place, name in zip(hashed.tolist(), theirs, strict=True):
+            if name != names[place]:
+                rows[place] = _NONE
+        return rows
 
     def take(self, rows: npt.NDArray[np.int64]) -> pa.Table:
         """Return rows as a table like those of ``masks``, without the pictures."""
-        records = self._rows[rows]
-        columns: dict[str, pa.Array] = {}
-        for column in self._schema:
-            values = np.ascontiguousarray(records[column.name])
-            if column.name == "kinds":
-                flat = pa.array(np.array(KINDS)[values.ravel()])
-                columns["kinds"] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
-            elif column.name == "image_id":
-                columns["image_id"] = pa.array([name.decode() for name in values.tolist()])
-            elif column.name == "grids":
-                columns["grids"] = pa.array([row.tobytes() for row in values], pa.binary())
-            elif values.ndim == 2:
-                flat = pa.array(values.ravel())
-                columns[column.name] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
-            elif values.dtype.kind == "f":
-                columns[column.name] = pa.array(values, mask=np.isnan(values))
-            else:
-                none = values == _NONE if column.name == "spuriosity_rank" else None
-                columns[column.name] = pa.array(values, mask=none)
-        return pa.table(columns).cast(self._schema)
-
-    def _write(self, directory: Path) -> None:
-        names: list[str] = []
-        files = self._build.files("masks", self._split)
-        total, schema, kind = self._layout(files)
-        path = directory / "records.npy"
-        rows = np.lib.format.open_memmap(path, "w+", kind, (total,))
-        for file in files:
-            for table in _scan(file, schema.names):
-                part = rows[len(names) : len(names) + len(table)]
-                _fill(part, table)
-                names += table["image_id"].to_pylist()
-        rows.flush()
-        _Index.write(directory, names)
-        (directory / "schema").write_bytes(schema.serialize())
-        labels = {wnid: label for label, wnid in self._build.wnids(self._split).items()}
-        names = self._build.features("masks", self._split)["label"].names
-        classes = {"count": len(names), "labels": labels}
-        (directory / "classes.json").write_text(json.dumps(classes))
-
-    def _layout(self, files: list[str]) -> tuple[int, pa.Schema, npt.DTypeLike]:
-        """Return the number of rows, their columns, and these as a fixed-size record."""
-        total, longest, cells = 0, 1, 0
-        for file in files:
-            for table in _scan(file, ["image_id", "grids"]):
-                total += len(table)
-                longest = max(longest, pc.max(pc.binary_length(table["image_id"])).as_py() or 1)
-                cells = max(cells, pc.max(pc.binary_length(table["grids"])).as_py() or 0)
-        with _parquet(files[0]) as parquet:
-            columns = [c for c in parquet.schema_arrow if c.name not in _PICTURES]
-        schema = pa.schema(columns)
-        kinds: list[Any] = []
-        for column in schema:
-            if column.name == "image_id":
-                kinds.append((column.name, f"S{longest}"))
-            elif column.name == "grids":
-                kinds.append((column.name, np.uint8, cells))
-            elif column.name == "kinds":
-                kinds.append((column.name, np.uint8, column.type.list_size))
-            elif pa.types.is_fixed_size_list(column.type):
-                kinds.append(
-                    (column.name, column.type.value_type.to_pandas_dtype(), column.type.list_size)
-                )
-            else:
-                kinds.append((column.name, column.type.to_pandas_dtype()))
-        return total, schema, np.dtype(kinds)
-
-
-_NONE = -1
-"""How records say that there is no spuriosity rank."""
-
-
-def _fill(rows: Any, table: pa.Table) -> None:
-    """Copy rows of ``masks`` into records."""
-    for name in table.column_names:
-        column = table[name].combine_chunks()
-        if name == "image_id":
-            rows[name] = [value.encode() for value in column.to_pylist()]
-        elif name == "grids":
-            rows[name] = _grid_matrix(table)[0].reshape(len(table), -1)
-        elif name == "kinds":
-            rows[name] = _matrix(table[name]) == "spurious"
-        elif pa.types.is_fixed_size_list(column.type):
-            rows[name] = _matrix(table[name])
-        elif pa.types.is_integer(column.type):
-            rows[name] = column.fill_null(_NONE).to_numpy()
-        else:
-            rows[name] = column.to_numpy(zero_copy_only=False)
+        return self._rows[rows.tolist()]
 
 
 def _cache(cache_dir: str | os.PathLike[str] | None) -> Path:
@@ -1836,27 +1726,9 @@ _TAR_ROWS = 32
 
 @dataclass
 class SalientImageNet1MConfig(datasets.BuilderConfig):  # type: ignore[misc]
-    """What to read; ``data_dir`` is the build.
+    """What to read; ``data_dir`` is the build, ``cache`` a directory for lists of tars' members.
 
-    Attributes
-    ----------
-    images : str, optional
-        For the config ``images``: an ImageNet directory or the official tar.
-    split : str, optional
-        Only this split; all that are there by default.
-    columns : tuple of str, optional
-        Only these columns.
-    select : Selection, optional
-    on_missing : {"error", "skip"}
-        What to do with rows whose image is not there.
-    on_mismatch : {"error", "warn", "skip"}
-        What to do with images of another size than that from which masks were made.
-    geometry : {"aligned", "upstream"}
-        See `grid_box`.
-    decode : bool
-        False gives bytes or path in place of decoded images.
-    cache : str, optional
-        Directory for the lists of tars' members.
+    The others are as for `load`.
     """
 
     images: str | None = None
@@ -2037,11 +1909,8 @@ class SalientImageNet1M(datasets.ArrowBasedBuilder):  # type: ignore[misc]
             if not source.in_files:
                 names = [f"{name}.JPEG" for name in rows["image_id"].to_pylist()]
             if config.on_mismatch == "skip":
-                same = [
-                    _size(source.read(name) if content is None else content[index])
-                    == (rows["width"][index].as_py(), rows["height"][index].as_py())
-                    for index, name in enumerate(names)
-                ]
+                seen = [_size(image) for image in content or names]
+                same = [mine == size for mine, size in zip(seen, _sizes(rows), strict=True)]
                 skipped["mismatch"] += same.count(False)
                 rows = rows.filter(pa.array(same))
                 names = list(compress(names, same))
@@ -2086,10 +1955,12 @@ def _missing(ids: Sequence_[str], where: str) -> str:
     )
 
 
-def _size(content: bytes) -> tuple[int, int] | None:
+def _size(image: bytes | str) -> tuple[int, int] | None:
+    """Return the size that the header of an image tells, by its bytes or path; None without one."""
     try:
-        with PIL.Image.open(io.BytesIO(content)) as image:
-            size: tuple[int, int] = image.size
+        file = io.BytesIO(image) if isinstance(image, bytes) else _local(image)
+        with PIL.Image.open(file) as opened:
+            size: tuple[int, int] = opened.size
             return size
     except OSError:
         return None
@@ -2105,6 +1976,7 @@ def load(
     select: Selection | None = None,
     columns: Sequence_[str] | None = None,
     transform: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+    mask_size: int | None = None,
     format: Literal["torch"] | None = None,  # noqa: A002 (as in datasets)
     render: bool = True,
     threads: int | None = None,
@@ -2138,15 +2010,19 @@ def load(
         Only some columns.
     transform : callable, optional
         From an example to an example: `RandomResizedCrop`, `CenterCrop`, `V2`, or your own.
+    mask_size : int, optional
+        With `RandomResizedCrop` or `CenterCrop`: pixels of either side of the crop's masks, those
+        of ``render(size=mask_size, window=crop)``; by default the crop's. At 56 in place of 224
+        they are a sixteenth of the bytes, and enough for losses on feature maps. Upsampled to 224
+        they are off by one or two of 255 levels in the mean, but at the box's edge by up to 255.
     format : {"torch"}, optional
-        Give tensors that a ``DataLoader`` can collate, see `ToTensors`.
+        Give tensors that a ``DataLoader`` can collate, see `ToTensors` and `collate`.
     render : bool
         With ``format="torch"``: whether to hand out masks, or grids for `render` on the device, to
         which you then say the `geometry`.
     threads : int, optional
-        With ``streaming``: decode, transform and render this many images at a time, in threads of
-        each worker. By default one thread makes tensors and renders masks while the main thread
-        decodes the next image, where there is a core for it: two for each worker.
+        With ``streaming``: decode and transform this many images at a time, in threads of each
+        worker.
     on_missing : {"error", "skip"}
         What to do where masks or images have no counterpart; `skipped` counts them.
     on_mismatch : {"error", "warn", "skip"}
@@ -2180,42 +2056,41 @@ def load(
     _check_options(select, on_missing, on_mismatch, geometry)
     if isinstance(columns, str):
         raise SalientImageNetError(f"columns is a list: use columns=[{columns!r}].")
+    if mask_size is not None:
+        if not isinstance(transform, RandomResizedCrop | CenterCrop):
+            raise SalientImageNetError(
+                "mask_size= is of a crop: use it with RandomResizedCrop or CenterCrop, or in the "
+                "one that your transform calls."
+            )
+        transform = replace(transform, mask_size=mask_size)
     build = Build.open(directory)
-    if config == "images" and _is_dataset(images, split):
-        opened = _open_dataset(images, build, split, streaming)
-        joined = join(
-            opened,
-            directory,
-            split=split,
-            select=select,
-            on_missing=on_missing,
-            on_mismatch=on_mismatch,
-            geometry=geometry,
-            decode=decode,
-            cache_dir=cache_dir,
-        )
-        joined = joined.select_columns(list(columns)) if columns else joined
-        return _finish(joined, transform, format, render, threads)
-    split, base = _published(build, split, streaming)
-    options = {
-        "images": None if images is None else os.fspath(images),
-        "split": base,
-        "columns": tuple(columns) if columns else None,
+    options: dict[str, Any] = {
         "select": select,
         "on_missing": on_missing,
         "on_mismatch": on_mismatch,
         "geometry": geometry,
         "decode": decode,
-        "cache": None if cache_dir is None else os.fspath(cache_dir),
     }
+    if config == "images" and _is_dataset(images, split):
+        opened = _open_dataset(images, build, split, streaming)
+        joined = join(opened, directory, split=split, cache_dir=cache_dir, **options)
+        joined = joined.select_columns(list(columns)) if columns else joined
+        return _finish(joined, transform, format, render, threads)
+    split, base = _published(build, split, streaming)
+    cache = None if cache_dir is None else os.fspath(cache_dir)
     builder = SalientImageNet1M(
-        cache_dir=options["cache"], config_name=config, data_dir=build.location, **options
+        cache_dir=cache,
+        config_name=config,
+        data_dir=build.location,
+        images=None if images is None else os.fspath(images),
+        split=base,
+        columns=tuple(columns) if columns else None,
+        cache=cache,
+        **options,
     )
     if streaming:
-        fast = config == "images" and (transform or format or threads)
-        stream = _raw_streams(builder, split) if fast else builder.as_streaming_dataset(split)
-        features = builder.info.features if fast else None
-        return _finish(stream, transform, format, render, threads, features)
+        stream = builder.as_streaming_dataset(split)
+        return _finish(stream, transform, format, render, threads)
     try:
         builder.download_and_prepare(num_proc=num_proc)
     except datasets.exceptions.DatasetGenerationError as error:
@@ -2298,15 +2173,11 @@ def _finish(
     form: str | None,
     rendered: bool,
     threads: int | None,
-    features: Features | None = None,
 ) -> Any:
-    """Apply the user's transform, and turn the result into tensors where that is wanted.
-
-    A dataset that does not know its columns gives them undecoded; `features` are what they are.
-    """
+    """Apply the user's transform, and turn the result into tensors where that is wanted."""
     if isinstance(dataset, dict):
         parts = {
-            name: _finish(part, transform, form, rendered, threads, features)
+            name: _finish(part, transform, form, rendered, threads)
             for name, part in dataset.items()
         }
         return type(dataset)(parts)
@@ -2317,74 +2188,25 @@ def _finish(
             "What V2 does to an image is not known when its masks are rendered later: leave out "
             "render=False, or use RandomResizedCrop or CenterCrop."
         )
-    steps = [step for step in (transform, ToTensors(rendered) if form else None) if step]
+    steps = [transform] if transform else []
+    tensors = ToTensors(rendered) if form else None
+    if not (steps or tensors or threads):
+        return dataset
     if isinstance(dataset, datasets.Dataset):
-        return dataset.with_transform(_OnBatch(steps)) if steps else dataset
-    # The columns go, or those that a step dropped would come back.
-    columns = list(features or dataset.features)
-    if threads and features is None:
-        features, dataset = dataset.features, dataset.decode(False)
-    if features is not None:
-        steps = [_Decode(features), *steps]
-    if threads or form:
-        return dataset.map(
-            _OnBatch(steps, threads),
-            batched=True,
-            batch_size=4 * (threads or 4),
-            remove_columns=columns,
-        )
-    return dataset.map(_Steps(steps), remove_columns=columns) if steps else dataset
-
-
-def _raw_streams(builder: SalientImageNet1M, split: str | None) -> Any:
-    """Return streams of undecoded examples, for steps that decode by themselves.
-
-    A builder's own stream takes each row out of Arrow, and checks its types, one at a time.
-    """
-    streams = {
-        generator.name: datasets.IterableDataset.from_generator(
-            _raw_rows,
-            gen_kwargs={"builder": builder, **generator.gen_kwargs},
-            split=datasets.NamedSplit(generator.name),
-        )
-        for generator in builder._split_generators(None)
-    }
-    if split is None:
-        return datasets.IterableDatasetDict(streams)
-    parts = split.split("+")
-    if unknown := [name for name in parts if name not in streams]:
-        raise SalientImageNetError(
-            f"There are no images of the split {unknown[0]}: use {' or '.join(streams)}."
-        )
-    if len(parts) == 1:
-        return streams[parts[0]]
-    return datasets.concatenate_datasets([streams[name] for name in parts])
-
-
-def _raw_rows(
-    builder: SalientImageNet1M, files: list[str], **others: Any
-) -> Iterator[dict[str, Any]]:
-    for _, table in builder._generate_tables(files, **others):
-        columns = [_python(column.combine_chunks()) for column in table.columns]
-        for row in zip(*columns, strict=True):
-            yield dict(zip(table.column_names, row, strict=True))
-
-
-def _python(column: pa.Array) -> list[Any]:
-    """Return what `to_pylist` does, faster for lists of numbers and for structs."""
-    kind = column.type
-    if pa.types.is_struct(kind):
-        fields = [_python(part) for part in column.flatten()]
-        names = [part.name for part in kind]
-        rows = [dict(zip(names, row, strict=True)) for row in zip(*fields, strict=True)]
-        valid = column.is_valid().to_pylist()
-        return [row if there else None for row, there in zip(rows, valid, strict=True)]
-    if pa.types.is_fixed_size_list(kind) and not pa.types.is_string(kind.value_type):
-        values: list[Any] = column.flatten().to_numpy().reshape(len(column), -1).tolist()
-        return values
-    if column.null_count == 0 and pa.types.is_primitive(kind):
-        return column.to_numpy().tolist()  # type: ignore[no-any-return]
-    return column.to_pylist()  # type: ignore[no-any-return]
+        return dataset.with_transform(_OnBatch(steps, tensors))
+    # Images are decoded by the first step, as its threads are to do it, and images of a batch at
+    # full size would be a lot. The columns go, or those that a step dropped would come back.
+    steps = [_Decode.of(dataset.features), *steps]
+    columns = list(dataset.features)
+    undecoded = dataset.decode(False)
+    if not (tensors or threads):
+        return undecoded.map(_Steps(steps), remove_columns=columns)
+    return undecoded.map(
+        _OnBatch(steps, tensors, threads),
+        batched=True,
+        batch_size=4 * (threads or 4),
+        remove_columns=columns,
+    )
 
 
 @dataclass(frozen=True)
@@ -2399,55 +2221,40 @@ class _Steps:
 
 @dataclass(frozen=True)
 class _Decode:
-    """Decodes the columns of an example that do so by themselves."""
+    """Decodes those columns of an example that need it; `Features` looks at all, each time."""
 
-    features: Features
+    columns: dict[str, Any]
+
+    @classmethod
+    def of(cls, features: Features) -> _Decode:
+        return cls({name: kind for name, kind in features.items() if require_decoding(kind)})
 
     def __call__(self, example: dict[str, Any]) -> dict[str, Any]:
-        decoded: dict[str, Any] = self.features.decode_example(example)
-        return decoded
+        decoded = {
+            name: decode_nested_example(kind, example[name]) for name, kind in self.columns.items()
+        }
+        return {**example, **decoded}
 
 
 @dataclass(frozen=True)
 class _OnBatch:
-    """Steps on each example of a batch.
-
-    With threads all steps of an example run in one of these. With None the last step runs in one,
-    beside the first steps of the next example, where there is a core for it.
-    """
+    """Steps on each example of a batch, by so many threads, and tensors of all of them together."""
 
     steps: list[Callable[[dict[str, Any]], dict[str, Any]]]
-    threads: int | None = 0
+    tensors: ToTensors | None = None
+    threads: int | None = None
 
     def __call__(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         rows = [dict(zip(batch, row, strict=True)) for row in zip(*batch.values(), strict=True)]
-        results = self._apply(rows)
+        steps = _Steps(self.steps)
+        if self.threads:
+            results = list(_pool(os.getpid(), self.threads).map(steps, rows))
+        else:
+            results = [steps(row) for row in rows]
+        if self.tensors:
+            results = self.tensors.batch(results)
         names = results[0] if results else batch
         return {name: [result[name] for result in results] for name in names}
-
-    def _apply(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        if self.threads:
-            return list(_pool(os.getpid(), self.threads).map(_Steps(self.steps), rows))
-        first, last = _Steps(self.steps[:-1]), self.steps[-1]
-        if self.threads is None and _has_spare_core():
-            pool = _pool(os.getpid(), 1)
-            # Not by map, to which a StopIteration of the user's would be the end of the rows.
-            pending = [pool.submit(last, first(row)) for row in rows]
-            return [result.result() for result in pending]
-        # Not example by example: the code of a step stays in the cache. Nor all steps one by one,
-        # which would hold all images of the batch at full size.
-        prepared = [first(row) for row in rows]
-        return [last(row) for row in prepared]
-
-
-def _has_spare_core() -> bool:
-    """Tell whether a thread can run beside this one, and beside that of each other worker."""
-    torch = sys.modules.get("torch")
-    worker = torch.utils.data.get_worker_info() if torch is not None else None
-    # As torchrun tells each process of a machine how many they are.
-    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) * (worker.num_workers if worker else 1)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return (cores or 1) >= 2 * processes
 
 
 @lru_cache(maxsize=1)
@@ -2492,22 +2299,14 @@ def join(
         A build: a directory, or the id of a dataset on the Hub.
     split : str, optional
         The build's split; by default the dataset's.
-    select : Selection, optional
-        Only some images.
     image_column, id_column : str, optional
         The columns of images and of file names, where they cannot be told.
-    on_missing : {"error", "skip"}
-        What to do with images that the build has no masks of.
     on_mismatch : {"error", "warn", "skip"}
         What to do with images of another size, or another label, than masks were made from. Of a
         `datasets.Dataset` the labels and the sizes of some images are compared beforehand, and
-        that of each image by the transforms; with ``skip`` all sizes are, which reads all images.
-    geometry : {"aligned", "upstream"}
-        How masks lie on images, see `grid_box`.
-    decode : bool
-        False gives a dict with bytes or path in place of decoded images.
-    cache_dir : str or path, optional
-        Where to keep the look-up table, in place of the cache of `datasets`.
+        that of each image by the transforms; with ``skip`` all sizes are.
+    select, on_missing, geometry, decode, cache_dir
+        As for `load`.
 
     Returns
     -------
@@ -2603,7 +2402,7 @@ class _Join:
         table = self.records.take(found)
         if self.on_mismatch == "skip":
             same = [
-                _size(images[row]["bytes"] or Path(images[row]["path"]).read_bytes()) == size
+                _size(images[row]["bytes"] or images[row]["path"]) == size
                 for row, size in zip(kept.tolist(), _sizes(table), strict=True)
             ]
             skipped["mismatch"] += same.count(False)
@@ -2640,14 +2439,20 @@ class _Join:
                 )
             skipped["missing"] += len(missing)
         if self.filter is not None and len(kept):
-            table = self.records.take(found[kept])
-            table = table.append_column("_row", pa.array(kept))
-            kept = self.filter.apply(table)["_row"].to_numpy()
+            blocks = np.array_split(kept, math.ceil(len(kept) / _BATCH_ROWS))
+            kept = np.concatenate([self._selected(found, block) for block in blocks])
         if labels is not None and self.translation is not None and len(kept):
             theirs = np.asarray(labels)[kept]
             known = np.where(theirs >= 0, self.translation[theirs], _NONE)
             kept = kept[self._same_labels(self.records.labels(found[kept]), known)]
         return found[kept], kept
+
+    def _selected(
+        self, found: npt.NDArray[np.int64], kept: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.int64]:
+        assert self.filter is not None
+        table = self.records.take(found[kept]).append_column("_row", pa.array(kept))
+        return np.asarray(self.filter.apply(table)["_row"])
 
     def _same_labels(
         self, ours: npt.NDArray[np.int64], theirs: npt.NDArray[np.int64]
@@ -2720,7 +2525,7 @@ class _Join:
         images = raw.select_columns([self.column])  # others may hold images, which would decode
         for row, size in zip(rows.tolist(), sizes, strict=True):
             image = images[row][self.column]
-            seen = _size(image["bytes"] or Path(image["path"]).read_bytes())
+            seen = _size(image["bytes"] or image["path"])
             if seen in (None, size):  # one that cannot be read is an error when it is wanted
                 continue
             if self.on_mismatch == "error":
@@ -2760,12 +2565,12 @@ def _labels(dataset: datasets.Dataset) -> list[int] | None:
 # Transforms of image and masks together -----------------------------------------------------------
 
 
+Window = tuple[float, float, float, float]
+"""Left, top, right, bottom in pixels of an image."""
+
+
 def _cut(
-    example: dict[str, Any],
-    window: tuple[float, float, float, float],
-    size: tuple[int, int],
-    flip: bool,
-    image: PIL.Image.Image,
+    example: dict[str, Any], image: PIL.Image.Image, window: Window, mask_size: int, flip: bool
 ) -> dict[str, Any]:
     """Return the example with `image`, and masks of a window of the decoded image.
 
@@ -2783,17 +2588,16 @@ def _cut(
     scale_x, scale_y = original[0] / seen[0], original[1] / seen[1]
     left, top, right, bottom = window
     scaled = (left * scale_x, top * scale_y, right * scale_x, bottom * scale_y)
+    size = (mask_size, mask_size)
     masks = {
         name: _cut_mask(example[name], scaled, size, flip) for name in _PICTURES if name in example
     }
-    return {**example, **masks, "image": image, "window": scaled, "flip": flip}
+    cut = {"image": image, "window": scaled, "flip": flip, "mask_size": size}
+    return {**example, **masks, **cut}
 
 
 def _cut_mask(
-    mask: PIL.Image.Image | None,
-    window: tuple[float, float, float, float],
-    size: tuple[int, int],
-    flip: bool,
+    mask: PIL.Image.Image | None, window: Window, size: tuple[int, int], flip: bool
 ) -> PIL.Image.Image | None:
     """Return a window of a mask, unrendered unless the user has made a picture of it."""
     if mask is None:
@@ -2801,10 +2605,9 @@ def _cut_mask(
     if isinstance(mask, SoftMask):
         return mask.cropped(window, size, flip)
     mask = _gray(mask)
-    height, width = size
     left, top, right, bottom = window
     box = (left, top, min(right, mask.width), min(bottom, mask.height))
-    cut = mask.resize((width, height), PIL.Image.Resampling.BILINEAR, box)
+    cut = mask.resize(size[::-1], PIL.Image.Resampling.BILINEAR, box)
     return cut.transpose(PIL.Image.Transpose.FLIP_LEFT_RIGHT) if flip else cut
 
 
@@ -2850,6 +2653,8 @@ class RandomResizedCrop:
     seed : int, optional
         By default the seed is drawn by torch where that is in use (so ``torch.manual_seed`` makes
         runs repeat), else by the system. Workers and epochs of a ``DataLoader`` differ either way.
+    mask_size : int, optional
+        Pixels of either side of the masks; by default `size`. See `load`.
     """
 
     size: int
@@ -2857,13 +2662,15 @@ class RandomResizedCrop:
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     flip: float = 0.5
     seed: int | None = None
+    mask_size: int | None = None
     _generator: np.random.Generator | None = field(default=None, init=False, repr=False)
     _owner: tuple[int, int | None] | None = field(default=None, init=False, repr=False)
 
     def __call__(self, example: dict[str, Any]) -> dict[str, Any]:
         """Return the example with ``image``, ``core_mask``, ``spurious_mask`` cut alike.
 
-        Its new columns ``window`` and ``flip`` tell `render` where.
+        Its new columns ``window`` and ``flip`` tell `render` where; ``mask_size`` is height and
+        width of its masks, which `ToTensors` gives those that a class does not have.
         """
         generator = self._random()
         image = _decoded(example, self)
@@ -2872,7 +2679,7 @@ class RandomResizedCrop:
         cut = image.crop(window).resize((self.size, self.size), PIL.Image.Resampling.BILINEAR)
         if flip:
             cut = cut.transpose(PIL.Image.Transpose.FLIP_LEFT_RIGHT)
-        return _cut(example, window, (self.size, self.size), flip, cut)
+        return _cut(example, cut, window, self.mask_size or self.size, flip)
 
     def window(
         self, width: int, height: int, generator: np.random.Generator
@@ -2922,10 +2729,13 @@ class CenterCrop:
         Pixels of either side of the result.
     resize : int
         Pixels of the short side before the cut.
+    mask_size : int, optional
+        Pixels of either side of the masks; by default `size`. See `load`.
     """
 
     size: int = CROP_SIZE
     resize: int = RESIZE_SIZE
+    mask_size: int | None = None
 
     def __post_init__(self) -> None:
         if self.size > self.resize:
@@ -2937,7 +2747,8 @@ class CenterCrop:
     def __call__(self, example: dict[str, Any]) -> dict[str, Any]:
         """Return the example with ``image``, ``core_mask``, ``spurious_mask`` cut alike.
 
-        Its new columns ``window`` and ``flip`` tell `render` where.
+        Its new columns ``window`` and ``flip`` tell `render` where; ``mask_size`` is height and
+        width of its masks, which `ToTensors` gives those that a class does not have.
         """
         image = _decoded(example, self)
         width, height = resized_size(image.width, image.height, self.resize)
@@ -2946,7 +2757,7 @@ class CenterCrop:
         cut = cut.crop((left, top, left + self.size, top + self.size))
         x, y = image.width / width, image.height / height
         window = (left * x, top * y, (left + self.size) * x, (top + self.size) * y)
-        return _cut(example, window, (self.size, self.size), False, cut)
+        return _cut(example, cut, window, self.mask_size or self.size, False)
 
 
 @dataclass(frozen=True)
@@ -2971,72 +2782,171 @@ class ToTensors:
 
     def __call__(self, example: dict[str, Any]) -> dict[str, Any]:
         """Return the example in tensors."""
+        return self.batch([example])[0]
+
+    def batch(self, examples: Sequence_[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return examples, which have the same columns, in tensors, their masks rendered together.
+
+        Where masks are small, most of what they cost is calls.
+        """
+        pictures = [self._pictures(example) for example in examples]
+        results = [
+            {**{name: example[name] for name in example if name not in _PICTURES}, **tensors}
+            for example, tensors in zip(examples, _tensors(pictures), strict=True)
+        ]
+        if results:
+            self._numbers(results)
+        return results
+
+    def _pictures(self, example: dict[str, Any]) -> dict[str, Any]:
+        """Return the image and the masks that the example's tensors show."""
         import torch  # noqa: PLC0415
 
-        result = dict(example)
-        pictures = {}
-        image = result.get("image")
+        pictures: dict[str, Any] = {}
+        image = example.get("image")
         width, height = example.get("width", 1), example.get("height", 1)
         if isinstance(image, PIL.Image.Image):
             pictures["image"] = image if image.mode == "RGB" else image.convert("RGB")
             width, height = image.size
         elif isinstance(image, torch.Tensor):
             height, width = image.shape[-2:]
+        height, width = example.get("mask_size", (height, width))
         for name in _PICTURES:
-            if name in result and not isinstance(result[name], torch.Tensor):
-                mask = result.pop(name)
-                if self.render:
-                    pictures[name] = (
-                        SoftMask(_NO_GRIDS, _Target(width, height)) if mask is None else _gray(mask)
-                    )
-        result |= _tensors(pictures)
-        self._numbers(example, result)
-        return result
+            mask = example.get(name)
+            if isinstance(mask, torch.Tensor):
+                pictures[name] = mask
+            elif name in example and self.render:
+                empty = SoftMask(_NO_GRIDS, _Target(width, height))
+                pictures[name] = empty if mask is None else _gray(mask)
+        return pictures
 
-    def _numbers(self, example: dict[str, Any], result: dict[str, Any]) -> None:
+    def _numbers(self, results: list[dict[str, Any]]) -> None:
+        """Make tensors of the lists of numbers in examples, column by column."""
         import torch  # noqa: PLC0415
 
-        grids = result.pop("grids", None)
-        shape = result.pop("grid_height", None), result.pop("grid_width", None)
-        window, flip = result.pop("window", None), result.pop("flip", False)
-        if not self.render and grids is not None:
-            _check_columns(example, "core")
-            result["grids"] = torch.from_numpy(unpack_grids(grids, *shape).copy())
-            window = window or (0, 0, example["width"], example["height"])
-            result["window"] = torch.tensor(window, dtype=torch.float64)
-            result["flip"] = torch.tensor(flip)
-        kinds = result.pop("kinds", None)
-        if kinds is not None:
+        columns = list(results[0])
+
+        def put(name: str, values: Any) -> None:
+            for result, value in zip(results, values, strict=True):
+                result[name] = value
+
+        def taken(name: str) -> list[Any]:
+            return [result.pop(name, None) for result in results]
+
+        if not self.render and "grids" in columns:
+            for result in results:
+                _check_columns(result, "core")
+            whole = [(0, 0, result["width"], result["height"]) for result in results]
+            windows = [cut or all_ for cut, all_ in zip(taken("window"), whole, strict=True)]
+            put("window", torch.tensor(windows, dtype=torch.float64))
+            put("flip", torch.tensor([bool(flip) for flip in taken("flip")]))
+            sizes = zip(taken("grid_height"), taken("grid_width"), strict=True)
+            grids = [
+                unpack_grids(data, *size).copy()
+                for data, size in zip(taken("grids"), sizes, strict=True)
+            ]
+            put("grids", map(torch.from_numpy, grids))
+        else:
+            for name in ("grids", "grid_height", "grid_width", "window", "flip"):
+                taken(name)
+        taken("mask_size")
+        if "kinds" in columns:
+            kinds = taken("kinds")
             for kind in KINDS:
-                result[kind] = torch.tensor([value == kind for value in kinds])
+                put(kind, torch.tensor([[value == kind for value in row] for row in kinds]))
         for name in ("features", "activations", "peaks", "activation_ranks"):
-            if name in result:
-                result[name] = torch.tensor(result[name])
+            if name in columns:
+                put(name, torch.tensor(taken(name)))
         for name, null in (("spuriosity", math.nan), ("spuriosity_rank", -1)):
-            if name in result and result[name] is None:
-                result[name] = null
+            if name in columns:
+                put(name, [null if value is None else value for value in taken(name)])
 
 
-def _tensors(pictures: dict[str, PIL.Image.Image]) -> dict[str, Any]:
-    """Return PIL images as uint8 tensors of shape (bands, height, width) in one block of memory.
+def collate(examples: Sequence_[Mapping[str, Any]]) -> Any:
+    """Stack examples like ``torch.utils.data.default_collate``, for ``DataLoader(collate_fn=)``.
 
-    On the way between processes a block for each would cost more than its pixels.
+    What is small (labels, grids, numbers) goes from a worker to the main process in one message;
+    by itself each tensor would take a piece of shared memory, which costs more than a mask.
+
+    Parameters
+    ----------
+    examples : sequence of dict
+        As `ToTensors` makes them.
+
+    Returns
+    -------
+    dict
     """
     import torch  # noqa: PLC0415
 
-    shapes = [(len(image.getbands()), image.height, image.width) for image in pictures.values()]
-    counts = [math.prod(shape) for shape in shapes]
-    parts = torch.empty(sum(counts), dtype=torch.uint8).split_with_sizes(counts)
-    tensors = [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
-    for tensor, image in zip(tensors, pictures.values(), strict=True):
-        planes = tensor.numpy()
-        if isinstance(image, SoftMask):
-            image.numpy(planes[0])
-            continue
-        # Band by band, which is faster than to transpose an array of all three.
-        for plane, band in zip(planes, image.split(), strict=True):
-            plane[:] = band
-    return dict(zip(pictures, tensors, strict=True))
+    batch = {}
+    for name, first in examples[0].items():
+        values = [example[name] for example in examples]
+        stacked = torch.stack if _is_small(first) else torch.utils.data.default_collate
+        batch[name] = stacked(values)
+    return _Message(batch) if torch.utils.data.get_worker_info() else batch
+
+
+_SMALL = 4096
+"""Bytes of an example's tensor that are better copied than shared between processes."""
+
+
+def _is_small(value: Any) -> bool:
+    return hasattr(value, "numpy") and value.device.type == "cpu" and value.nbytes <= _SMALL
+
+
+class _Message(dict[str, Any]):
+    """A batch in a worker; in a pickle its small tensors are arrays, which hold their own bytes."""
+
+    def __reduce__(self) -> Any:
+        limit = _SMALL * max((len(value) for value in self.values()), default=0)
+        columns = {
+            name: value.numpy() if hasattr(value, "numpy") and value.nbytes <= limit else value
+            for name, value in self.items()
+        }
+        return _received, (columns,)
+
+
+def _received(columns: dict[str, Any]) -> dict[str, Any]:
+    import torch  # noqa: PLC0415
+
+    return {
+        name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+        for name, value in columns.items()
+    }
+
+
+def _tensors(examples: Sequence_[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the PIL images of examples as uint8 tensors of shape (bands, height, width).
+
+    Those of an example lie in one block of memory: on the way between processes a block for each
+    would cost more than its pixels.
+    """
+    import torch  # noqa: PLC0415
+
+    unrendered: list[tuple[SoftMask, npt.NDArray[np.uint8]]] = []
+    results = []
+    for pictures in examples:
+        images = {n: i for n, i in pictures.items() if isinstance(i, PIL.Image.Image)}
+        shapes = [(len(i.getbands()), i.height, i.width) for i in images.values()]
+        counts = [math.prod(shape) for shape in shapes]
+        parts = torch.empty(sum(counts), dtype=torch.uint8).split_with_sizes(counts)
+        tensors = [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+        for image, tensor in zip(images.values(), tensors, strict=True):
+            planes = tensor.numpy()
+            if isinstance(image, SoftMask) and not image.rendered:
+                unrendered.append((image, planes[0]))
+                continue
+            # Band by band, which is faster than to transpose an array of all three.
+            for plane, band in zip(planes, image.split(), strict=True):
+                plane[:] = band
+        results.append({**pictures, **dict(zip(images, tensors, strict=True))})
+    _render(
+        [mask.grids for mask, _ in unrendered],
+        [mask.target for mask, _ in unrendered],
+        [plane for _, plane in unrendered],
+    )
+    return results
 
 
 class V2:

@@ -138,7 +138,7 @@ class Rows(torch.utils.data.IterableDataset):
                 if count == 20000:
                     break
         else:
-            names = [name.decode() for name in self.records._rows["image_id"][:200000:10].tolist()]
+            names = self.records._rows[:200000]["image_id"].to_pylist()[::10]
             for begin in range(0, len(names), 16):
                 self.records.take(self.records.find(names[begin:begin + 16]))
         yield start, private()
@@ -165,14 +165,16 @@ def look_ups(build: Path, cache: Path) -> None:
     print(f"look-up table, made once      {time.perf_counter() - started:9.1f} s")
     rng = np.random.default_rng(1)
     rows = rng.integers(0, len(records._rows), 200_000)
-    names = [name.decode() for name in records._rows["image_id"][rows].tolist()]
-    started = time.perf_counter()
-    assert (records._index.find(names) == rows).all()
-    print(f"look-ups in batches           {len(rows) / (time.perf_counter() - started):9,.0f} /s")
+    names = records.take(rows)["image_id"].to_pylist()
     started = time.perf_counter()
     assert (records.find(names) == rows).all()
-    checked = len(rows) / (time.perf_counter() - started)
-    print(f"look-ups, names compared      {checked:9,.0f} /s   (goal 200,000)")
+    found = len(rows) / (time.perf_counter() - started)
+    print(f"look-ups in batches           {found:9,.0f} /s   (goal 200,000)")
+    started = time.perf_counter()
+    for begin in range(0, len(rows), 16):
+        records.take(rows[begin : begin + 16])
+    taken = len(rows) / (time.perf_counter() - started)
+    print(f"rows taken, 16 at a time      {taken:9,.0f} /s")
 
 
 def stream_numbers(build: Path, rows: int) -> None:

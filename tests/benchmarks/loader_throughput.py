@@ -4,13 +4,16 @@
 
 Reads the original-size images of DIR/fullsize, repeated to the number of rows. Variants take turns,
 and each is judged by its best turn, since other work on the machine only ever slows one down. For
-the same reason there are ratios of processor time too, where one process does all the work. Empty
-masks show what it costs to pass them on, without rendering.
+the same reason there are ratios of processor time too, that of workers included. Empty masks show
+what it costs to pass them on, without rendering. With ``--against FILE``, an older copy of the
+loader's file, both loaders take turns in this process, and each row tells new over old.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
+import importlib.util
 import io
 import itertools
 import json
@@ -20,9 +23,10 @@ import tarfile
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import datasets
@@ -206,19 +210,18 @@ def add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
     tar.addfile(info, io.BytesIO(content))
 
 
-def variants(root: Path, images: Path, rows: list[dict[str, Any]]) -> dict[str, Callable[[], Any]]:
-    """Return, by name, what gives a dataset and the batch size to read it with."""
-    build = root / "build"
+def streams(loader: ModuleType, build: Path, images: Path) -> dict[str, Callable[[], Any]]:
+    """Return, by name, what gives a stream of a loader, and how to batch it."""
 
-    def ours(
+    def stream(
         transform: Any,
         *columns: str,
         batch_size: int | None = 32,
-        render: bool = True,
-        threads: int | None = None,
+        collate: Any = None,
+        **options: Any,
     ) -> Callable[[], Any]:
         def opened() -> Any:
-            stream = si.load(
+            dataset = loader.load(
                 build,
                 images=images.parent,
                 split="train",
@@ -226,14 +229,46 @@ def variants(root: Path, images: Path, rows: list[dict[str, Any]]) -> dict[str, 
                 columns=columns or None,
                 transform=transform,
                 format="torch",
-                render=render,
-                threads=threads,
+                **options,
             )
-            return stream, batch_size
+            return dataset, {"batch_size": batch_size, "collate_fn": collate}
 
         return opened
 
-    whole = partial(ours, batch_size=None)
+    def emptied(row: dict[str, Any]) -> dict[str, Any]:
+        return {**row, "core_mask": None, "spurious_mask": None}
+
+    whole = partial(stream, batch_size=None)
+    collate = getattr(loader, "collate", None)  # which older loaders did not have
+    crop, center = loader.RandomResizedCrop(224), loader.CenterCrop()
+    pictures = ("image", "core_mask", "spurious_mask", "label")
+    return {
+        "training crops, images alone": stream(crop, "image", "label"),
+        "training crops, with masks": stream(crop, *pictures),
+        "training crops, with empty masks": stream(lambda row: emptied(crop(row)), *pictures),
+        "training crops, all columns": stream(crop),
+        "training crops, grids for the device": stream(crop, render=False),
+        "training crops, masks of 56": stream(crop, *pictures, mask_size=56),
+        "training crops, images alone, si.collate": stream(crop, "image", "label", collate=collate),
+        "training crops, masks of 56, si.collate": stream(
+            crop, *pictures, mask_size=56, collate=collate
+        ),
+        "training crops, all columns, si.collate": stream(crop, collate=collate),
+        "training crops, grids for the device, si.collate": stream(
+            crop, render=False, collate=collate
+        ),
+        "full size, images alone": whole(None, "image", "label"),
+        "full size, with masks": whole(None, *pictures),
+        "full size, with empty masks": whole(emptied, *pictures),
+        "full size, images alone, four threads": whole(None, "image", "label", threads=4),
+        "full size, with masks, four threads": whole(None, *pictures, threads=4),
+        "training crops, with masks, four threads": stream(crop, *pictures, threads=4),
+        "evaluation crops, with masks": stream(center, *pictures),
+    }
+
+
+def others(root: Path, images: Path, rows: list[dict[str, Any]]) -> dict[str, Callable[[], Any]]:
+    """Return other ways to read the same images and masks."""
 
     def by_datasets() -> Any:
         """The same images and transform by `datasets` alone, with none of our loading."""
@@ -241,47 +276,36 @@ def variants(root: Path, images: Path, rows: list[dict[str, Any]]) -> dict[str, 
         columns = {"image": paths, "label": [row["label"] for row in rows]}
         features = datasets.Features(image=datasets.Image(), label=datasets.Value("int64"))
         dataset = datasets.Dataset.from_dict(columns, features).to_iterable_dataset(SHARDS)
+        crop = si.RandomResizedCrop(224)
         return dataset.map(lambda row: si.ToTensors()(crop(rgb(row)))).select_columns(
             ["image", "label"]
-        ), 32
+        )
 
     def rgb(row: dict[str, Any]) -> dict[str, Any]:
         return {**row, "image": row["image"].convert("RGB")}
 
-    def emptied(row: dict[str, Any]) -> dict[str, Any]:
-        return {**row, "core_mask": None, "spurious_mask": None}
-
     shards = write_others(root, images, rows)
-    crop, center = si.RandomResizedCrop(224), si.CenterCrop()
-    pictures = ("image", "core_mask", "spurious_mask", "label")
+    batches = {"batch_size": 32}
     return {
-        "training crops, images alone": ours(crop, "image", "label"),
-        "training crops, images alone by datasets": by_datasets,
-        "training crops, with masks": ours(crop, *pictures),
-        "training crops, with empty masks": ours(lambda row: emptied(crop(row)), *pictures),
-        "training crops, all columns": ours(crop),
-        "training crops, grids for the device": ours(crop, render=False),
-        "full size, images alone": whole(None, "image", "label"),
-        "full size, with masks": whole(None, *pictures),
-        "full size, with empty masks": whole(emptied, *pictures),
-        "full size, images alone, four threads": whole(None, "image", "label", threads=4),
-        "full size, with masks, four threads": whole(None, *pictures, threads=4),
-        "training crops, with masks, four threads": ours(crop, *pictures, threads=4),
-        "evaluation crops, with masks": ours(center, *pictures),
-        "first release": lambda: (FirstRelease(images, root / "masks", rows, True), 32),
-        "first release, images alone": lambda: (FirstRelease(images, root, rows, False), 32),
-        "WebDataset, five masks": lambda: (WebDataset(shards[:SHARDS]), 32),
-        "WebDataset, two unions": lambda: (WebDataset(shards[SHARDS:]), 32),
+        "training crops, images alone by datasets": lambda: (by_datasets(), batches),
+        "first release": lambda: (FirstRelease(images, root / "masks", rows, True), batches),
+        "first release, images alone": lambda: (FirstRelease(images, root, rows, False), batches),
+        "WebDataset, five masks": lambda: (WebDataset(shards[:SHARDS]), batches),
+        "WebDataset, two unions": lambda: (WebDataset(shards[SHARDS:]), batches),
     }
 
 
 RATIOS = [
-    ("training crops, with masks", "training crops, images alone", 0.95),
+    ("training crops, with masks", "training crops, images alone", 0.90),
     ("training crops, with empty masks", "training crops, images alone", None),
     ("training crops, with masks", "training crops, images alone by datasets", None),
-    ("training crops, with masks, four threads", "training crops, images alone", 0.95),
+    ("training crops, with masks, four threads", "training crops, images alone", 0.90),
     ("training crops, all columns", "training crops, images alone", None),
     ("training crops, grids for the device", "training crops, images alone", None),
+    ("training crops, grids for the device, si.collate", "training crops, images alone", 0.95),
+    ("training crops, all columns, si.collate", "training crops, images alone", None),
+    ("training crops, masks of 56", "training crops, images alone", 0.95),
+    ("training crops, masks of 56, si.collate", "training crops, images alone", None),
     ("full size, with masks", "full size, images alone", 0.90),
     ("full size, with empty masks", "full size, images alone", None),
     ("full size, with masks, four threads", "full size, images alone", 0.90),
@@ -293,21 +317,50 @@ RATIOS = [
 ]
 
 
-def samples_per_second(
-    opened: tuple[Any, int | None], workers: int, rows: int
-) -> tuple[float, float]:
-    """Return samples per second of time, and of this process's processor time."""
-    dataset, batch_size = opened
+Speeds = dict[str, list[tuple[float, float]]]
+"""Of each turn of each variant, samples per second of time, and of processor time."""
+
+
+def samples_per_second(opened: tuple[Any, dict[str, Any]], workers: int) -> tuple[float, float]:
+    """Return samples per second of time, and of the processor time of all processes."""
+    dataset, batches = opened
     torch.set_num_threads(1)
-    loader = DataLoader(dataset, batch_size=batch_size, num_workers=workers)
-    iterator = iter(loader)
-    first = next(iterator)  # starting workers is not what is measured
-    label = first[-1] if isinstance(first, list) else first["image"]
-    rows -= 1 if batch_size is None else len(label)
-    started, busy = time.perf_counter(), time.process_time()
-    for _ in iterator:
-        pass
-    return rows / (time.perf_counter() - started), rows / (time.process_time() - busy)
+    iterator = iter(DataLoader(dataset, num_workers=workers, **batches))
+    gc.collect()  # or it comes in the middle of one of the turns
+    next(iterator)  # starting workers is not what is measured
+    pids = [process.pid for process in getattr(iterator, "_workers", [])]
+    samples, started = 0, time.perf_counter()
+    before = busy = busy_seconds(pids)
+    for batch in iterator:
+        samples += 1 if batches["batch_size"] is None else length(batch)
+        if all(Path(f"/proc/{pid}").exists() for pid in pids):
+            busy = busy_seconds(pids)
+            counted = samples
+    return samples / (time.perf_counter() - started), counted / (busy - before)
+
+
+def length(batch: Any) -> int:
+    return len(batch["image"] if isinstance(batch, dict) else batch[0])
+
+
+def busy_seconds(workers: Sequence[int]) -> float:
+    """Return the processor time that this process and its workers have taken until now."""
+    ticks = 0
+    for pid in workers:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def module_of(file: Path) -> ModuleType:
+    """Return an older copy of the loader, as a module of another name."""
+    spec = importlib.util.spec_from_file_location("older_loader", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def main() -> None:
@@ -315,6 +368,8 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1000)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", default="", help="variants whose names hold this word")
+    parser.add_argument("--workers", type=int, nargs="*", default=WORKERS)
+    parser.add_argument("--against", type=Path, help="an older copy of salient_imagenet_1m.py")
     options = parser.parse_args()
     real = os.environ.get("SALIENT_REAL_DATA")
     if not real:
@@ -323,27 +378,38 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
         rows = synthetic_rows(images, options.rows)
-        classes = sorted(path.name for path in images.iterdir())
-        write_build(root / "build", rows, classes)
-        chosen = {n: v for n, v in variants(root, images, rows).items() if options.only in n}
-        speeds: dict[tuple[str, int], list[tuple[float, float]]] = defaultdict(list)
-        for _, workers in itertools.product(range(options.repeats), WORKERS):
-            for name, variant in chosen.items():
-                speeds[name, workers].append(samples_per_second(variant(), workers, len(rows)))
-        for workers in WORKERS:
-            report({name: speeds[name, workers] for name in chosen}, workers)
+        write_build(root / "build", rows, sorted(path.name for path in images.iterdir()))
+        older: dict[str, Callable[[], Any]] = {}
+        if options.against:
+            older = streams(module_of(options.against), root / "build", images)
+        newer = streams(si, root / "build", images)
+        if not options.against:
+            newer |= others(root, images, rows)
+        names = [name for name in newer if options.only in name]
+        speeds: dict[int, tuple[Speeds, Speeds]] = {}
+        for _, workers in itertools.product(range(options.repeats), options.workers):
+            new, old = speeds.setdefault(workers, (defaultdict(list), defaultdict(list)))
+            for name in names:
+                new[name].append(samples_per_second(newer[name](), workers))
+                if name in older and "of 56" not in name and "si.collate" not in name:
+                    old[name].append(samples_per_second(older[name](), workers))
+        for workers in options.workers:
+            report(workers, *speeds[workers])
 
 
-def report(speeds: dict[str, list[tuple[float, float]]], workers: int) -> None:
+def report(workers: int, speeds: Speeds, older: Speeds) -> None:
     best = {name: np.max(turns, axis=0) for name, turns in speeds.items()}
     print(f"\nworkers: {workers}; samples/s")
     for name, (wall, _) in best.items():
-        print(f"  {name:42} {wall:7.1f}")
+        text = f"  {name:44} {wall:7.1f}"
+        if name in older:
+            new_over_old = best[name] / np.max(older[name], axis=0)
+            text += ", new over old {:.2f}, by processor time {:.2f}".format(*new_over_old)
+        print(text)
     for name, base, goal in RATIOS:
         if {name, base} <= best.keys():
             wall, busy = best[name] / best[base]
-            text = f"  {name} / {base}: {wall:.2f}"
-            text += f", by processor time {busy:.2f}" if not workers else ""
+            text = f"  {name} / {base}: {wall:.2f}, by processor time {busy:.2f}"
             print(text + (f" (goal {goal})" if goal else ""))
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import threading
 import weakref
 from collections import Counter
 from pathlib import Path
@@ -76,42 +74,9 @@ def test_threads(world: World, threads: int) -> None:
     assert examples[0]["image"].size == (examples[0]["width"], examples[0]["height"])
 
 
-@pytest.mark.parametrize(("workers", "ranks"), [(0, 1), (1, 1), (2, 1), (2, 3)])
-def test_default_thread(
-    world: World, workers: int, ranks: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where there are two cores for each worker, a thread makes tensors, which are the same."""
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(ranks))
-    numbers = si.ToTensors._numbers
-
-    def spy(self: Any, example: dict[str, Any], result: dict[str, Any]) -> None:
-        result["helped"] = threading.current_thread() is not threading.main_thread()
-        numbers(self, example, result)
-
-    monkeypatch.setattr(si.ToTensors, "_numbers", spy)
-    found = []
-    enough = 2 * max(workers, 1) * ranks
-    for cores in (enough - 1, enough):
-        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: range(cores))
-        crops = stream(world, transform=si.CenterCrop(16, 20))
-        found.append(list(torch_data.DataLoader(crops, batch_size=None, num_workers=workers)))
-    for alone, helped in zip(*found, strict=True):
-        assert (alone["helped"], helped["helped"]) == (False, True)
-        assert alone["image_id"] == helped["image_id"]
-        for name in ("image", "core_mask", "spurious_mask"):
-            assert (alone[name] == helped[name]).all()
-
-
-@pytest.mark.parametrize("cores", [1, 8])
 @pytest.mark.parametrize("threads", [None, 0, 2])
 @pytest.mark.parametrize("error", [ValueError, StopIteration])
-def test_errors_of_a_transform(
-    world: World,
-    error: type[Exception],
-    threads: int | None,
-    cores: int,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_errors_of_a_transform(world: World, error: type[Exception], threads: int | None) -> None:
     """No error ends a batch early, and so drops its other images, unseen."""
 
     def fail(example: dict[str, Any]) -> dict[str, Any]:
@@ -119,15 +84,12 @@ def test_errors_of_a_transform(
             raise error
         return example
 
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(cores))
     with pytest.raises((error, RuntimeError)):  # a generator turns StopIteration into the latter
         list(stream(world, transform=fail, threads=threads))
 
 
-@pytest.mark.parametrize("cores", [1, 8])
-def test_memory(world: World, cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory(world: World) -> None:
     """Images at full size do not wait for the others of their batch."""
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(cores))
     images: list[weakref.ref[Any]] = []
 
     def crop(example: dict[str, Any]) -> dict[str, Any]:

@@ -280,6 +280,21 @@ def test_lazy_mask_is_a_pil_image() -> None:
     assert fresh().box == si.crop_box(500, 375)
 
 
+def test_what_lazy_masks_need_of_pillow() -> None:
+    """These are private: a release of Pillow that changes them must fail here, by their names."""
+    image = PIL.Image.Image()
+    assert image._im is None
+    image._mode, image._size = "L", (3, 2)
+    assert (image.mode, image.size) == ("L", (3, 2))
+    image.im = PIL.Image.new("L", (3, 2)).im
+    assert image._im is not None
+    assert image.load() is not None
+    mask = si.SoftMask(np.full((1, 7, 7), 9, np.uint8), si._Target(30, 20))
+    assert not mask.rendered
+    mask.load()
+    assert mask.rendered
+
+
 @pytest.mark.parametrize("name", [None, "numpy", "torch"])
 def test_rows_in_formats_of_datasets(name: str | None) -> None:
     """`datasets` passes bytes through numpy, which takes their last zeros for padding."""

@@ -176,6 +176,84 @@ def test_tensors_of_an_example_share_a_block() -> None:
     assert len(pointers) == 1
 
 
+def test_masks_of_a_batch_are_those_of_each_image() -> None:
+    """Rendered together they have the same bits as `render` gives one by one."""
+    rng = np.random.default_rng(0)
+    examples, expected = [], []
+    for index in range(24):
+        width, height = (int(side) for side in rng.integers(60, 500, 2))
+        example = made(width, height, index)
+        core = int(rng.integers(0, 6))
+        example["kinds"] = ["core"] * core + ["spurious"] * (5 - core)
+        grids = si.unpack_grids(example["grids"], 7, 7)
+        for kind, part in (("core", grids[:core]), ("spurious", grids[core:])):
+            target = si._Target(width, height, geometry=("aligned", "upstream")[index % 2])
+            example[f"{kind}_mask"] = si.SoftMask(part, target) if len(part) else None
+        size = (None, 56, 7, 250)[index % 4]
+        crop = si.CenterCrop(mask_size=size) if index % 3 == 0 else None
+        cut = (crop or si.RandomResizedCrop(96, seed=index, mask_size=size))(example)
+        where = {"size": size or cut["image"].width, "window": cut["window"], "flip": cut["flip"]}
+        where["geometry"] = ("aligned", "upstream")[index % 2]
+        examples.append(cut)
+        expected.append({kind: si.render(example, kind, **where) for kind in si.KINDS})
+    assert any(cut["flip"] for cut in examples)
+    for masks, result in zip(expected, si.ToTensors().batch(examples), strict=True):
+        for kind in si.KINDS:
+            np.testing.assert_array_equal(result[f"{kind}_mask"][0], masks[kind])
+    assert si.ToTensors().batch([]) == []
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("render", [True, False])
+def test_collate_gives_what_torch_does(world: World, workers: int, render: bool) -> None:
+    dataset = si.load(
+        world.build,
+        images=world.images,
+        split="train",
+        streaming=True,
+        transform=si.CenterCrop(64, 80),
+        format="torch",
+        render=render,
+    )
+    plain, ours = (
+        next(iter(torch.utils.data.DataLoader(dataset, 8, num_workers=workers, collate_fn=fn)))
+        for fn in (None, si.collate)
+    )
+    assert list(ours) == list(plain)
+    for name, column in ours.items():
+        if not isinstance(column, torch.Tensor):
+            assert column == plain[name]
+            continue
+        assert column.dtype == plain[name].dtype
+        np.testing.assert_array_equal(column, plain[name])
+    if not render:
+        masks = si.render(ours, "core", size=24)
+        np.testing.assert_array_equal(masks, si.render(plain, "core", size=24))
+        assert ours["grids"].add_(1).any()  # they may be written to, like other tensors
+
+
+def test_masks_of_another_size(world: World) -> None:
+    options: dict[str, Any] = {"images": world.images, "split": "train", "streaming": True}
+    transform = si.RandomResizedCrop(64, seed=0)
+    stream = si.load(world.build, **options, transform=transform, mask_size=12)
+    tensors = si.load(world.build, **options, transform=transform, mask_size=12, format="torch")
+    rows = {row["image_id"]: row for row in world.rows["train"]}
+    for cut, result in zip(stream, tensors, strict=True):
+        assert cut["image"].size == (64, 64)
+        for kind in si.KINDS:
+            where = {"size": 12, "window": cut["window"], "flip": cut["flip"]}
+            mask = si.render(rows[cut["image_id"]], kind, **where)
+            np.testing.assert_array_equal(result[f"{kind}_mask"][0], mask)
+            if cut[f"{kind}_mask"] is not None:
+                np.testing.assert_array_equal(cut[f"{kind}_mask"], mask)
+    for wrong in (None, si.V2(dict), lambda row: row):
+        with pytest.raises(si.SalientImageNetError, match="mask_size= is of a crop"):
+            si.load(world.build, **options, transform=wrong, mask_size=12)
+    painted = made()
+    painted["core_mask"] = painted["core_mask"].point(lambda value: 255 - value)
+    assert si.CenterCrop(mask_size=56)(painted)["core_mask"].size == (56, 56)
+
+
 def test_a_class_without_masks_gives_zeros() -> None:
     example = made() | {"spurious_mask": None}
     result = si.ToTensors()(si.CenterCrop()(example))
