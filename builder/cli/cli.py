@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from builder.errors import BuildError, Stopped
+from builder.reporter import ConsoleReporter
 from builder.run.stop import DROPPED, INTERRUPTED, STOPPED, Stop
 from builder.settings import Settings, Task
 from builder.storage.files import disk_errors_as_sentences
@@ -174,7 +175,6 @@ def build(
     )
     # PyTorch takes seconds to import, which --help and wrong options need not wait for.
     from builder.cli.report import (  # noqa: PLC0415
-        ConsoleReporter,
         estimate_table,
         outcome_table,
         shards_left,
@@ -238,7 +238,6 @@ def demo(
     Draws images of objects and of the cues that accompany them, trains two small networks, finds
     each class's features, lets simulated workers vote, builds, and compares with what was drawn.
     """
-    from builder.cli.report import ConsoleReporter  # noqa: PLC0415
     from builder.demo.demo import Folder, run_demo  # noqa: PLC0415
     from builder.demo.summary import next_steps, recovery_table  # noqa: PLC0415
     from builder.demo.world import World  # noqa: PLC0415
@@ -274,7 +273,6 @@ def discover(
     """
     from builder.annotate.discover import Search  # noqa: PLC0415
     from builder.annotate.discover import discover as run_discover  # noqa: PLC0415
-    from builder.cli.report import ConsoleReporter  # noqa: PLC0415
 
     search = Search(
         images=images,
@@ -311,7 +309,6 @@ def gallery(
     ] = None,
 ) -> None:
     """Make pages to look at: images, masks and votes of a data set, class by class."""
-    from builder.cli.report import ConsoleReporter  # noqa: PLC0415
     from builder.pages.gallery import GallerySettings, make_gallery  # noqa: PLC0415
 
     target = out or data.resolve().with_name(f"{data.resolve().name}-gallery")
@@ -412,7 +409,7 @@ def publish(
     Given again, the command uploads only what changed, and goes on where it was broken off. It
     takes the token of `hf auth login`, or HF_TOKEN.
     """
-    from builder.cli.report import ConsoleReporter, changes_table  # noqa: PLC0415
+    from builder.cli.report import changes_table  # noqa: PLC0415
     from builder.hub.publish import Publication, plan_publication  # noqa: PLC0415
     from builder.hub.publish import publish as run_publish  # noqa: PLC0415
 
