@@ -1,1 +1,5 @@
 """The command line: ``salient-imagenet``."""
+
+from builder.cli.app import run as main
+
+__all__ = ["main"]

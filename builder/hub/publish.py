@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from huggingface_hub import get_token
 from huggingface_hub.errors import HFValidationError
@@ -23,6 +23,7 @@ from builder.hub.images import PrivateImages
 from builder.hub.repository import TOKENS_PAGE, Part, Repository, State
 from builder.pages.private_card import IMAGES, TERMS, private_card
 from builder.reporter import Reporter
+from builder.settings import Publication
 from builder.storage.files import disk_errors_as_sentences, exclusive
 from builder.storage.remote import is_remote
 
@@ -30,31 +31,6 @@ _HUBS_OWN = ".gitattributes"
 _SCRATCH = ".publish"
 _COMMIT_BYTES = 2**31
 _TAG = re.compile(r"[\w][\w.-]*")
-
-
-@dataclass(frozen=True)
-class Publication:
-    """What is to be published, and where.
-
-    Attributes
-    ----------
-    directory : Path
-        A data set that ``build`` wrote.
-    name : str
-        The repository, ``ORG/NAME``.
-    private : bool
-        Whether only its owners may see it.
-    tag : str, optional
-        A name for this version.
-    images : str, optional
-        The images of the build, to be published with it.
-    """
-
-    directory: Path
-    name: str
-    private: bool = False
-    tag: str | None = None
-    images: str | None = None
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from builder.pages.highlights import Highlights, Row, find_highlights
 from builder.pages.pictures import outlines, spotlight, thumbnail
 from builder.pages.templates import environment
 from builder.reporter import Reporter
+from builder.settings import GallerySettings
 from builder.storage.files import atomic_write, disk_errors_as_sentences, require_directory
 from salient_imagenet_1m import image_id, unpack_grids
 
@@ -33,17 +34,6 @@ LARGEST_PAGE = 50
 """Classes on one page at most; each weighs about 300 kB."""
 
 _TEMPLATE = "gallery.html.jinja"
-
-
-@dataclass(frozen=True)
-class GallerySettings:
-    """The options of ``salient-imagenet gallery``; see its ``--help``."""
-
-    data: Path
-    images: str
-    out: Path
-    split: str = "train"
-    votes: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -127,7 +117,7 @@ def make_gallery(
     Parameters
     ----------
     settings : GallerySettings
-        Where `out` ends in .html it is the one page, otherwise a directory; both are new.
+        Where its target ends in .html it is the one page, otherwise a directory; both are new.
     reporter : Reporter
     known : GroundTruth, optional
 
@@ -152,12 +142,12 @@ def make_gallery(
         "counts": manifest.splits[settings.split]["counts"],
     }
     template = _template()
-    with disk_errors_as_sentences(settings.out.parent):
-        if settings.out.suffix == ".html":
+    with disk_errors_as_sentences(settings.target.parent):
+        if settings.target.suffix == ".html":
             views = list(gallery.views(reporter))
-            _write(settings.out, template.render(page="all", views=views, **shared))
-            return settings.out
-        unfinished = settings.out.with_name(f".{settings.out.name}.unfinished")
+            _write(settings.target, template.render(page="all", views=views, **shared))
+            return settings.target
+        unfinished = settings.target.with_name(f".{settings.target.name}.unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
         cards = []
@@ -166,12 +156,12 @@ def make_gallery(
             _write(unfinished / view.file, html)
             cards.append(_card(view))
         _write(unfinished / "index.html", template.render(page="index", cards=cards, **shared))
-        unfinished.rename(settings.out)
-        return settings.out / "index.html"
+        unfinished.rename(settings.target)
+        return settings.target / "index.html"
 
 
 def _check(settings: GallerySettings) -> Manifest:
-    data, split, out = settings.data, settings.split, settings.out
+    data, split, out = settings.data, settings.split, settings.target
     manifest = Manifest.load(data)
     if manifest is None:
         raise BuildError(f"{data} holds no finished build: give the directory that build wrote.")

@@ -18,10 +18,11 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
 from builder.errors import BuildError
-from builder.pages.gallery import GallerySettings, GroundTruth, make_gallery
+from builder.pages.gallery import GroundTruth, make_gallery
 from builder.pages.highlights import find_highlights
 from builder.pages.pictures import COLOURS, SIDE, outlines, spotlight, thumbnail
 from builder.run.build import build
+from builder.settings import GallerySettings
 from tests.conftest import CLASSES, World
 from tests.quiet import Quiet
 
