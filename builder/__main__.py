@@ -1,5 +1,5 @@
 """``python -m builder``."""
 
-from builder.cli.cli import main
+from builder.cli import main
 
 main()

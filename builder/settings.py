@@ -1,19 +1,27 @@
-"""What a user asks of a build."""
+"""What a user asks of each command: every option, with its type, default, limits and help."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from builder.errors import BuildError
+from builder.storage.remote import is_remote, parse_location
 
 SPLITS = ("train", "validation")
 PRECISIONS = ("float32", "bfloat16")
 ENGINES = ("local", "ray")
+LARGEST_SEED = 2**63 - 1
 
 
 DRIVERS = "drivers"
+
+_HARDWARE = "Hardware"
+_SEVERAL = "Several machines"
 
 
 @dataclass(frozen=True)
@@ -59,9 +67,26 @@ WHOLE = Task()
 """The only task of a build."""
 
 
+def _check_seed(seed: int) -> int:
+    # As a maximum of the option, its 19 digits would take a third of the help's width.
+    if seed > LARGEST_SEED:
+        raise typer.BadParameter(f"{seed} is not in the range 0<=x<={LARGEST_SEED}.")
+    return seed
+
+
+NetworkName = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="The network's architecture: madry-resnet50, efficientnet-lite0, small-convnet, "
+        "timm:NAME or torchvision:NAME.",
+    ),
+]
+
+
 @dataclass(frozen=True, kw_only=True)
 class NetworkSettings:
-    """The options of every command that runs a network over images; see ``--help``.
+    """The options of every command that runs a network over images.
 
     Raises
     ------
@@ -69,16 +94,76 @@ class NetworkSettings:
         If the split or the precision is unknown.
     """
 
-    images: str
-    network: str = "madry-resnet50"
-    checkpoint: Path | None = None
-    split: str = "train"
-    limit: int | None = None
-    device: str = "auto"
-    precision: str = "float32"
-    batch_size: int | None = None
-    workers: int | None = None
-    seed: int = 0
+    images: Annotated[
+        str,
+        typer.Option(
+            metavar="SOURCE",
+            help="The images: an ImageFolder root (ROOT/<split>/<wnid>/* or ROOT/<wnid>/*), "
+            "ILSVRC2012_img_train.tar, or a dataset that `datasets` opens, a directory or Hub id.",
+        ),
+    ]
+    network: NetworkName
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The file of the network's weights. Only efficientnet-lite0, timm:NAME and "
+            "torchvision:NAME have weights without it.",
+        ),
+    ] = None
+    split: Annotated[
+        str, typer.Option(metavar="SPLIT", help="Which images to use: train or validation.")
+    ] = "train"
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Use only this many images, drawn at random."),
+    ] = None
+    device: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=_HARDWARE,
+            help="Where the network runs: auto, cpu, cuda or cuda:INDEX.",
+        ),
+    ] = "auto"
+    precision: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=_HARDWARE,
+            help="How the network calculates: in float32, or in bfloat16, which is faster on a "
+            "GPU and less exact.",
+        ),
+    ] = "float32"
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            rich_help_panel=_HARDWARE,
+            help="How many images go through the network at a time; by default 16 on a CPU and "
+            "256 on CUDA.",
+        ),
+    ] = None
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="N",
+            rich_help_panel=_HARDWARE,
+            help="How many processes load images ahead of the network; by default one per core "
+            "on CUDA, and none on a CPU, where each core loads and runs batches of its own.",
+        ),
+    ] = None
+    seed: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            callback=_check_seed,
+            metavar="N",
+            help="A number that decides the images' order, and so which ones --limit draws.",
+        ),
+    ] = 0
 
     def __post_init__(self) -> None:
         _check_known("split", self.split, SPLITS)
@@ -87,7 +172,7 @@ class NetworkSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(NetworkSettings):
-    """The options of ``salient-imagenet build``; see its ``--help``.
+    """The options of ``salient-imagenet build``.
 
     Raises
     ------
@@ -95,16 +180,101 @@ class Settings(NetworkSettings):
         If the split, the precision or the engine is unknown, or options exclude each other.
     """
 
-    votes: Path
-    out: Path
-    shard_size: int | None = None
-    keep_embeddings: bool = False
-    allow_mismatch: bool = False
-    gpu_decode: bool = False
-    engine: str = "local"
-    address: str | None = None
-    task: Task = WHOLE
-    finalise_only: bool = False
+    network: NetworkName = "madry-resnet50"
+    votes: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE",
+            help="The CSV of the votes that made each class's features core or spurious.",
+        ),
+    ]
+    out: Annotated[
+        Path,
+        typer.Option(
+            parser=parse_location,
+            metavar="PATH",
+            help="The data set to make or to add to: a directory, or a URL such as "
+            "s3://bucket/name.",
+        ),
+    ]
+    device: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=_HARDWARE,
+            help="Where the network runs: auto, cpu, cuda (all GPUs), cuda:INDEX, or several of "
+            "these with commas between them.",
+        ),
+    ] = "auto"
+    shard_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="How many images make a shard, the unit in which a stopped build goes on; by "
+            "default 16 to 1,024, depending on the number of images.",
+        ),
+    ] = None
+    keep_embeddings: Annotated[
+        bool,
+        typer.Option(
+            "--keep-embeddings",
+            help="Also write all pooled features of each image, not only its class's five, as "
+            "float16.",
+        ),
+    ] = False
+    allow_mismatch: Annotated[
+        bool,
+        typer.Option(
+            "--allow-mismatch",
+            help="Build even though the features that were voted on are not those that matter "
+            "most to this network.",
+        ),
+    ] = False
+    gpu_decode: Annotated[
+        bool,
+        typer.Option(
+            "--gpu-decode",
+            rich_help_panel=_HARDWARE,
+            help="Decode JPEGs on the GPU. Numbers then differ in their last bits, and the "
+            "manifest says so.",
+        ),
+    ] = False
+    engine: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=_SEVERAL,
+            help="What runs the shards: local, with a process per GPU of this machine, or ray, "
+            "with an actor per GPU of a Ray cluster.",
+        ),
+    ] = "local"
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            rich_help_panel=_SEVERAL,
+            help="The address of the Ray cluster; by default the one that the environment names.",
+        ),
+    ] = None
+    task: Annotated[
+        Task,
+        typer.Option(
+            parser=Task.parse,
+            metavar="I/N",
+            rich_help_panel=_SEVERAL,
+            help="Run only every N-th shard, beginning with shard I (0 to N - 1), and do not "
+            "finalise. Each machine runs one of the N tasks.",
+        ),
+    ] = WHOLE
+    finalise_only: Annotated[
+        bool,
+        typer.Option(
+            "--finalise-only",
+            rich_help_panel=_SEVERAL,
+            help="Run no shards: write the data set from those that the tasks have finished.",
+        ),
+    ] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -113,6 +283,120 @@ class Settings(NetworkSettings):
             raise BuildError("--address is that of a Ray cluster: use it with --engine ray.")
         if self.finalise_only and not self.task.is_whole:
             raise BuildError("--finalise-only is for after all tasks: leave out --task.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search(NetworkSettings):
+    """The options of ``salient-imagenet discover``."""
+
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The table to write, a new CSV.")]
+
+
+@dataclass(frozen=True)
+class GallerySettings:
+    """The options of ``salient-imagenet gallery``."""
+
+    data: Annotated[
+        Path,
+        typer.Argument(
+            parser=parse_location,
+            metavar="DIR",
+            help="A data set that build made: a directory or a URL.",
+        ),
+    ]
+    images: Annotated[
+        str,
+        typer.Option(
+            metavar="SOURCE",
+            help="The images that the data set was built from: what build takes as --images.",
+        ),
+    ]
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Where to write: a new directory for an index and a page per class, or a file "
+            "ending in .html for all classes on one page; by default DIR-gallery, that of a URL "
+            "here.",
+        ),
+    ] = None
+    split: Annotated[
+        str, typer.Option(metavar="SPLIT", help="Which images to show: train or validation.")
+    ] = "train"
+    votes: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The CSV of the votes of the build, to show what people wrote about features.",
+        ),
+    ] = None
+
+    @property
+    def target(self) -> Path:
+        """Where to write, whether or not the user said so."""
+        if self.out:
+            return self.out
+        if is_remote(self.data):
+            return Path(f"{self.data.name}-gallery" if self.data.name else "gallery")
+        data = self.data.resolve()
+        return data.with_name(f"{data.name}-gallery")
+
+
+@dataclass(frozen=True)
+class Publication:
+    """The options of ``salient-imagenet publish``: what is to be published, and where.
+
+    Attributes
+    ----------
+    directory : Path
+        A data set that ``build`` wrote.
+    name : str
+        The repository, ``ORG/NAME``.
+    private : bool
+        Whether only its owners may see it.
+    tag : str, optional
+        A name for this version.
+    images : str, optional
+        The images of the build, to be published with it.
+    """
+
+    directory: Annotated[
+        Path,
+        typer.Argument(
+            parser=parse_location,
+            metavar="DIR",
+            help="The directory of a data set that build made.",
+        ),
+    ]
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="ORG/NAME", help="The repository on the Hub, made if there is none yet."
+        ),
+    ]
+    private: Annotated[
+        bool,
+        typer.Option(
+            "--private",
+            help="Let only the members of ORG see the repository; refused if it is public already.",
+        ),
+    ] = False
+    tag: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Give this version a name, such as v1.0, which load_dataset takes as revision.",
+        ),
+    ] = None
+    images: Annotated[
+        str | None,
+        typer.Option(
+            "--with-images",
+            metavar="SOURCE",
+            help="Publish the images too, as the config `images`: what build took as --images. "
+            "Only with --private.",
+        ),
+    ] = None
 
 
 def _check_known(name: str, value: str, known: tuple[str, ...]) -> None:

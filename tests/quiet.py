@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from builder.reporter import SilentReporter
 
 
-class Quiet:
+class Quiet(SilentReporter):
     """A reporter that remembers what was said."""
 
     def __init__(self) -> None:
@@ -13,16 +13,3 @@ class Quiet:
 
     def say(self, text: str) -> None:
         self.lines.append(text)
-
-    def track(self, title: str, total: int | None = None, done: int = 0) -> Tracker:
-        return Tracker()
-
-
-class Tracker:
-    """Progress that nobody sees."""
-
-    def __enter__(self) -> Callable[[int], None]:
-        return lambda count: None
-
-    def __exit__(self, *exception: object) -> None:
-        return None

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import typer
 
-from builder.cli.cli import app
+from builder.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 BUILDER = ROOT / "builder"

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-
 from builder.annotate.candidates import Candidate, TopImages, candidates_csv, rank_candidates
 from builder.errors import BuildError
 from builder.images.labels import label_classes
@@ -18,15 +15,8 @@ from builder.network.devices import BATCH_SIZES, WORKERS, find_device
 from builder.network.importance import Importance
 from builder.network.network import Network
 from builder.reporter import Reporter
-from builder.settings import NetworkSettings
+from builder.settings import Search
 from builder.storage.files import atomic_write, disk_errors_as_sentences
-
-
-@dataclass(frozen=True, kw_only=True)
-class Search(NetworkSettings):
-    """The options of ``salient-imagenet discover``; see its ``--help``."""
-
-    out: Path
 
 
 def discover(search: Search, reporter: Reporter) -> list[Candidate]:

@@ -18,7 +18,7 @@ from datasets import load_dataset
 from numpy.typing import NDArray
 
 from builder.annotate.candidates import Candidate, read_candidates
-from builder.annotate.discover import Search, discover
+from builder.annotate.discover import discover
 from builder.dataset.votes import ANSWERS, COLUMNS
 from builder.demo.annotators import Crowd, cast_votes, hot_shares
 from builder.demo.recovery import (
@@ -53,11 +53,11 @@ from builder.network.analysis import Predictor
 from builder.network.architectures import load_architecture
 from builder.network.devices import BATCH_SIZES
 from builder.network.network import Network
-from builder.pages.gallery import GallerySettings, make_gallery
+from builder.pages.gallery import make_gallery
 from builder.pages.views import GroundTruth
 from builder.reporter import Reporter
 from builder.run.build import build
-from builder.settings import Settings
+from builder.settings import GallerySettings, Search, Settings
 from builder.storage.files import (
     atomic_write,
     disk_errors_as_sentences,

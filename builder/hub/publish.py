@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from huggingface_hub import get_token
 from huggingface_hub.errors import HFValidationError
@@ -26,37 +26,13 @@ from builder.hub.part import Part
 from builder.hub.repository import Repository, State
 from builder.pages.card import TERMS, make_card
 from builder.reporter import Reporter
+from builder.settings import Publication
 from builder.storage.files import disk_errors_as_sentences, exclusive
 from builder.storage.remote import is_remote
 
 _SCRATCH = ".publish"
 _COMMIT_BYTES = 2**31
 _TAG = re.compile(r"[\w][\w.-]*")
-
-
-@dataclass(frozen=True)
-class Publication:
-    """What is to be published, and where.
-
-    Attributes
-    ----------
-    directory : Path
-        A data set that ``build`` wrote.
-    name : str
-        The repository, ``ORG/NAME``.
-    private : bool
-        Whether only its owners may see it.
-    tag : str, optional
-        A name for this version.
-    images : str, optional
-        The images of the build, to be published with it.
-    """
-
-    directory: Path
-    name: str
-    private: bool = False
-    tag: str | None = None
-    images: str | None = None
 
 
 def publish(publication: Publication, reporter: Reporter) -> str:

@@ -7,7 +7,6 @@ import json
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from builder.pages.highlights import Row, find_highlights
 from builder.pages.templates import environment
 from builder.pages.views import ClassView, GroundTruth, Picture, Views
 from builder.reporter import Reporter
+from builder.settings import GallerySettings
 from builder.storage.files import atomic_write, disk_errors_as_sentences, require_directory
 from salient_imagenet_1m import image_id
 
@@ -33,17 +33,6 @@ LARGEST_PAGE = 50
 _TEMPLATE = "gallery.html.jinja"
 
 
-@dataclass(frozen=True)
-class GallerySettings:
-    """The options of ``salient-imagenet gallery``; see its ``--help``. `data` may be a URL."""
-
-    data: Path
-    images: str
-    out: Path
-    split: str = "train"
-    votes: Path | None = None
-
-
 def make_gallery(
     settings: GallerySettings, reporter: Reporter, known: GroundTruth | None = None
 ) -> Path:
@@ -52,7 +41,7 @@ def make_gallery(
     Parameters
     ----------
     settings : GallerySettings
-        Where `out` ends in .html it is the one page, otherwise a directory; both are new.
+        Where its target ends in .html it is the one page, otherwise a directory; both are new.
     reporter : Reporter
     known : GroundTruth, optional
 
@@ -70,7 +59,7 @@ def make_gallery(
     with disk_errors_as_sentences(settings.data):
         data = _open(settings)
         counts = data.manifest.splits[settings.split]["counts"]
-        _check_out(settings.out, counts["classes"])
+        _check_out(settings.target, counts["classes"])
         views = _views(data, settings, known, reporter)
     shared = {
         "known": known,
@@ -80,12 +69,12 @@ def make_gallery(
         "counts": counts,
     }
     template = _template()
-    with disk_errors_as_sentences(settings.out.parent):
-        if settings.out.suffix == ".html":
+    with disk_errors_as_sentences(settings.target.parent):
+        if settings.target.suffix == ".html":
             html = template.render(page="all", views=list(views.each(reporter)), **shared)
-            _write(settings.out, html)
-            return settings.out
-        unfinished = settings.out.with_name(f".{settings.out.name}.unfinished")
+            _write(settings.target, html)
+            return settings.target
+        unfinished = settings.target.with_name(f".{settings.target.name}.unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
         cards = []
@@ -94,8 +83,8 @@ def make_gallery(
             _write(unfinished / view.file, html)
             cards.append(_card(view))
         _write(unfinished / "index.html", template.render(page="index", cards=cards, **shared))
-        unfinished.rename(settings.out)
-        return settings.out / "index.html"
+        unfinished.rename(settings.target)
+        return settings.target / "index.html"
 
 
 def _open(settings: GallerySettings) -> DataSet:

@@ -7,7 +7,6 @@ import threading
 import traceback
 from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 
 from builder.errors import BuildError
+from builder.reporter import SilentReporter
 from builder.settings import Settings
 from builder.shards.job import Job, open_job
 from builder.shards.worker import ShardResult, ShardWorker
@@ -96,7 +96,7 @@ class ShardServer:
             If it is not the same job here as where it was ordered.
         """
         torch.set_num_threads(self._settings.threads)
-        job = open_job(self._settings.build, _Silent())
+        job = open_job(self._settings.build, SilentReporter())
         _check_same(self._settings.identity, job.identity())
         worker = ShardWorker(job, self._settings.directory)
         threading.Thread(target=self._serve, args=[worker], daemon=True).start()
@@ -130,14 +130,6 @@ class ShardServer:
                 yield self._requests.get(timeout=_LINGER_SECONDS)
             except Empty:
                 return
-
-
-class _Silent:
-    def say(self, text: str) -> None:
-        pass
-
-    def track(self, title: str, total: int | None = None, done: int = 0) -> nullcontext[Any]:
-        return nullcontext(lambda count: None)
 
 
 def _check_same(expected: dict[str, Any], found: dict[str, Any]) -> None:

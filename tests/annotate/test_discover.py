@@ -14,10 +14,11 @@ from PIL import Image
 from torchvision import transforms
 
 from builder.annotate.candidates import COLUMNS, TopImages, read_candidates
-from builder.annotate.discover import Search, discover
+from builder.annotate.discover import discover
 from builder.errors import BuildError
 from builder.images.labels import label_classes
 from builder.images.sources import NO_LABEL
+from builder.settings import Search
 from tests.conftest import CLASSES, NETWORK, World
 from tests.quiet import Quiet
 

@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from builder.checks.verify import Check, checks, verify
-from builder.cli.cli import main
+from builder.cli import main
 from builder.dataset.manifest import Manifest
 from builder.errors import BuildError
 from builder.run.build import build
@@ -610,7 +610,7 @@ def test_the_command_prints_a_line_per_check(
 
 def test_to_verify_or_publish_needs_no_pytorch() -> None:
     """Which takes seconds to import."""
-    modules = "builder.hub.publish, builder.cli.report, builder.checks.verify"
+    modules = "builder.hub.publish, builder.cli.tables, builder.cli.app, builder.checks.verify"
     code = f"import sys, {modules}; print(*sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "builder.checks.verify" in ran.stdout.split()

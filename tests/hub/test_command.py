@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from builder.cli.cli import app, main
+from builder.cli import main
+from builder.cli.app import app
 from tests.hub.conftest import NAME, TOKEN, contents
 from tests.hub.server import Fault, Hub
 
@@ -78,7 +79,9 @@ def test_stopped_by_the_user_it_says_how_to_go_on(hub: Hub, planted: Path, run: 
 
 
 def test_help_shows_examples() -> None:
-    text = " ".join(CliRunner().invoke(app, ["publish", "--help"]).output.split())
+    output = CliRunner().invoke(app, ["publish", "--help"]).output
+    # As a shell reads it: a backslash at a line's end joins it to the next.
+    text = " ".join(output.replace("\\", "").split())
     assert (
         "salient-imagenet publish ./salient-imagenet-1m ORG/salient-imagenet-1m --tag v1.0" in text
     )

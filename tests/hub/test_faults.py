@@ -13,7 +13,8 @@ import pytest
 from huggingface_hub import close_session, constants
 
 from builder.errors import BuildError
-from builder.hub.publish import Publication, publish
+from builder.hub.publish import publish
+from builder.settings import Publication
 from tests.conftest import World
 from tests.hub.conftest import NAME, TOKEN, contents
 from tests.hub.server import Fault, Hub
@@ -217,7 +218,7 @@ def test_a_hub_that_is_down_is_left_after_some_tries_and_later_gets_the_rest(
 
 def command(hub: Hub, home: Path, *arguments: object) -> subprocess.Popen[bytes]:
     """Start the command in a process of its own; each file of images is a commit of its own."""
-    code = "import builder.hub.publish as p, builder.cli.cli as c; p._COMMIT_BYTES = 1; c.main()"
+    code = "import builder.hub.publish as p, builder.cli as c; p._COMMIT_BYTES = 1; c.main()"
     environment = {
         **os.environ,
         "HF_ENDPOINT": hub.url,

@@ -11,7 +11,8 @@ import pytest
 from huggingface_hub import constants
 
 import salient_imagenet_1m as si
-from builder.hub.publish import Publication, publish
+from builder.hub.publish import publish
+from builder.settings import Publication
 from tests.conftest import World
 from tests.hub.conftest import NAME, TOKEN
 from tests.hub.server import Fault, Hub

@@ -18,11 +18,12 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
 from builder.errors import BuildError
-from builder.pages.gallery import GallerySettings, make_gallery
+from builder.pages.gallery import make_gallery
 from builder.pages.highlights import find_highlights
 from builder.pages.pictures import COLOURS, SIDE, outlines, spotlight, thumbnail
 from builder.pages.views import GroundTruth
 from builder.run.build import build
+from builder.settings import GallerySettings
 from builder.storage.remote import parse_location
 from tests.conftest import CLASSES, World
 from tests.pages.test_preview import open_data

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from builder.cli.status_report import status_tables
+from builder.cli.tables import status_tables
 from builder.errors import BuildError
 from builder.run.build import build, run_task
 from builder.run.progress import FAILED, FINISHED, PROGRESS_NAME, Progress, ProgressFile

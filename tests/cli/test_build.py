@@ -1,4 +1,4 @@
-"""The command line: every bad input is one sentence, exit status 2 and nothing written."""
+"""`build`: every bad input is one sentence, exit status 2 and nothing written."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ import pytest
 import timm
 import torch
 from torch import nn
-from typer.testing import CliRunner
 
-from builder.cli.cli import app, main
+from builder.cli import main
 from builder.dataset.votes import COLUMNS
 from builder.run.build import build
 from builder.storage.files import exclusive
@@ -407,30 +406,6 @@ def test_an_unknown_option_is_named(terminal: Terminal) -> None:
     assert "No such option: --otter" in ran.stderr
 
 
-def test_help_shows_examples() -> None:
-    result = CliRunner().invoke(app, ["build", "--help"])
-    text = " ".join(result.output.split())
-    assert result.exit_code == 0
-    assert "Examples" in text
-    assert "salient-imagenet build --images" in text
-    assert "--checkpoint imagenet_l2_3_0.pt --out ./salient-imagenet-1m" in text
-
-
-def test_help_lists_every_option_of_the_issue() -> None:
-    text = CliRunner().invoke(app, ["build", "--help"]).output
-    for option in (
-        *("images", "split", "limit", "network", "checkpoint", "device", "precision", "votes"),
-        *("allow-mismatch", "keep-embeddings", "dry-run", "out"),
-    ):
-        assert re.search(rf"--{option}\b", text), option
-
-
-def test_no_arguments_show_the_commands() -> None:
-    result = CliRunner().invoke(app, [])
-    assert "Usage" in result.output
-    assert "build" in result.output
-
-
 def value_of(ran: Ran, name: str) -> str:
     """Return the right column of the row of the closing table that begins with a name."""
     for line in ran.stderr.splitlines():
@@ -510,7 +485,7 @@ def test_a_disk_that_fills_up_is_a_sentence_and_nothing_half_written_is_seen(
     # A process may be told that no file of it grows beyond some size.
     limited = (
         "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000)); "
-        "from builder.cli.cli import main; main()"
+        "from builder.cli import main; main()"
     )
     ran = terminal.run_apart("-c", limited)
     assert f"The disk of {terminal.out} is full: free some space" in sentence_of(ran)
@@ -537,7 +512,7 @@ def test_a_build_that_is_told_to_stop_finishes_its_shards(terminal: Terminal) ->
     stopped = (
         "import os, signal, sys\n"
         "from builder.shards import worker\n"
-        "from builder.cli.cli import main\n"
+        "from builder.cli import main\n"
         "write = worker.write_shard\n"
         "def write_and_stop(*arguments, **options):\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"

@@ -1,0 +1,76 @@
+"""The commands of ``salient-imagenet``, and what they have in common."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from builder.cli import build, demo, discover, gallery, publish, status, verify
+from builder.errors import BuildError
+
+
+def _without_flag_types(parameters: list[Any]) -> list[Any]:
+    """Show flags as they are typed: ``<bool>`` after one asks for a value that it does not take."""
+    for parameter in parameters:
+        if getattr(parameter, "is_flag", False):
+            parameter.metavar = ""
+    return parameters
+
+
+class _Command(TyperCommand):
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _without_flag_types(super().get_params(ctx))
+
+
+class _Group(TyperGroup):
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _without_flag_types(super().get_params(ctx))
+
+
+app = typer.Typer(
+    name="salient-imagenet",
+    cls=_Group,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    add_completion=False,
+)
+
+
+@app.callback()
+def _root() -> None:
+    """Soft masks of core and spurious features for all of ImageNet."""
+
+
+def _register(command: Callable[..., None], examples: str | None = None) -> None:
+    # Rich keeps line breaks: those of the source would be seen in windows of other widths.
+    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
+    text = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    app.command(cls=_Command, help=text, epilog=examples)(command)
+
+
+_register(build.build, build.EXAMPLES)
+_register(status.status)
+_register(demo.demo)
+_register(discover.discover, discover.EXAMPLES)
+_register(gallery.gallery)
+_register(verify.verify)
+_register(publish.publish, publish.EXAMPLES)
+
+
+def run() -> None:
+    """Run the command line; bad input is one sentence and exit status 2."""
+    # Pillow warns of odd metadata, which is no news in ImageNet.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    try:
+        app()
+    except BuildError as error:
+        # Not by rich, which would break a long path over lines.
+        typer.secho(f"Error: {error}", fg=typer.colors.RED, err=True)
+        sys.exit(2)

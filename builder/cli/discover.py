@@ -1,0 +1,39 @@
+"""``salient-imagenet discover``."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from builder.cli.options import options_of
+from builder.reporter import ConsoleReporter
+from builder.settings import Search
+
+EXAMPLES = """
+[bold]Columns of the table[/bold]
+
+  label       The class: its wnid's position among the sorted wnids, or
+              the label that the source of the images gives it.
+  wnid, name  The class's WordNet id, and what people call it.
+  rank        1 is the class's most important feature, 5 the fifth.
+  feature     The number of the feature in the network.
+  importance  The mean of activation times weight, over the images that
+              the network predicts as the class.
+  weight      The feature's weight for the class in the classifier head.
+  image_1 to  The images of the class that activate the feature most,
+  image_5     the first the most.
+"""
+
+
+@options_of(Search)
+def discover(search: Search) -> None:
+    """Find each class's five most important features: the table that annotation starts from.
+
+    The table has a row per class-feature pair, and people vote on each: is the feature core or
+    spurious for the class?
+    """
+    # PyTorch takes seconds to import, which --help and wrong options need not wait for.
+    from builder.annotate.discover import discover as run_discover  # noqa: PLC0415
+
+    reporter = ConsoleReporter(Console(stderr=True))
+    pairs = run_discover(search, reporter)
+    reporter.say(f"Done. {search.out} has {len(pairs):,} class-feature pairs to vote on.")

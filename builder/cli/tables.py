@@ -1,0 +1,139 @@
+"""The tables that commands print."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from builder.network.importance import TOPS
+from builder.run.progress import RUNNING, Progress
+from builder.run.status import SILENT_SECONDS, SplitStatus, Status
+from builder.settings import WHOLE
+
+if TYPE_CHECKING:  # A command imports only what it runs.
+    from builder.hub.changes import Changes
+    from builder.run.build import Outcome
+    from builder.run.estimate import Estimate
+
+
+def outcome_table(outcome: Outcome) -> Table:
+    """Return the closing table of a build."""
+    counts = outcome.split["counts"]
+    table = Table(title=str(outcome.out), show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_row("images in", f"{counts['images']:,}")
+    table.add_row("rows out", f"{counts['rows']:,}")
+    table.add_row("set aside", f"{sum(counts['set_aside'].values()):,}")
+    for reason, count in counts["set_aside"].items():
+        table.add_row(f"  {reason}", f"{count:,}")
+    table.add_section()
+    table.add_row("voted features in the network's top 5, 10, 20", _agreement(outcome))
+    table.add_row("masks", f"{counts['masks']:,}")
+    table.add_row("bytes per mask", f"{counts['grid_bytes'] / counts['masks']:.1f}")
+    table.add_section()
+    stages = outcome.stages
+    for stage, seconds in stages.seconds.items():
+        if stage != "wait":
+            table.add_row(f"{stage}, seconds over all threads", f"{seconds:,.1f}")
+    table.add_row("whole run, seconds", f"{outcome.seconds:,.1f}")
+    if outcome.images:
+        table.add_row("images this run", f"{outcome.images:,}")
+        limit = f"{stages.limit}; the network waited {stages.waited:.0%} of the time"
+        table.add_row("limited by", limit)
+    return table
+
+
+def _agreement(outcome: Outcome) -> str:
+    found = outcome.split["agreement"]
+    if not found["pairs"]:
+        return "too few images to tell"
+    counts = ", ".join(str(found[f"in_top_{top}"]) for top in TOPS)
+    return f"{counts} of {found['pairs']}"
+
+
+def estimate_table(estimate: Estimate) -> Table:
+    """Return what a dry run tells."""
+    table = Table(title="Nothing was written", show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_row("images in", f"{estimate.images:,}")
+    table.add_row("rows out, at most", f"{estimate.rows:,}")
+    table.add_row("set aside by name", f"{estimate.set_aside_by_plan:,}")
+    table.add_row("shards, files", f"{estimate.shards:,}, {estimate.files:,}")
+    table.add_section()
+    table.add_row("images tried", f"{estimate.sampled:,}")
+    table.add_row("time, about", _duration(estimate.seconds))
+    table.add_row("size, about", f"{estimate.bytes / 1e6:,.1f} MB")
+    return table
+
+
+def changes_table(changes: Changes, summary: str) -> Table:
+    """Return what a publication would do, file by file."""
+    table = Table(title="Nothing was sent", caption=summary, caption_justify="left")
+    table.add_column("")
+    table.add_column("file", overflow="fold")
+    table.add_column("bytes", justify="right")
+    for part in changes.new:
+        table.add_row("upload", part.name, f"{part.size:,}")
+    for name in changes.gone:
+        table.add_row("remove", name, "")
+    return table
+
+
+def status_tables(status: Status) -> Iterator[Table]:
+    """Yield a table for each split."""
+    for name, found in status.finished.items():
+        counts = found["counts"]
+        table = Table(title=f"{name}: finished", show_header=False)
+        table.add_row("rows", f"{counts['rows']:,}")
+        table.add_row("set aside", _reasons(counts["set_aside"]))
+        yield table
+    for split in status.unfinished:
+        yield _unfinished_table(split)
+
+
+def _unfinished_table(split: SplitStatus) -> Table:
+    table = Table(title=f"{split.split}: in the making", show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_row("shards done", f"{split.shards_done:,} of {split.shards or '?'}")
+    table.add_row("shards running, left", f"{split.running:,}, {split.left:,}")
+    table.add_row("shards failed", f"{split.failed:,}")
+    table.add_row("images done", f"{split.rows_done:,} of {split.rows or '?'}")
+    table.add_row("set aside so far", _reasons(split.set_aside))
+    table.add_row("images/s", f"{split.rate:,.1f}")
+    table.add_row("time left", _time_left(split))
+    table.add_section()
+    for driver in split.drivers:
+        who = "build" if driver.task == str(WHOLE) else f"task {driver.task}"
+        table.add_row(f"{who}, {driver.engine}, {driver.host}, process {driver.pid}", _life(driver))
+    return table
+
+
+def _time_left(split: SplitStatus) -> str:
+    if split.seconds_left is not None:
+        return _duration(split.seconds_left)
+    return "not known yet" if split.alive else "nobody works on it"
+
+
+def _life(driver: Progress) -> str:
+    if driver.state != RUNNING:
+        return f"{driver.state} after {driver.images:,} images"
+    if driver.silence >= SILENT_SECONDS:
+        return f"silent for {_duration(driver.silence)}"
+    return f"{driver.rate:,.1f} images/s, {driver.silence:.0f} s ago"
+
+
+def _reasons(counts: dict[str, int]) -> str:
+    listed = ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
+    return f"{sum(counts.values()):,}" + (f" ({listed})" if listed else "")
+
+
+def _duration(seconds: float) -> str:
+    """Return a time span as a person would say it."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

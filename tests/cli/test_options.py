@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+import typer
+import typer.main
+from typer.testing import CliRunner
+
+from builder.cli.app import app
+from builder.cli.options import options_of
+from builder.settings import GallerySettings, Publication, Search, Settings
+
+
+@dataclass(frozen=True)
+class Depth:
+    """What an option with a parser gives."""
+
+    metres: int
+
+    def __str__(self) -> str:
+        return f"{self.metres}m"
+
+
+def parse_depth(text: str) -> Depth:
+    return Depth(int(text.removesuffix("m")))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Swim:
+    """How a river is swum."""
+
+    river: Annotated[str, typer.Argument(help="Which river.")] = "Spree"
+    depth: Annotated[Depth, typer.Option(parser=parse_depth)] = Depth(3)
+    laps: Annotated[int | None, typer.Option(min=1)] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Otter(Swim):
+    """An otter that swims it."""
+
+    name: Annotated[str, typer.Option(help="Its name.")]
+    wet: Annotated[bool, typer.Option("--wet")] = False
+
+
+@pytest.fixture
+def seen() -> list[tuple[Otter, bool]]:
+    return []
+
+
+@pytest.fixture
+def command(seen: list[tuple[Otter, bool]]) -> typer.Typer:
+    river = typer.Typer(add_completion=False)
+
+    @river.command()
+    @options_of(Otter)
+    def swim(otter: Otter, *, dry_run: Annotated[bool, typer.Option("--dry-run")] = False) -> None:
+        """Swim."""
+        seen.append((otter, dry_run))
+
+    return river
+
+
+@pytest.mark.parametrize(
+    ("given", "otter", "dry_run"),
+    [
+        ("--name Ottilie", Otter(name="Ottilie"), False),
+        (
+            "Havel --name O --depth 12m --laps 2 --wet --dry-run",
+            Otter(name="O", river="Havel", depth=Depth(12), laps=2, wet=True),
+            True,
+        ),
+    ],
+)
+def test_a_command_takes_a_dataclass_and_its_user_the_fields(
+    command: typer.Typer,
+    seen: list[tuple[Otter, bool]],
+    given: str,
+    otter: Otter,
+    dry_run: bool,
+) -> None:
+    result = CliRunner().invoke(command, given.split())
+    assert result.exit_code == 0, result.output
+    assert seen == [(otter, dry_run)]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [("", "Missing option '--name'"), ("--name O --laps 0", "Invalid value for '--laps'")],
+)
+def test_limits_are_those_of_the_fields(
+    command: typer.Typer, seen: list[tuple[Otter, bool]], given: str, said: str
+) -> None:
+    result = CliRunner().invoke(command, given.split())
+    assert result.exit_code == 2
+    assert said in result.output
+    assert not seen
+
+
+def test_help_shows_required_options_first(command: typer.Typer) -> None:
+    text = CliRunner().invoke(command, ["--help"]).output
+    assert "Swim." in text
+    assert "[default: 3m]" in text
+    assert text.index("--name") < text.index("--depth") < text.index("--dry-run")
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "others"),
+    [
+        ("build", Settings, {"dry_run"}),
+        ("discover", Search, set()),
+        ("gallery", GallerySettings, set()),
+        ("publish", Publication, {"dry_run"}),
+    ],
+)
+def test_commands_have_the_options_and_defaults_of_their_settings(
+    name: str, settings: type[Any], others: set[str]
+) -> None:
+    commands: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    parameters = {parameter.name: parameter for parameter in commands[name].params}
+    assert parameters.keys() == {field.name for field in fields(settings)} | others
+    for field in fields(settings):
+        parameter = parameters[field.name]
+        assert parameter.required == (field.default is MISSING)
+        assert parameter.required or str(parameter.default) == str(field.default)
+
+
+def test_pages_go_beside_the_data_set_by_default(tmp_path: Path) -> None:
+    settings = GallerySettings(tmp_path / "data", "images")
+    assert settings.target == tmp_path / "data-gallery"
+    settings = GallerySettings(tmp_path / "data", "images", Path("page.html"))
+    assert settings.target == Path("page.html")
