@@ -17,6 +17,9 @@ CLASSES = 1000
 FEATURES = 5
 CHANNELS = 2048
 GRID = 7
+SEED = 0
+"""Of the order of rows."""
+
 WNIDS = [f"n{1440764 + 13831 * label:08d}" for label in range(CLASSES)]
 NAMES = [f"class number {label}, and a synonym" for label in range(CLASSES)]
 
@@ -76,6 +79,6 @@ def make_manifest(counts: dict[str, Any]) -> Manifest:
         "grid": [GRID, GRID],
     }
     agreement = {"classes": 0, "pairs": 0, "in_top_5": 0, "in_top_10": 0, "in_top_20": 0}
-    inputs = {"split": "train", "seed": 0, "limit": None, "device": "cpu", "images_sha256": ""}
+    inputs = {"split": "train", "seed": SEED, "limit": None, "device": "cpu", "images_sha256": ""}
     split = {"inputs": inputs, "counts": counts, "agreement": agreement}
     return Manifest(origin, splits={"train": split})
