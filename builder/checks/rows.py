@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -10,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from PIL import Image
 
+from builder.checks.pictures import all_show
 from builder.dataset.dataset import DataSet
-from builder.pages.preview import Mask
 from builder.storage.parquet import matrix
-from salient_imagenet_1m import KINDS, union, unpack_grids
+from builder.threads import in_threads, usable_cores
+from salient_imagenet_1m import KINDS, union
 
 Rows = npt.NDArray[np.bool_]
 
@@ -60,42 +59,53 @@ def features_are_the_class_s(data: DataSet) -> Iterator[str]:
 def grids_decode(data: DataSet) -> Iterator[str]:
     """Yield rows whose grids do not fit their shape, peaks and activations."""
     height, width = data.manifest.origin["grid"]
-    size = data.features_per_class * height * width
+    shape = data.features_per_class, height * width
 
     def has_other_shape(table: pa.Table) -> Rows:
-        shape = (table["grid_height"].to_numpy() != height) | (
-            table["grid_width"].to_numpy() != width
-        )
-        return np.asarray(shape | (pc.binary_length(table["grids"]).to_numpy() != size))
+        heights, widths = table["grid_height"].to_numpy(), table["grid_width"].to_numpy()
+        sizes = pc.binary_length(table["grids"]).to_numpy()
+        return np.asarray((heights != height) | (widths != width) | (sizes != np.prod(shape)))
 
     step = _STEPS[data.manifest.origin["precision"]]
     columns = ["grids", "grid_height", "grid_width", "peaks", "activations"]
     tests: list[tuple[str, Callable[[pa.Table], Rows]]] = [
         (f"grids that are not {data.features_per_class} of {height} x {width}", has_other_shape),
-        ("a grid whose maximum does not fit its peak", _peak_does_not_fit),
-        ("a grid that does not fit its activation", partial(_activation_does_not_fit, step)),
+        ("a grid whose maximum does not fit its peak", partial(_peak_does_not_fit, shape)),
+        (
+            "a grid that does not fit its activation",
+            partial(_activation_does_not_fit, shape, step),
+        ),
     ]
     for what, is_bad in tests:
-        found = list(_rows(data, columns, what, is_bad))
-        yield from found
-        if found:
+        found = _rows(data, columns, what, is_bad)
+        first = next(found, None)
+        if first is not None:
+            yield first
+            yield from found
             return
 
 
 def pictures_are_the_grids(data: DataSet) -> Iterator[str]:
     """Yield rows whose PNGs are not the unions of their grids."""
     height, width = data.manifest.origin["grid"]
-    size = data.features_per_class * height * width
+    shape = data.features_per_class, height * width
 
     def is_bad(table: pa.Table) -> Rows:
-        kinds, grids = matrix(table["kinds"]), table["grids"].to_pylist()
-        # Grids of another length are the business of another check.
-        bad = pc.binary_length(table["grids"]).to_numpy() != size
+        # Grids of another length have no union.
+        bad = pc.binary_length(table["grids"]).to_numpy() != np.prod(shape)
+        good = np.flatnonzero(~bad)
+        rows = table.take(pa.array(good))
+        kinds, grids = matrix(rows["kinds"]), _grids(shape, rows)
         for kind in KINDS:
-            pictures = pc.struct_field(table[f"{kind}_mask"], "bytes").to_pylist()
-            for row in np.flatnonzero(~bad):
-                chosen = unpack_grids(grids[row], height, width)[kinds[row] == kind]
-                bad[row] = not shows(pictures[row], union(chosen) if len(chosen) else None)
+            chosen = kinds == kind
+            unions = union(np.where(chosen[..., None], grids, 0).swapaxes(0, 1))
+            pictures = pc.struct_field(rows[f"{kind}_mask"], "bytes")
+            is_there = np.asarray(pictures.is_valid())
+            same = is_there == chosen.any(axis=1)
+            both = np.flatnonzero(is_there & same)
+            masks = unions[both].reshape(-1, height, width)
+            same[both] = all_show(pictures.take(pa.array(both)).to_pylist(), masks)
+            bad[good] |= ~same
         return np.asarray(bad)
 
     columns = ["grids", "kinds", *(f"{kind}_mask" for kind in KINDS)]
@@ -106,9 +116,13 @@ def pictures_are_the_grids(data: DataSet) -> Iterator[str]:
 def _rows(
     data: DataSet, columns: list[str], what: str, is_bad: Callable[[pa.Table], Rows]
 ) -> Iterator[str]:
+    def look(table: pa.Table) -> tuple[pa.Table, Rows]:
+        return table, is_bad(table)
+
+    names = list(dict.fromkeys(["image_id", *columns]))
     for split in data.splits:
-        for table in data.tables("masks", split, list(dict.fromkeys(["image_id", *columns]))):
-            for row in np.flatnonzero(is_bad(table)):
+        for table, bad in in_threads(data.tables("masks", split, names), look, usable_cores()):
+            for row in np.flatnonzero(bad):
                 yield f"{table['image_id'][int(row)]} ({split}) has {what}"
 
 
@@ -125,20 +139,19 @@ def _spuriosity_is_not_finite(table: pa.Table) -> Rows:
     return ~np.asarray(pc.is_finite(table["spuriosity"]).fill_null(True))
 
 
-def _grids(table: pa.Table) -> npt.NDArray[np.uint8]:
+def _grids(shape: tuple[int, int], table: pa.Table) -> npt.NDArray[np.uint8]:
     """Return grids that are known to be of one shape, (rows, features, cells)."""
-    features = table.schema.field("peaks").type
     data = np.frombuffer(b"".join(table["grids"].to_pylist()), np.uint8)
-    return data.reshape(len(table), features.list_size, -1)
+    return data.reshape(len(table), *shape)
 
 
-def _peak_does_not_fit(table: pa.Table) -> Rows:
+def _peak_does_not_fit(shape: tuple[int, int], table: pa.Table) -> Rows:
     peaks = matrix(table["peaks"])
     highest = np.where(peaks > 0, 255, 0)
-    return np.asarray(((_grids(table).max(axis=2) != highest) | (peaks < 0)).any(axis=1))
+    return np.asarray(((_grids(shape, table).max(axis=2) != highest) | (peaks < 0)).any(axis=1))
 
 
-def _activation_does_not_fit(step: float, table: pa.Table) -> Rows:
+def _activation_does_not_fit(shape: tuple[int, int], step: float, table: pa.Table) -> Rows:
     """Compare the mean of a map, the activation, with that of its grid.
 
     A grid has 0 where a map is negative, which some networks' maps can be: its mean is then too
@@ -148,20 +161,9 @@ def _activation_does_not_fit(step: float, table: pa.Table) -> Rows:
     peaks, activations = (
         matrix(table[name]).astype(np.float64) for name in ("peaks", "activations")
     )
-    grids = _grids(table)
+    grids = _grids(shape, table)
     means = grids.mean(axis=2) * peaks / 255
     rounding = peaks * (0.5 / 255 + step) + 1e-6
     too_low = means < activations - rounding
     too_high = (means > activations + rounding) & (grids > 0).all(axis=2)
     return np.asarray((too_low | too_high).any(axis=1))
-
-
-def shows(picture: bytes | None, mask: Mask) -> bool:
-    """Return whether a PNG holds exactly the pixels of a mask; None is no mask."""
-    if picture is None or mask is None:
-        return picture is None and mask is None
-    try:
-        with Image.open(io.BytesIO(picture), formats=("PNG",)) as image:
-            return image.mode == "L" and np.array_equal(np.asarray(image), mask)
-    except (OSError, ValueError, SyntaxError):  # All that Pillow raises on broken PNGs.
-        return False
