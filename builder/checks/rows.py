@@ -103,7 +103,7 @@ def pictures_are_the_grids(data: DataSet) -> Iterator[str]:
             is_there = np.asarray(pictures.is_valid())
             same = is_there == chosen.any(axis=1)
             both = np.flatnonzero(is_there & same)
-            masks = unions[both].reshape(-1, height, width)
+            masks = unions[both].reshape(len(both), height, width)
             same[both] = all_show(pictures.take(pa.array(both)).to_pylist(), masks)
             bad[good] |= ~same
         return np.asarray(bad)
