@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import asdict
 from itertools import pairwise
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from builder.dataset.counts import Counts
 from builder.dataset.dataset import DataSet
 from builder.dataset.layout import SET_ASIDE_FILE, SET_ASIDE_SCHEMA, order_keys
 from builder.storage.parquet import column_bytes
@@ -20,7 +22,7 @@ def counts_are_right(data: DataSet) -> Iterator[str]:
     """Yield counts of the manifest that the rows do not bear out."""
     for split in data.splits:
         stated = data.manifest.splits[split]["counts"]
-        for name, count in count_rows(data, split).items():
+        for name, count in asdict(count_rows(data, split)).items():
             found, other = _first_difference(stated.get(name), count)
             if found != other:
                 yield f"{name} of {split} is {found} in the manifest, {other} in fact"
@@ -54,7 +56,7 @@ def rows_are_in_order(data: DataSet) -> Iterator[str]:
             last = keys[-1:]
 
 
-def count_rows(data: DataSet, split: str) -> dict[str, Any]:
+def count_rows(data: DataSet, split: str) -> Counts:
     """Return the counts that the manifest of a split should state, from its rows alone."""
     labels = data.read("masks", split, ["label"])["label"].to_numpy()
     ranked = data.read("masks", split, ["spuriosity_rank"])["spuriosity_rank"]
@@ -62,20 +64,20 @@ def count_rows(data: DataSet, split: str) -> dict[str, Any]:
     spurious = data.votes.spurious
     paths = [data.path(name) for name in data.files("masks", split)]
     present, images = np.unique(labels, return_counts=True)
-    return {
-        "images": len(labels) + reasons.total(),
-        "rows": len(labels),
-        "set_aside": dict(sorted(reasons.items())),
-        "classes": len(present),
-        "masks": len(labels) * data.features_per_class,
-        "core_masks": int((~spurious)[labels].sum()),
-        "spurious_masks": int(spurious[labels].sum()),
-        "ranked_classes": int(spurious[present].any(axis=1).sum()),
-        "ranked_rows": len(ranked) - ranked.null_count,
-        "grid_bytes": column_bytes(paths, "grids"),
-        "images_by_label": dict(zip(map(str, present.tolist()), images.tolist(), strict=True)),
-        "masks_bytes": sum(path.stat().st_size for path in paths),
-    }
+    return Counts(
+        images=len(labels) + reasons.total(),
+        rows=len(labels),
+        set_aside=dict(sorted(reasons.items())),
+        classes=len(present),
+        masks=len(labels) * data.features_per_class,
+        core_masks=int((~spurious)[labels].sum()),
+        spurious_masks=int(spurious[labels].sum()),
+        ranked_classes=int(spurious[present].any(axis=1).sum()),
+        ranked_rows=len(ranked) - ranked.null_count,
+        grid_bytes=column_bytes(paths, "grids"),
+        images_by_label=dict(zip(map(str, present.tolist()), images.tolist(), strict=True)),
+        masks_bytes=sum(path.stat().st_size for path in paths),
+    )
 
 
 def _first_difference(found: Any, expected: Any) -> tuple[Any, Any]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import asdict
 
 import numpy as np
 import pyarrow as pa
 
+from builder.dataset.counts import Counts
 from builder.dataset.manifest import Manifest
 from builder.dataset.votes import Pair, Votes
 from builder.images.plan import LARGEST_SHARD, Plan
@@ -59,7 +60,7 @@ def bare_plan(rows: int) -> Plan:
     )
 
 
-def make_manifest(counts: dict[str, Any]) -> Manifest:
+def make_manifest(counts: Counts) -> Manifest:
     """Return the manifest of a build with these counts, as far as its pages look at it."""
     origin = {
         "network": "synthetic",
@@ -80,5 +81,5 @@ def make_manifest(counts: dict[str, Any]) -> Manifest:
     }
     agreement = {"classes": 0, "pairs": 0, "in_top_5": 0, "in_top_10": 0, "in_top_20": 0}
     inputs = {"split": "train", "seed": SEED, "limit": None, "device": "cpu", "images_sha256": ""}
-    split = {"inputs": inputs, "counts": counts, "agreement": agreement}
+    split = {"inputs": inputs, "counts": asdict(counts), "agreement": agreement}
     return Manifest(origin, splits={"train": split})
