@@ -56,8 +56,9 @@ def features_are_the_class_s(data: DataSet) -> Iterator[str]:
         labels = table["label"].to_numpy()
         known = np.isin(labels, known_labels)
         rows = np.where(known, labels, 0)
-        kinds = np.where(spurious[rows], "spurious", "core")
-        same = (matrix(table["features"]) == features[rows]) & (matrix(table["kinds"]) == kinds)
+        are_spurious, are_core = _are(table, "spurious"), _are(table, "core")
+        same_kinds = np.where(spurious[rows], are_spurious, are_core)
+        same = (matrix(table["features"]) == features[rows]) & same_kinds
         return {"features or kinds that are not its class's": ~(same.all(axis=1) & known)}
 
     yield from chain(*_find(data, ["label", "features", "kinds"], look))
@@ -100,9 +101,9 @@ def pictures_are_the_grids(data: DataSet) -> Iterator[str]:
         bad = _have_other_size(shape, table)  # Which have no union.
         good = np.flatnonzero(~bad)
         rows = table.take(pa.array(good))
-        kinds, grids = matrix(rows["kinds"]), _grids(shape, rows)
+        grids = _grids(shape, rows)
         for kind in KINDS:
-            chosen = kinds == kind
+            chosen = _are(rows, kind)
             unions = union(np.where(chosen[..., None], grids, 0).swapaxes(0, 1))
             pictures = pc.struct_field(rows[f"{kind}_mask"], "bytes")
             is_there = np.asarray(pictures.is_valid())
@@ -132,6 +133,13 @@ def _find(data: DataSet, columns: list[str], look: Look) -> list[list[str]]:
                 for row in np.flatnonzero(bad)[: MANY - len(names)]:
                     names.append(f"{ids[int(row)]} ({split}) has {what}")
     return list(found.values())
+
+
+def _are(table: pa.Table, kind: str) -> npt.NDArray[np.bool_]:
+    """Return which features are of a kind, (rows, features), without a string of each."""
+    kinds = table["kinds"].combine_chunks()
+    same = pc.equal(kinds.flatten(), kind).to_numpy(zero_copy_only=False)
+    return np.asarray(same.reshape(-1, kinds.type.list_size))
 
 
 def _have_other_size(shape: tuple[int, int], table: pa.Table) -> Rows:
