@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import subprocess
 import venv
@@ -13,7 +12,8 @@ import pytest
 import timm
 import torch
 
-from builder.dataset.votes import ANSWERS, COLUMNS
+from builder.dataset import votes
+from builder.dataset.votes import ANSWERS, Vote
 from builder.demo.world import World as PlantedWorld
 from builder.demo.world import write_world
 from builder.run.build import build
@@ -60,16 +60,15 @@ def write_votes(path: Path, spurious: dict[tuple[int, int], list[str]]) -> None:
 
     `spurious` maps (label, rank) to the five answers of the pair.
     """
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        for label, wnid in enumerate(CLASSES):
-            for rank in range(1, FEATURES + 1):
-                answers = spurious.get((label, rank), [ANSWERS[0]] * 5)
-                for worker, answer in enumerate(answers):
-                    feature = 20 * label + 3 * rank - 2
-                    row = (worker, wnid, label, feature, rank, answer, f"{worker % 5 + 1}.0", "why")
-                    writer.writerow(row)
+    rows = [
+        Vote(
+            str(worker), wnid, label, 20 * label + 3 * rank - 2, rank, answer, worker % 5 + 1, "why"
+        )
+        for label, wnid in enumerate(CLASSES)
+        for rank, feature in enumerate(range(20 * label + 1, 20 * label + 3 * FEATURES, 3), 1)
+        for worker, answer in enumerate(spurious.get((label, rank), [ANSWERS[0]] * 5))
+    ]
+    votes.write_votes(path, rows)
 
 
 def write_checkpoint(path: Path) -> None:

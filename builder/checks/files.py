@@ -162,7 +162,7 @@ def _difference(found: pa.Schema, expected: pa.Schema) -> str | None:
 
 
 def _with_nulls(file: pq.ParquetFile) -> Iterator[str]:
-    """Yield columns that hold nulls and may not, by the file's own statistics or else by values."""
+    """Yield columns that hold nulls and may not; by values, as statistics can be forged too."""
     required = [name for name in file.schema_arrow.names if name not in _NULLABLE]
     for group in range(file.num_row_groups):
         for name, column in zip(

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.compute as pc
 import yaml
 
-from builder.checks.rows import shows
+from builder.checks.pictures import shows
 from builder.dataset.dataset import DataSet, UnreadableError
 from builder.dataset.layout import CARD_FILE
 from builder.errors import first_line

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator
-from functools import partial
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from PIL import Image
 
+from builder.checks.pictures import all_show
 from builder.dataset.dataset import DataSet
-from builder.pages.preview import Mask
 from builder.storage.parquet import matrix
-from salient_imagenet_1m import KINDS, union, unpack_grids
+from builder.threads import in_threads, usable_cores
+from salient_imagenet_1m import KINDS, union
+
+MANY = 100
+"""Rows that are named for one fault at most: a broken file may break every row."""
 
 Rows = npt.NDArray[np.bool_]
+Look = Callable[[pa.Table], dict[str, Rows]]
+"""Tells which rows of a table have which fault."""
 
 _STEPS = {"float32": 2.0**-16, "bfloat16": 2.0**-8}
 """Relative rounding of a network's maps and their mean, by its precision."""
@@ -27,141 +31,146 @@ def numbers_are_sound(data: DataSet) -> Iterator[str]:
     """Yield rows with a NaN, an infinity, a size of nothing, or a class that does not exist."""
     classes = len(data.names)
 
-    def outside(table: pa.Table) -> Rows:
+    def look(table: pa.Table) -> dict[str, Rows]:
         labels = np.stack([table[name].to_numpy() for name in ("label", "predicted")])
-        return np.asarray(((labels < 0) | (labels >= classes)).any(axis=0))
+        sizes = np.stack([table[name].to_numpy() for name in ("width", "height")])
+        numbers = np.hstack([matrix(table[name]) for name in ("activations", "peaks")])
+        finite = pc.is_finite(table["spuriosity"]).fill_null(True)
+        return {
+            "a class that does not exist": ((labels < 0) | (labels >= classes)).any(axis=0),
+            "a width or height below 1": (sizes < 1).any(axis=0),
+            "activations or peaks that are not finite": ~np.isfinite(numbers).all(axis=1),
+            "a spuriosity that is not finite": ~np.asarray(finite),
+        }
 
-    tests: list[tuple[str, list[str], Callable[[pa.Table], Rows]]] = [
-        ("a class that does not exist", ["label", "predicted"], outside),
-        ("a width or height below 1", ["width", "height"], _has_no_pixels),
-        ("activations or peaks that are not finite", ["activations", "peaks"], _is_not_finite),
-        ("a spuriosity that is not finite", ["spuriosity"], _spuriosity_is_not_finite),
-    ]
-    for what, columns, is_bad in tests:
-        yield from _rows(data, columns, what, is_bad)
+    columns = ["label", "predicted", "width", "height", "activations", "peaks", "spuriosity"]
+    yield from chain(*_find(data, columns, look))
 
 
 def features_are_the_class_s(data: DataSet) -> Iterator[str]:
     """Yield rows whose features or kinds are not those of their class in the config features."""
     features, spurious = data.votes.features, data.votes.spurious
+    known_labels = list(data.votes.by_label)
 
-    def is_bad(table: pa.Table) -> Rows:
+    def look(table: pa.Table) -> dict[str, Rows]:
         labels = table["label"].to_numpy()
-        known = np.isin(labels, list(data.votes.by_label))
+        known = np.isin(labels, known_labels)
         rows = np.where(known, labels, 0)
-        kinds = np.where(spurious[rows], "spurious", "core")
-        same = (matrix(table["features"]) == features[rows]) & (matrix(table["kinds"]) == kinds)
-        return np.asarray(~(same.all(axis=1) & known))
+        are_spurious, are_core = _are(table, "spurious"), _are(table, "core")
+        same_kinds = np.where(spurious[rows], are_spurious, are_core)
+        same = (matrix(table["features"]) == features[rows]) & same_kinds
+        return {"features or kinds that are not its class's": ~(same.all(axis=1) & known)}
 
-    columns = ["label", "features", "kinds"]
-    yield from _rows(data, columns, "features or kinds that are not its class's", is_bad)
+    yield from chain(*_find(data, ["label", "features", "kinds"], look))
 
 
 def grids_decode(data: DataSet) -> Iterator[str]:
     """Yield rows whose grids do not fit their shape, peaks and activations."""
     height, width = data.manifest.origin["grid"]
-    size = data.features_per_class * height * width
-
-    def has_other_shape(table: pa.Table) -> Rows:
-        shape = (table["grid_height"].to_numpy() != height) | (
-            table["grid_width"].to_numpy() != width
-        )
-        return np.asarray(shape | (pc.binary_length(table["grids"]).to_numpy() != size))
-
+    shape = data.features_per_class, height * width
     step = _STEPS[data.manifest.origin["precision"]]
+
+    def look(table: pa.Table) -> dict[str, Rows]:
+        heights, widths = table["grid_height"].to_numpy(), table["grid_width"].to_numpy()
+        odd = (heights != height) | (widths != width) | _have_other_size(shape, table)
+        rows = table.filter(pa.array(~odd))
+        peaks, activations = (
+            matrix(rows[name]).astype(np.float64) for name in ("peaks", "activations")
+        )
+        grids = _grids(shape, rows)
+        unlike_peak, unlike_activation = np.zeros((2, len(table)), np.bool_)
+        unlike_peak[~odd] = _unlike_peaks(grids, peaks)
+        unlike_activation[~odd] = _unlike_activations(grids, peaks, activations, step)
+        return {
+            f"grids that are not {shape[0]} of {height} x {width}": odd,
+            "a grid whose maximum does not fit its peak": unlike_peak,
+            "a grid that does not fit its activation": unlike_activation,
+        }
+
     columns = ["grids", "grid_height", "grid_width", "peaks", "activations"]
-    tests: list[tuple[str, Callable[[pa.Table], Rows]]] = [
-        (f"grids that are not {data.features_per_class} of {height} x {width}", has_other_shape),
-        ("a grid whose maximum does not fit its peak", _peak_does_not_fit),
-        ("a grid that does not fit its activation", partial(_activation_does_not_fit, step)),
-    ]
-    for what, is_bad in tests:
-        found = list(_rows(data, columns, what, is_bad))
-        yield from found
-        if found:
-            return
+    # One fault brings the next.
+    yield from next(filter(None, _find(data, columns, look)), [])
 
 
 def pictures_are_the_grids(data: DataSet) -> Iterator[str]:
     """Yield rows whose PNGs are not the unions of their grids."""
     height, width = data.manifest.origin["grid"]
-    size = data.features_per_class * height * width
+    shape = data.features_per_class, height * width
 
-    def is_bad(table: pa.Table) -> Rows:
-        kinds, grids = matrix(table["kinds"]), table["grids"].to_pylist()
-        # Grids of another length are the business of another check.
-        bad = pc.binary_length(table["grids"]).to_numpy() != size
+    def look(table: pa.Table) -> dict[str, Rows]:
+        bad = _have_other_size(shape, table)  # Which have no union.
+        good = np.flatnonzero(~bad)
+        rows = table.take(pa.array(good))
+        grids = _grids(shape, rows)
         for kind in KINDS:
-            pictures = pc.struct_field(table[f"{kind}_mask"], "bytes").to_pylist()
-            for row in np.flatnonzero(~bad):
-                chosen = unpack_grids(grids[row], height, width)[kinds[row] == kind]
-                bad[row] = not shows(pictures[row], union(chosen) if len(chosen) else None)
-        return np.asarray(bad)
+            chosen = _are(rows, kind)
+            unions = union(np.where(chosen[..., None], grids, 0).swapaxes(0, 1))
+            pictures = pc.struct_field(rows[f"{kind}_mask"], "bytes")
+            is_there = np.asarray(pictures.is_valid())
+            same = is_there == chosen.any(axis=1)
+            both = np.flatnonzero(is_there & same)
+            masks = unions[both].reshape(len(both), height, width)
+            same[both] = all_show(pictures.take(pa.array(both)).to_pylist(), masks)
+            bad[good] |= ~same
+        return {"a core_mask or spurious_mask that is not the union of its grids": bad}
 
     columns = ["grids", "kinds", *(f"{kind}_mask" for kind in KINDS)]
-    what = "a core_mask or spurious_mask that is not the union of its grids"
-    yield from _rows(data, columns, what, is_bad)
+    yield from chain(*_find(data, columns, look))
 
 
-def _rows(
-    data: DataSet, columns: list[str], what: str, is_bad: Callable[[pa.Table], Rows]
-) -> Iterator[str]:
+def _find(data: DataSet, columns: list[str], look: Look) -> list[list[str]]:
+    """Return for each fault the first rows that have it; all rows are looked at in one pass."""
+
+    def look_at(table: pa.Table) -> tuple[pa.ChunkedArray, dict[str, Rows]]:
+        return table["image_id"], look(table)
+
+    found: dict[str, list[str]] = {}
     for split in data.splits:
-        for table in data.tables("masks", split, list(dict.fromkeys(["image_id", *columns]))):
-            for row in np.flatnonzero(is_bad(table)):
-                yield f"{table['image_id'][int(row)]} ({split}) has {what}"
+        tables = data.tables("masks", split, ["image_id", *columns])
+        for ids, faults in in_threads(tables, look_at, usable_cores()):
+            for what, bad in faults.items():
+                names = found.setdefault(what, [])
+                for row in np.flatnonzero(bad)[: MANY - len(names)]:
+                    names.append(f"{ids[int(row)]} ({split}) has {what}")
+    return list(found.values())
 
 
-def _has_no_pixels(table: pa.Table) -> Rows:
-    return np.asarray((table["width"].to_numpy() < 1) | (table["height"].to_numpy() < 1))
+def _are(table: pa.Table, kind: str) -> npt.NDArray[np.bool_]:
+    """Return which features are of a kind, (rows, features), without a string of each."""
+    kinds = table["kinds"].combine_chunks()
+    same = pc.equal(kinds.flatten(), kind).to_numpy(zero_copy_only=False)
+    return np.asarray(same.reshape(-1, kinds.type.list_size))
 
 
-def _is_not_finite(table: pa.Table) -> Rows:
-    numbers = np.concatenate([matrix(table["activations"]), matrix(table["peaks"])], axis=1)
-    return np.asarray(~np.isfinite(numbers).all(axis=1))
+def _have_other_size(shape: tuple[int, int], table: pa.Table) -> Rows:
+    return np.asarray(pc.binary_length(table["grids"]).to_numpy() != np.prod(shape))
 
 
-def _spuriosity_is_not_finite(table: pa.Table) -> Rows:
-    return ~np.asarray(pc.is_finite(table["spuriosity"]).fill_null(True))
-
-
-def _grids(table: pa.Table) -> npt.NDArray[np.uint8]:
+def _grids(shape: tuple[int, int], table: pa.Table) -> npt.NDArray[np.uint8]:
     """Return grids that are known to be of one shape, (rows, features, cells)."""
-    features = table.schema.field("peaks").type
     data = np.frombuffer(b"".join(table["grids"].to_pylist()), np.uint8)
-    return data.reshape(len(table), features.list_size, -1)
+    return data.reshape(len(table), *shape)
 
 
-def _peak_does_not_fit(table: pa.Table) -> Rows:
-    peaks = matrix(table["peaks"])
+def _unlike_peaks(grids: npt.NDArray[np.uint8], peaks: npt.NDArray[np.float64]) -> Rows:
     highest = np.where(peaks > 0, 255, 0)
-    return np.asarray(((_grids(table).max(axis=2) != highest) | (peaks < 0)).any(axis=1))
+    return np.asarray(((grids.max(axis=2) != highest) | (peaks < 0)).any(axis=1))
 
 
-def _activation_does_not_fit(step: float, table: pa.Table) -> Rows:
+def _unlike_activations(
+    grids: npt.NDArray[np.uint8],
+    peaks: npt.NDArray[np.float64],
+    activations: npt.NDArray[np.float64],
+    step: float,
+) -> Rows:
     """Compare the mean of a map, the activation, with that of its grid.
 
     A grid has 0 where a map is negative, which some networks' maps can be: its mean is then too
     high. Where no cell is 0 the two are the same but for rounding, of the grid and of the network
     in relative steps of `step`.
     """
-    peaks, activations = (
-        matrix(table[name]).astype(np.float64) for name in ("peaks", "activations")
-    )
-    grids = _grids(table)
     means = grids.mean(axis=2) * peaks / 255
     rounding = peaks * (0.5 / 255 + step) + 1e-6
     too_low = means < activations - rounding
     too_high = (means > activations + rounding) & (grids > 0).all(axis=2)
     return np.asarray((too_low | too_high).any(axis=1))
-
-
-def shows(picture: bytes | None, mask: Mask) -> bool:
-    """Return whether a PNG holds exactly the pixels of a mask; None is no mask."""
-    if picture is None or mask is None:
-        return picture is None and mask is None
-    try:
-        with Image.open(io.BytesIO(picture), formats=("PNG",)) as image:
-            return image.mode == "L" and np.array_equal(np.asarray(image), mask)
-    except (OSError, ValueError, SyntaxError):  # All that Pillow raises on broken PNGs.
-        return False

@@ -8,9 +8,9 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from builder.checks import files, pages, rows, scores
+from builder.checks import counts, files, pages, rows, scores
 from builder.checks.images import images_are_those
-from builder.dataset.dataset import DataSet
+from builder.checks.scores import ScoredDataSet
 from builder.dataset.layout import MANIFEST_FILE
 from builder.dataset.manifest import Manifest
 from builder.errors import BuildError, first_line
@@ -20,7 +20,7 @@ from builder.pages.pages import PAGES_VERSION
 LONGEST = 5
 """Problems that a check tells at most: a broken file may break every row."""
 
-Find = Callable[[DataSet], Iterator[str]]
+Find = Callable[[ScoredDataSet], Iterator[str]]
 
 _FORM: dict[str, Find] = {
     "files are whole": files.files_are_whole,
@@ -30,9 +30,9 @@ _FORM: dict[str, Find] = {
 """Without these no other check can be made."""
 
 _CONTENT: dict[str, Find] = {
-    "counts are right": scores.counts_are_right,
-    "image ids are unique": scores.ids_are_unique,
-    "rows are in their order": scores.rows_are_in_order,
+    "counts are right": counts.counts_are_right,
+    "image ids are unique": counts.ids_are_unique,
+    "rows are in their order": counts.rows_are_in_order,
     "numbers are sound": rows.numbers_are_sound,
     "features are the votes'": scores.pairs_are_the_votes,
     "rows have the features of their class": rows.features_are_the_class_s,
@@ -122,7 +122,7 @@ def checks(directory: Path, images: str | None = None, split: str | None = None)
         yield Check(f"images are those of {part}", _some(images_are_those(data, found, part)))
 
 
-def _open(directory: Path) -> DataSet:
+def _open(directory: Path) -> ScoredDataSet:
     if not directory.is_dir():
         raise BuildError(f"There is no directory {directory}: give what was the --out of build.")
     manifest = Manifest.load(directory)
@@ -131,14 +131,14 @@ def _open(directory: Path) -> DataSet:
             f"{directory} is no build, it has no {MANIFEST_FILE}: give what was the --out of "
             "build, once it is finished."
         )
-    return DataSet(manifest, directory)
+    return ScoredDataSet(manifest, directory)
 
 
 def _open_images(source: str, split: str) -> Images:
     return open_images(source, split, lambda count: None)
 
 
-def _splits(data: DataSet, split: str | None) -> list[str]:
+def _splits(data: ScoredDataSet, split: str | None) -> list[str]:
     if split is not None and split not in data.splits:
         raise BuildError(
             f"The data set has no split {split}: use --split {' or '.join(data.splits)}."
@@ -146,7 +146,7 @@ def _splits(data: DataSet, split: str | None) -> list[str]:
     return data.splits if split is None else [split]
 
 
-def _run(name: str, find: Find, data: DataSet) -> Check:
+def _run(name: str, find: Find, data: ScoredDataSet) -> Check:
     try:
         return Check(name, _some(find(data)))
     except BuildError as error:

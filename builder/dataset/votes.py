@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from builder.errors import BuildError
+from builder.storage.files import atomic_write
 
 ANSWERS = ("main_object", "separate_object", "background")
 COLUMNS = (
@@ -27,6 +29,37 @@ COLUMNS = (
     "Answer.reasons",
 )
 MINIMUM_VOTES = 3
+
+
+@dataclass(frozen=True)
+class Vote:
+    """One worker's answer on a class-feature pair: a row of the votes file, in its order.
+
+    Attributes
+    ----------
+    worker : str
+    wnid, label
+        The class.
+    feature : int
+        Channel of the last conv map.
+    rank : int
+        1 is the most important feature of the class.
+    answer : str
+        One of `ANSWERS`.
+    confidence : float
+        Of the worker, 1 to 5.
+    reasons : str
+        In the worker's words.
+    """
+
+    worker: str
+    wnid: str
+    label: int
+    feature: int
+    rank: int
+    answer: str
+    confidence: float
+    reasons: str
 
 
 @dataclass(frozen=True)
@@ -162,17 +195,23 @@ def read_votes(path: Path) -> Votes:
     return Votes(pairs, sha256(data).hexdigest())
 
 
-@dataclass(frozen=True)
-class _Vote:
-    wnid: str
-    label: int
-    feature: int
-    rank: int
-    answer: str
-    confidence: float
+def write_votes(path: Path, votes: Iterable[Vote]) -> None:
+    """Write a votes file, as `read_votes` reads it; it appears whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+    votes : iterable of Vote
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(map(astuple, votes))
+    with atomic_write(path) as file:
+        file.write(text.getvalue().encode())
 
 
-def _parse(path: Path, reader: csv.DictReader[str]) -> list[_Vote]:
+def _parse(path: Path, reader: csv.DictReader[str]) -> list[Vote]:
     missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
     if missing:
         raise BuildError(
@@ -187,13 +226,15 @@ def _parse(path: Path, reader: csv.DictReader[str]) -> list[_Vote]:
                 f"{place} has the unknown answer {answer!r}: use one of {', '.join(ANSWERS)}."
             )
         rows.append(
-            _Vote(
+            Vote(
+                worker=row["WorkerId"],
                 wnid=row["Input.wordnet_id"],
                 label=_whole_number(place, row, "Input.class_index", least=0),
                 feature=_whole_number(place, row, "Input.feature_index", least=0),
                 rank=_whole_number(place, row, "Input.feature_rank", least=1),
                 answer=answer,
                 confidence=_confidence(place, row["Answer.confidence"]),
+                reasons=row["Answer.reasons"],
             )
         )
     if not rows:
@@ -219,8 +260,8 @@ def _confidence(place: str, value: str) -> float:
     return confidence
 
 
-def _count(path: Path, rows: list[_Vote]) -> list[Pair]:
-    groups: defaultdict[tuple[str, int], list[_Vote]] = defaultdict(list)
+def _count(path: Path, rows: list[Vote]) -> list[Pair]:
+    groups: defaultdict[tuple[str, int], list[Vote]] = defaultdict(list)
     for row in rows:
         groups[row.wnid, row.feature].append(row)
     pairs = []

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from builder.annotate.candidates import Candidate
-from builder.dataset.votes import ANSWERS, COLUMNS
+from builder.dataset.votes import ANSWERS, Vote
 
 HOT = 0.5
 """Share of a map's peak above which a worker sees red."""
@@ -68,8 +68,8 @@ def hot_shares(maps: NDArray[np.uint8], regions: NDArray[np.integer]) -> NDArray
 
 def cast_votes(
     pair: Candidate, shares: NDArray[np.float64], things: Sequence[str], crowd: Crowd
-) -> list[dict[str, str | int]]:
-    """Return the workers' answers about one pair, as rows of the votes file.
+) -> list[Vote]:
+    """Return the workers' answers about one pair.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def cast_votes(
     crowd
         How careful the workers are.
     """
-    rows: list[dict[str, str | int]] = []
+    votes = []
     for worker in range(crowd.workers):
         rng = np.random.default_rng([crowd.seed, pair.label, pair.feature, worker])
         seen = shares + crowd.blur * rng.standard_normal(3)
@@ -90,16 +90,17 @@ def cast_votes(
             seen = rng.random(3)
         low, high = np.sort(seen)[1:]
         answer = int(seen.argmax())
-        values = (
-            f"W{worker + 1:02d}",
-            pair.wnid,
-            pair.label,
-            pair.feature,
-            pair.rank,
-            ANSWERS[answer],
-            # Full confidence where one place clearly holds the hot spot.
-            int(np.clip(round(1 + 6 * (high - low)), 1, 5)),
-            f"mostly on {things[answer]}",
+        votes.append(
+            Vote(
+                worker=f"W{worker + 1:02d}",
+                wnid=pair.wnid,
+                label=pair.label,
+                feature=pair.feature,
+                rank=pair.rank,
+                answer=ANSWERS[answer],
+                # Full confidence where one place clearly holds the hot spot.
+                confidence=int(np.clip(round(1 + 6 * (high - low)), 1, 5)),
+                reasons=f"mostly on {things[answer]}",
+            )
         )
-        rows.append(dict(zip(COLUMNS, values, strict=True)))
-    return rows
+    return votes

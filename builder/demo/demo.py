@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import time
 from collections.abc import Iterator
@@ -19,7 +17,7 @@ from numpy.typing import NDArray
 
 from builder.annotate.candidates import Candidate, read_candidates
 from builder.annotate.discover import discover
-from builder.dataset.votes import ANSWERS, COLUMNS
+from builder.dataset.votes import ANSWERS, Vote, write_votes
 from builder.demo.annotators import Crowd, cast_votes, hot_shares
 from builder.demo.recovery import (
     DRAWS,
@@ -281,16 +279,13 @@ def _vote(
         maps = robust(batch.pixels).maps[:, candidates[batch.shard].feature]
         return render(encode_grids(maps.numpy())[0])
 
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
+    votes: list[Vote] = []
     for pair, masks in zip(candidates, process(batches, loader, look, workers=0), strict=True):
         regions = np.stack([_answers(truth.label_map(name)) for name in pair.images])
         words = (f"the {world.names[pair.label]}", "another object", "the background")
         shares = hot_shares(masks, regions)
-        writer.writerows(cast_votes(pair, shares, words, Crowd(seed=world.seed)))
-    with atomic_write(folder.votes) as file:
-        file.write(text.getvalue().encode())
+        votes += cast_votes(pair, shares, words, Crowd(seed=world.seed))
+    write_votes(folder.votes, votes)
 
 
 def _answers(label_map: NDArray[np.uint8]) -> NDArray[np.int64]:

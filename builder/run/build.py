@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -191,7 +191,7 @@ def _publish(job: Job, run: Run, workspace: Workspace, manifest: Manifest) -> No
     staged = workspace.new_stage()
     manifest.splits[job.plan.split] = {
         "inputs": job.inputs(),
-        "counts": finaliser.write(staged, workspace.out),
+        "counts": asdict(finaliser.write(staged, workspace.out)),
         "agreement": run.agreement.as_json(),
     }
     manifest.record(staged)

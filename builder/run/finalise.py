@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Features
 
+from builder.dataset.counts import Counts
 from builder.dataset.format import (
     embedding_features,
     mask_features,
@@ -78,7 +79,7 @@ class Finaliser:
     grid_width: int
     keep_embeddings: bool
 
-    def write(self, target: Path, published: Path) -> dict[str, Any]:
+    def write(self, target: Path, published: Path) -> Counts:
         """Write all Parquet files of the split.
 
         Parameters
@@ -90,8 +91,8 @@ class Finaliser:
 
         Returns
         -------
-        dict
-            Counts for the manifest.
+        Counts
+            For the manifest.
         """
         ids, labels, activations, starts, set_aside = self._read_numbers()
         if not len(labels):
@@ -232,27 +233,27 @@ class Finaliser:
         labels: npt.NDArray[np.int32],
         scores: Scores,
         set_aside: list[SetAside],
-    ) -> dict[str, Any]:
+    ) -> Counts:
         present, images = np.unique(labels, return_counts=True)
         reasons = Counter(image.reason for image in set_aside)
         if self.plan.images != len(labels) + len(set_aside):
             raise AssertionError(
                 f"{self.plan.images} images in, {len(labels)} out, {len(set_aside)} set aside"
             )
-        return {
-            "images": self.plan.images,
-            "rows": len(labels),
-            "set_aside": dict(sorted(reasons.items())),
-            "classes": len(present),
-            "masks": len(labels) * self.votes.features_per_class,
-            "core_masks": int((~self.votes.spurious)[labels].sum()),
-            "spurious_masks": int(self.votes.spurious[labels].sum()),
-            "ranked_classes": int(self.votes.spurious[present].any(axis=1).sum()),
-            "ranked_rows": int((scores.spuriosity_ranks != NO_RANK).sum()),
-            "grid_bytes": column_bytes((target / "masks").iterdir(), "grids"),
-            "images_by_label": dict(zip(map(str, present.tolist()), images.tolist(), strict=True)),
-            "masks_bytes": sum(path.stat().st_size for path in (target / "masks").iterdir()),
-        }
+        return Counts(
+            images=self.plan.images,
+            rows=len(labels),
+            set_aside=dict(sorted(reasons.items())),
+            classes=len(present),
+            masks=len(labels) * self.votes.features_per_class,
+            core_masks=int((~self.votes.spurious)[labels].sum()),
+            spurious_masks=int(self.votes.spurious[labels].sum()),
+            ranked_classes=int(self.votes.spurious[present].any(axis=1).sum()),
+            ranked_rows=int((scores.spuriosity_ranks != NO_RANK).sum()),
+            grid_bytes=column_bytes((target / "masks").iterdir(), "grids"),
+            images_by_label=dict(zip(map(str, present.tolist()), images.tolist(), strict=True)),
+            masks_bytes=sum(path.stat().st_size for path in (target / "masks").iterdir()),
+        )
 
 
 def _write_set_aside(target: Path, published: Path, split: str, set_aside: list[SetAside]) -> None:

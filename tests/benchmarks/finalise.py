@@ -22,6 +22,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from builder.dataset.dataset import DataSet
+from builder.dataset.manifest import Manifest
 from builder.images.plan import make_plan
 from builder.images.sources import NO_LABEL
 from builder.pages.pages import write_pages
@@ -107,33 +108,37 @@ def plan_once(rows: int) -> None:
 
 
 def finalise_once(base: Path, rows: int) -> None:
-    votes = make_votes()
-    finaliser = Finaliser(
+    with tempfile.TemporaryDirectory(dir=base) as directory:
+        start = time.perf_counter()
+        manifest, pages = finalise(base, Path(directory), rows)
+        end = time.perf_counter()
+    counts = manifest.splits["train"]["counts"]
+    size = sum(file["bytes"] for file in manifest.files.values())
+    digest = hashlib.sha256(manifest.as_bytes()).hexdigest()
+    assert counts["rows"] == rows
+    print(
+        f"{end - start:.1f} s (of which pages {pages:.1f} s), {size / 1e6:,.0f} MB, "
+        f"{counts['grid_bytes'] / counts['masks']:.1f} bytes per mask, sha256 {digest[:8]}"
+    )
+
+
+def finalise(base: Path, target: Path, rows: int) -> tuple[Manifest, float]:
+    """Write the data set of the shards under `base`; return how long its pages took, too."""
+    counts = Finaliser(
         directory=base,
         plan=bare_plan(rows),
-        votes=votes,
+        votes=make_votes(),
         names=NAMES,
         head_weight=np.zeros((CLASSES, CHANNELS), np.float32),
         grid_height=GRID,
         grid_width=GRID,
         keep_embeddings=False,
-    )
-    with tempfile.TemporaryDirectory(dir=base) as directory:
-        target = Path(directory)
-        start = time.perf_counter()
-        counts = finaliser.write(target, base)
-        written = time.perf_counter()
-        manifest = make_manifest(counts)
-        manifest.record(target)
-        write_pages(DataSet(manifest, target), "train", target)
-        end = time.perf_counter()
-        size = sum(file["bytes"] for file in manifest.files.values())
-        digest = hashlib.sha256(manifest.as_bytes()).hexdigest()
-    assert counts["rows"] == rows
-    print(
-        f"{end - start:.1f} s (of which pages {end - written:.1f} s), {size / 1e6:,.0f} MB, "
-        f"{counts['grid_bytes'] / counts['masks']:.1f} bytes per mask, sha256 {digest[:8]}"
-    )
+    ).write(target, base)
+    start = time.perf_counter()
+    manifest = make_manifest(counts)
+    manifest.record(target)
+    write_pages(DataSet(manifest, target), "train", target)
+    return manifest, time.perf_counter() - start
 
 
 if __name__ == "__main__":

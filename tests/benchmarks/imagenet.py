@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import asdict
 
 import numpy as np
 import pyarrow as pa
 
+from builder.dataset.counts import Counts
 from builder.dataset.manifest import Manifest
 from builder.dataset.votes import Pair, Votes
 from builder.images.plan import LARGEST_SHARD, Plan
@@ -17,6 +18,9 @@ CLASSES = 1000
 FEATURES = 5
 CHANNELS = 2048
 GRID = 7
+SEED = 0
+"""Of the order of rows."""
+
 WNIDS = [f"n{1440764 + 13831 * label:08d}" for label in range(CLASSES)]
 NAMES = [f"class number {label}, and a synonym" for label in range(CLASSES)]
 
@@ -56,7 +60,7 @@ def bare_plan(rows: int) -> Plan:
     )
 
 
-def make_manifest(counts: dict[str, Any]) -> Manifest:
+def make_manifest(counts: Counts) -> Manifest:
     """Return the manifest of a build with these counts, as far as its pages look at it."""
     origin = {
         "network": "synthetic",
@@ -76,6 +80,6 @@ def make_manifest(counts: dict[str, Any]) -> Manifest:
         "grid": [GRID, GRID],
     }
     agreement = {"classes": 0, "pairs": 0, "in_top_5": 0, "in_top_10": 0, "in_top_20": 0}
-    inputs = {"split": "train", "seed": 0, "limit": None, "device": "cpu", "images_sha256": ""}
-    split = {"inputs": inputs, "counts": counts, "agreement": agreement}
+    inputs = {"split": "train", "seed": SEED, "limit": None, "device": "cpu", "images_sha256": ""}
+    split = {"inputs": inputs, "counts": asdict(counts), "agreement": agreement}
     return Manifest(origin, splits={"train": split})

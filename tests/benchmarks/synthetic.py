@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -11,72 +10,68 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
-from builder.dataset.votes import Votes
+from builder.dataset.layout import order_keys
 from builder.images.plan import LARGEST_SHARD, Plan
 from builder.network.analysis import Analysis
-from builder.network.masks import Masks, make_masks
+from builder.network.masks import make_masks
 from builder.network.network import Output
 from builder.shards.shard import shard_path, write_shard
 from builder.stages import Stages
-from tests.benchmarks.imagenet import CLASSES, FEATURES, GRID, WNIDS, bare_plan, make_votes
+from tests.benchmarks.imagenet import CLASSES, FEATURES, GRID, SEED, WNIDS, bare_plan, make_votes
 
 BLOCKS = 64
-"""Different shards' worth of grids and masks; repeats are too far apart to compress well."""
+"""Different shards' worth of maps; repeats are too far apart to compress well."""
 
 
 def make_shards(base: Path, rows: int) -> None:
-    """Write the shards that are not there yet."""
+    """Write the shards that are not there yet; what they hold is as consistent as a build's."""
     plan, votes = bare_plan(rows), make_votes()
     missing = [n for n in range(plan.shards) if not shard_path(base, n).exists()]
-    blocks: dict[int, Callable[[int, npt.NDArray[np.int64]], Analysis]] = {}
+    ids, labels = make_ids(rows) if missing else (pa.array([]), np.array([]))
     for shard in missing:
-        block = shard % BLOCKS
-        if block not in blocks:
-            blocks[block] = partial(analysis_of, *make_block(block, votes))
-        images = plan.members(shard)
-        analysis = blocks[block](shard, np.arange(len(images)))
-        labels = block_labels(block)[: len(images)]
-        ids = [f"{WNIDS[label]}_{n}" for label, n in zip(labels, images, strict=True)]
-        part = Plan("train", np.arange(len(ids)), pa.array(ids), labels, [], LARGEST_SHARD)
+        members = plan.members(shard)
+        part = Plan(
+            "train",
+            np.arange(len(members)),
+            ids.take(pa.array(members)),
+            labels[members],
+            [],
+            LARGEST_SHARD,
+        )
+        analysis = make_analysis(shard, votes.spurious[labels[members]])
         write_shard(shard_path(base, shard), part, [analysis], "", embeddings=False)
 
 
-def block_labels(block: int) -> npt.NDArray[np.int64]:
-    return np.random.default_rng(block).integers(0, CLASSES, LARGEST_SHARD)
+def make_ids(rows: int) -> tuple[pa.StringArray, npt.NDArray[np.int64]]:
+    """Return image ids in the order of a build, and their labels."""
+    labels = np.random.default_rng(0).integers(0, CLASSES, rows)
+    ids = [f"{WNIDS[label]}_{number}" for number, label in enumerate(labels)]
+    order = np.argsort(np.frombuffer(b"".join(order_keys(ids, SEED)), ">u8"))
+    return pa.array(ids).take(pa.array(order)), labels[order]
 
 
-def make_block(block: int, votes: Votes) -> tuple[Masks, npt.NDArray[np.int32]]:
-    """Return the masks of smooth noise, and sizes, of a shard's images."""
-    labels = block_labels(block)
-    generator = torch.Generator().manual_seed(block)
-    noise = torch.rand(len(labels), FEATURES, 3, 3, generator=generator)
-    maps = torch.nn.functional.interpolate(noise, size=(GRID, GRID), mode="bicubic").clamp(min=0)
-    maps = torch.where(maps < 0.4, 0, maps)
-    features = np.tile(np.arange(FEATURES, dtype=np.int32), (len(labels), 1))
-    output = Output(maps, maps.mean(dim=(2, 3)), torch.zeros(len(labels), 1))
-    masks = make_masks(output, features, votes.spurious[labels])
-    sizes = np.random.default_rng(block).integers(300, 500, (len(labels), 2)).astype(np.int32)
-    return masks, sizes
-
-
-def analysis_of(
-    masks: Masks, sizes: npt.NDArray[np.int32], shard: int, members: npt.NDArray[np.int64]
-) -> Analysis:
-    """Return a shard's analysis: the block's masks with activations and peaks of its own."""
-    count = len(members)
-    numbers = np.random.default_rng([shard, 1]).random((2, count, FEATURES), np.float32)
+def make_analysis(shard: int, spurious: npt.NDArray[np.bool_]) -> Analysis:
+    """Return a shard's analysis: its block's maps, each as strong as the shard says."""
+    count = len(spurious)
+    generator = np.random.default_rng([shard, 1])
+    strength = torch.from_numpy(generator.uniform(0.1, 8, (count, FEATURES, 1, 1)))
+    maps = make_maps(shard % BLOCKS)[:count] * strength.float()
+    features = np.tile(np.arange(FEATURES, dtype=np.int32), (count, 1))
     return Analysis(
-        members=members,
-        sizes=sizes[:count],
+        members=np.arange(count),
+        sizes=generator.integers(300, 500, (count, 2)).astype(np.int32),
         activations=np.empty((count, 0), np.float32),
-        predicted=np.random.default_rng([shard, 2]).integers(0, CLASSES, count),
-        masks=Masks(
-            numbers[0],
-            8 * numbers[1],
-            masks.grids[:count],
-            masks.core[:count],
-            masks.spurious[:count],
-        ),
+        predicted=generator.integers(0, CLASSES, count),
+        masks=make_masks(Output(maps, maps.mean(dim=(2, 3)), maps), features, spurious),
         set_aside=[],
         stages=Stages(),
     )
+
+
+@cache
+def make_maps(block: int) -> torch.Tensor:
+    """Return the maps of a shard's images: smooth noise."""
+    generator = torch.Generator().manual_seed(block)
+    noise = torch.rand(LARGEST_SHARD, FEATURES, 3, 3, generator=generator)
+    maps = torch.nn.functional.interpolate(noise, size=(GRID, GRID), mode="bicubic").clamp(min=0)
+    return torch.where(maps < 0.4, 0, maps)

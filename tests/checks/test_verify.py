@@ -18,9 +18,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from builder.checks import rows, scores
 from builder.checks.verify import Check, checks, verify
 from builder.cli import main
+from builder.dataset.dataset import DataSet
 from builder.dataset.manifest import Manifest
+from builder.dataset.scores import score
 from builder.errors import BuildError
 from builder.run.build import build
 from builder.storage.parquet import write_parquet
@@ -48,6 +51,34 @@ def test_a_good_data_set_passes(planted: Path) -> None:
     checks = verify(planted)
     assert failed(checks) == {}
     assert len({check.name for check in checks}) == len(checks) >= 17
+
+
+def test_a_split_is_scored_once(planted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scored = []
+
+    def count(labels: Any, *arguments: Any) -> Any:
+        scored.append(len(labels))
+        return score(labels, *arguments)
+
+    monkeypatch.setattr(scores, "score", count)
+    assert failed(verify(planted)) == {}
+    assert scored == [36, 15]
+
+
+def test_a_file_without_rows_passes(data: Path) -> None:
+    """All of its images may have been set aside."""
+    table = pq.read_table(first(data))
+    write(first(data), table[:0])
+    manifest = Manifest.load(data)
+    assert manifest
+    content = DataSet(manifest, data)
+    for check in (
+        rows.numbers_are_sound,
+        rows.features_are_the_class_s,
+        rows.grids_decode,
+        rows.pictures_are_the_grids,
+    ):
+        assert list(check(content)) == []
 
 
 def test_embeddings_and_images_set_aside_pass(

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from builder.dataset.votes import ANSWERS, COLUMNS, Pair, Votes, read_votes
+from builder.dataset.votes import ANSWERS, COLUMNS, Pair, Vote, Votes, read_votes, write_votes
 from builder.errors import BuildError
 
 Rows = list[dict[str, str]]
@@ -104,6 +104,23 @@ def test_counts_and_mean_confidence_are_those_of_the_rows(tmp_path: Path) -> Non
         row.update({"Answer.main": answer, "Answer.confidence": confidence})
     first = read(tmp_path, rows).pairs[0]
     assert first == Pair(0, "n00000001", 10, 1, 2, 1, 2, 3.0)
+
+
+def test_written_votes_are_read_as_they_were_cast(tmp_path: Path) -> None:
+    votes = [
+        Vote(f"W{worker}", "n00000001", 0, 10, 1, answer, confidence, 'a "body", a head')
+        for worker, (answer, confidence) in enumerate(zip(ANSWERS, (4, 2, 1.5), strict=True))
+    ]
+    path = tmp_path / "new" / "votes.csv"
+    write_votes(path, votes)
+    assert path.read_bytes().decode().splitlines(keepends=True) == [
+        "WorkerId,Input.wordnet_id,Input.class_index,Input.feature_index,Input.feature_rank,"
+        "Answer.main,Answer.confidence,Answer.reasons\n",
+        'W0,n00000001,0,10,1,main_object,4,"a ""body"", a head"\n',
+        'W1,n00000001,0,10,1,separate_object,2,"a ""body"", a head"\n',
+        'W2,n00000001,0,10,1,background,1.5,"a ""body"", a head"\n',
+    ]
+    assert read_votes(path).pairs == (Pair(0, "n00000001", 10, 1, 1, 1, 1, 2.5),)
 
 
 def test_pairs_are_sorted_by_label_then_rank_whatever_the_order_of_rows(tmp_path: Path) -> None:

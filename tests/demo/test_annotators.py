@@ -26,12 +26,12 @@ def test_a_silent_map_is_seen_on_the_background() -> None:
 def test_careful_workers_say_what_they_see_and_hasty_ones_often_do_not() -> None:
     careful = Crowd(blur=0.01, slips=0)
     for index, answer in enumerate(ANSWERS):
-        rows = cast_votes(PAIR, np.eye(3)[index], THINGS, careful)
-        assert [row["Answer.main"] for row in rows] == [answer] * 5
-        assert {row["Answer.confidence"] for row in rows} == {5}
-        assert rows[0]["Answer.reasons"] == f"mostly on {THINGS[index]}"
+        votes = cast_votes(PAIR, np.eye(3)[index], THINGS, careful)
+        assert [vote.answer for vote in votes] == [answer] * 5
+        assert {vote.confidence for vote in votes} == {5}
+        assert votes[0].reasons == f"mostly on {THINGS[index]}"
     hasty = Crowd(workers=300, slips=1)
-    counts = Counter(row["Answer.main"] for row in cast_votes(PAIR, np.eye(3)[0], THINGS, hasty))
+    counts = Counter(vote.answer for vote in cast_votes(PAIR, np.eye(3)[0], THINGS, hasty))
     assert min(counts[answer] for answer in ANSWERS) > 60
 
 
@@ -39,7 +39,7 @@ def test_votes_depend_on_seed_pair_and_worker_alone() -> None:
     shares = np.array([0.4, 0.3, 0.3])
     assert cast_votes(PAIR, shares, THINGS, Crowd()) == cast_votes(PAIR, shares, THINGS, Crowd())
     answers = [
-        [row["Answer.main"] for row in cast_votes(PAIR, shares, THINGS, Crowd(seed=seed))]
+        [vote.answer for vote in cast_votes(PAIR, shares, THINGS, Crowd(seed=seed))]
         for seed in range(8)
     ]
-    assert len({tuple(row) for row in answers}) > 1
+    assert len({tuple(those) for those in answers}) > 1
