@@ -273,18 +273,18 @@ def _vote(
     loader = _open(folder, robust, "train")
     place = {name: member for member, name in enumerate(loader.plan.ids.to_pylist())}
     batches = [
-        Batch(index, np.array([place[name] for name in pair.images], np.int64))
-        for index, pair in enumerate(candidates)
+        Batch(0, np.array([place[name] for name in pair.images], np.int64)) for pair in candidates
     ]
 
-    def look(batch: LoadedBatch) -> NDArray[np.uint8]:
-        maps = robust(batch.pixels).maps[:, candidates[batch.shard].feature]
-        return render(encode_grids(maps.numpy())[0])
+    def look(batch: LoadedBatch) -> NDArray[np.float32]:
+        maps: NDArray[np.float32] = robust(batch.pixels).maps.numpy()
+        return maps
 
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    for pair, masks in zip(candidates, process(batches, loader, look, workers=0), strict=True):
+    for pair, maps in zip(candidates, process(batches, loader, look, workers=0), strict=True):
+        masks = render(encode_grids(maps[:, pair.feature])[0])
         regions = np.stack([_answers(truth.label_map(name)) for name in pair.images])
         words = (f"the {world.names[pair.label]}", "another object", "the background")
         shares = hot_shares(masks, regions)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,23 +84,14 @@ class ShardWorker:
         BuildError
             If so many images of a batch cannot be read that their storage must be gone.
         """
-        begun: deque[tuple[int, int]] = deque()
-
-        def batches() -> Iterator[Batch]:
-            for shard in shards:
-                group = self._job.batches(shard)
-                begun.append((shard, len(group)))
-                yield from group
-
+        batches = (batch for shard in shards for batch in self._job.batches(shard))
         analyses: list[Analysis] = []
-        for analysis in analyse(self._job, batches()):
+        for analysis in analyse(self._job, batches):
             _require_readable(analysis)
             analyses.append(analysis)
             advance(len(analysis.members) + len(analysis.set_aside))
-            shard, count = begun[0]
-            if len(analyses) == count:
-                yield self._finish(shard, analyses)
-                begun.popleft()
+            if len(analyses) == len(self._job.batches(analysis.shard)):
+                yield self._finish(analysis.shard, analyses)
                 analyses = []
 
     @property

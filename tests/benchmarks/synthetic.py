@@ -66,6 +66,7 @@ def analysis_of(
     count = len(members)
     numbers = np.random.default_rng([shard, 1]).random((2, count, FEATURES), np.float32)
     return Analysis(
+        shard=shard,
         members=members,
         sizes=sizes[:count],
         activations=np.empty((count, 0), np.float32),
