@@ -16,7 +16,6 @@ from builder.images.pipeline import _leave_signals_to_the_parent, _load_ahead
 from builder.network.analysis import Analysis
 from builder.run.stop import DROPPED
 from builder.shards.job import Job, open_job
-from builder.shards.worker import analyse
 from tests.conftest import World
 from tests.quiet import Quiet
 
@@ -36,7 +35,7 @@ def two_threads() -> Iterator[None]:
 
 def run(job: Job) -> list[Analysis]:
     batches = [batch for shard in range(job.plan.shards) for batch in job.batches(shard)]
-    return list(analyse(job, batches))
+    return list(job.analyse(batches))
 
 
 def same(first: list[Analysis], second: list[Analysis]) -> bool:
@@ -59,7 +58,7 @@ def test_threads_and_worker_processes_give_the_same_bits(job: Job) -> None:
         analysis
         for shard in range(job.plan.shards)
         for batch in job.batches(shard)
-        for analysis in analyse(job, [batch])
+        for analysis in job.analyse([batch])
     ]
     assert same(run(job), alone)
     assert same(run(replace(job, workers=2)), alone)
