@@ -8,7 +8,6 @@ from pathlib import Path
 
 from builder.errors import BuildError
 from builder.images.loader import UNREADABLE
-from builder.images.pipeline import batches_ahead
 from builder.network.analysis import Analysis
 from builder.network.importance import Contribution, Importance
 from builder.shards.job import Job
@@ -79,12 +78,6 @@ class ShardWorker:
             if len(analyses) == len(self._job.batches(analysis.shard)):
                 yield self._finish(analysis.shard, analyses)
                 analyses = []
-
-    @property
-    def shards_ahead(self) -> int:
-        """How many shards to ask for at a time, so that the network never waits for the next."""
-        batches = len(self._job.batches(0))
-        return 2 + -(-batches_ahead(self._job.workers) // batches)
 
     def _finish(self, shard: int, analyses: list[Analysis]) -> ShardResult:
         job, stages = self._job, Stages()
