@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -88,7 +87,9 @@ def test_a_loader_that_nobody_told_to_end_keeps_no_process_alive(job: Job) -> No
     def orphan() -> None:
         _leave_signals_to_the_parent(0)
         begun.set()
-        time.sleep(60)
+        parent = multiprocessing.parent_process()
+        assert parent
+        parent.join()
 
     def interrupted() -> None:
         _load_ahead([], Loader(job.images, job.plan), 1)
@@ -98,7 +99,8 @@ def test_a_loader_that_nobody_told_to_end_keeps_no_process_alive(job: Job) -> No
 
     process = fork.Process(target=interrupted)
     process.start()
-    process.join(20)
+    # For ever, if it is not as it should be.
+    process.join(120)
     code = process.exitcode
     process.kill()
     assert code == DROPPED
