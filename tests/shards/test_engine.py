@@ -214,7 +214,7 @@ def test_an_error_in_a_ray_worker_is_the_same_sentence(
     cluster: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The plan of the process that keeps the books is not the workers'."""
+    """The plan of the process that keeps the ledger is not the workers'."""
     monkeypatch.setattr("builder.shards.job.Job.identity", lambda job: {"images": 7})
     with pytest.raises(BuildError, match=r"The worker on .* sees other images"):
         build(settings(engine="ray", address=cluster.address), Quiet())
