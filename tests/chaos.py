@@ -34,8 +34,10 @@ from tests.faults import DONE, FAILED, STOPPED, Faults, run
 
 COPIES = 10
 SHARD = 7
-LIFE = 0.6
-"""How long a process lives at most, as a share of what a whole build takes in peace."""
+LIFE = 12
+"""How many shards a process finishes at most before it is ended, if it is."""
+MOMENT = 0.1
+"""How much longer it lives at most, as a share of what a whole build takes in peace."""
 
 KILLS = {
     "SIGKILL": (signal.SIGKILL,),
@@ -159,7 +161,7 @@ class Chaos:
         dice = self._dice
         process = self._arena.start(settings, faults)
         self.lives += 1
-        process.join(dice.uniform(0, LIFE) * self._arena.seconds)
+        self._let_live(process, settings.out)
         if process.is_alive() and dice.random() < 0.1:
             self._intrude(settings)
         if process.is_alive():
@@ -170,15 +172,22 @@ class Chaos:
                 with suppress(ProcessLookupError):
                     os.kill(process.pid or 0, number)
                 time.sleep(0.05)
-        process.join(60)
+        process.join()
         known = (DONE, FAILED, STOPPED, 128 + signal.SIGTERM, -signal.SIGKILL, -signal.SIGTERM)
         assert process.exitcode in known, process.exitcode
+
+    def _let_live(self, process: ForkServerProcess, out: Path) -> None:
+        """Wait for some more shards and then some moments, however fast the machine is today."""
+        shards = shards_in(out) + self._dice.randrange(LIFE)
+        while process.is_alive() and shards_in(out) < shards:
+            time.sleep(0.002)
+        process.join(self._dice.uniform(0, MOMENT) * self._arena.seconds)
 
     def _intrude(self, settings: Settings) -> None:
         """Begin a whole build beside one that runs."""
         whole = replace(settings, task=WHOLE)
         process = self._arena.start(whole, self._arena.faults(0))
-        process.join(60)
+        process.join()
         self.survived["second build refused"] += process.exitcode == FAILED
 
     def _damage(self, out: Path) -> None:
@@ -190,6 +199,11 @@ class Chaos:
             if paths and dice.random() < chance:
                 dice.choice(self._damages)(dice.choice(paths))
                 self.survived[f"damaged {kind}"] += 1
+
+
+def shards_in(out: Path) -> int:
+    """Return how many shards lie in the output of an unfinished build."""
+    return len(list(out.glob(".build/train/shards/*.parquet")))
 
 
 def _flip(path: Path) -> None:
@@ -247,7 +261,7 @@ def kill_often(arena: Arena, out: Path, kills: int, seed: int) -> int:
     done = 0
     while done < kills and not (out / "manifest.json").exists():
         process = arena.start(arena.settings(out), arena.faults(0))
-        goal = len(list(out.glob(".build/train/shards/*.parquet"))) + dice.randrange(2)
+        goal = shards_in(out) + dice.randrange(2)
         while process.is_alive() and not shard_path(out / ".build" / "train", goal).exists():
             time.sleep(0.001)
         time.sleep(dice.uniform(0, 0.02))

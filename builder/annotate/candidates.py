@@ -11,9 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from builder.dataset.classes import class_names
-from builder.images.plan import Plan
 from builder.network.importance import Importance
-from builder.network.network import Network
+from builder.network.inference import Inference
 
 FEATURES_PER_CLASS = 5
 TOP_IMAGES = 5
@@ -108,25 +107,22 @@ class TopImages:
 
 
 def rank_candidates(
-    network: Network,
-    labels: dict[str, int],
-    plan: Plan,
-    importance: Importance,
-    top: TopImages,
+    inference: Inference, importance: Importance, top: TopImages
 ) -> list[Candidate]:
     """Return the most important features of each class, by label, then rank.
 
+    Classes that were never predicted are left out.
+
     Parameters
     ----------
-    network : Network
-    labels : dict of str to int
-        The label of each wnid; classes that were never predicted are left out.
-    plan : Plan
+    inference : Inference
+        That `importance` and `top` are of.
     importance : Importance
     top : TopImages
     """
-    names = class_names(labels, network.classes)
-    weight = network.head_weight.numpy()
+    labels, plan = inference.labels, inference.plan
+    names = class_names(labels, inference.network.classes)
+    weight = inference.network.head_weight.numpy()
     found = []
     for wnid, label in sorted(labels.items(), key=lambda item: item[1]):
         if not importance.counts[label]:

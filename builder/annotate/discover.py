@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from builder.annotate.candidates import Candidate, TopImages, candidates_csv, rank_candidates
 from builder.errors import BuildError
-from builder.images.labels import label_classes
-from builder.images.loader import Loader, batches_of
-from builder.images.pipeline import process
-from builder.images.plan import make_plan
-from builder.images.sources import open_images
 from builder.network.analysis import Predictor
-from builder.network.architectures import load_architecture
-from builder.network.devices import BATCH_SIZES, WORKERS, find_device
+from builder.network.devices import find_device
 from builder.network.importance import Importance
-from builder.network.network import Network
+from builder.network.inference import open_inference, open_network
 from builder.reporter import Reporter
 from builder.settings import Search
 from builder.storage.files import atomic_write, disk_errors_as_sentences
@@ -41,31 +35,22 @@ def discover(search: Search, reporter: Reporter) -> list[Candidate]:
         raise BuildError(f"{search.out} exists already: remove it, or use another --out.")
     if not search.out.parent.is_dir():
         raise BuildError(f"There is no directory {search.out.parent}: check --out.")
-    device = find_device(search.device)
-    network = Network(
-        load_architecture(search.network, search.checkpoint), device, search.precision
-    )
-    with reporter.track("listing images") as advance:
-        images = open_images(search.images, search.split, advance)
-    labels = label_classes(images, network.classes)
-    plan = make_plan(images, labels, search.split, search.seed, search.limit, shard_size=None)
-    loader = Loader(images, plan)
+    network = open_network(search, find_device(search.device))
+    inference = open_inference(search, network, reporter)
+    plan = inference.plan
     importance = Importance.empty(network.classes, network.channels)
     top = TopImages(network.classes, network.channels)
-    batch_size = search.batch_size or BATCH_SIZES[device.type]
-    workers = WORKERS[device.type] if search.workers is None else search.workers
-    batches = batches_of(plan.order, batch_size)
     set_aside = len(plan.set_aside)
     with reporter.track("images", len(plan.order)) as advance:
-        for seen in process(batches, loader, Predictor(network), workers):
+        for seen in inference.run(Predictor(network)):
             importance.add(seen.activations, seen.predicted)
             top.add(seen.members, plan.labels[seen.members], seen.activations)
             set_aside += seen.set_aside
             advance(len(seen.members) + seen.set_aside)
     if set_aside:
         reporter.say(f"{set_aside:,} of {plan.images:,} images could not be used.")
-    candidates = rank_candidates(network, labels, plan, importance, top)
-    never = len(labels) - len({candidate.label for candidate in candidates})
+    candidates = rank_candidates(inference, importance, top)
+    never = len(inference.labels) - len({candidate.label for candidate in candidates})
     if not candidates:
         raise BuildError(
             f"{search.network} predicts none of the classes of {search.images}: check --checkpoint."

@@ -42,20 +42,14 @@ from builder.demo.world import (
     write_world,
 )
 from builder.errors import BuildError
-from builder.images.labels import label_classes
-from builder.images.loader import Batch, LoadedBatch, Loader, batches_of
-from builder.images.pipeline import process
-from builder.images.plan import make_plan
-from builder.images.sources import open_images
+from builder.images.loader import Batch, LoadedBatch
 from builder.network.analysis import Predictor
-from builder.network.architectures import load_architecture
-from builder.network.devices import BATCH_SIZES
-from builder.network.network import Network
+from builder.network.inference import Inference, open_inference, open_network
 from builder.pages.gallery import make_gallery
 from builder.pages.views import GroundTruth
-from builder.reporter import Reporter
+from builder.reporter import Reporter, SilentReporter
 from builder.run.build import build
-from builder.settings import GallerySettings, Search, Settings
+from builder.settings import GallerySettings, NetworkSettings, Search, Settings
 from builder.storage.files import (
     atomic_write,
     disk_errors_as_sentences,
@@ -66,7 +60,6 @@ from salient_imagenet_1m import encode_grids
 
 NETWORK = "small-convnet"
 SPLITS = ("train", "validation")
-_CPU = torch.device("cpu")
 
 _DEAD = 1e-3
 """A feature whose maps never get higher is not alive."""
@@ -211,26 +204,17 @@ def _make(folder: Folder, world: World, recipe: Recipe, reporter: Reporter) -> N
     truth = read_truth(folder.root)
     with clock.time("training"), reporter.track("training a robust and a plain network"):
         _train(folder, world, recipe, truth)
-    robust = Network(load_architecture(NETWORK, folder.robust), _CPU, "float32")
     with clock.time("discover"):
         candidates = _discover(folder, reporter)
     with clock.time("votes"), reporter.track("asking five workers about each feature"):
         if not folder.votes.exists():
-            _vote(folder, world, truth, robust, candidates)
+            _vote(folder, world, truth, candidates)
     with clock.time("build"):
         for split in SPLITS:
-            settings = Settings(
-                images=str(folder.images),
-                votes=folder.votes,
-                out=folder.dataset,
-                network=NETWORK,
-                checkpoint=folder.robust,
-                split=split,
-                device="cpu",
-            )
-            build(settings, reporter)
+            options = _options(folder, folder.robust, split)
+            build(Settings(**options, votes=folder.votes, out=folder.dataset), reporter)
     with clock.time("recovery"), reporter.track("comparing with the truth"):
-        recovery, evidence = _recover(folder, world, truth, robust)
+        recovery, evidence = _recover(folder, world, truth)
     with clock.time("gallery"):
         folder.gallery.unlink(missing_ok=True)
         gallery_settings = GallerySettings(
@@ -253,34 +237,21 @@ def _train(folder: Folder, world: World, recipe: Recipe, truth: Truth) -> None:
 
 def _discover(folder: Folder, reporter: Reporter) -> list[Candidate]:
     if not folder.features.exists():
-        search = Search(
-            images=str(folder.images),
-            out=folder.features,
-            network=NETWORK,
-            checkpoint=folder.robust,
-            device="cpu",
-        )
-        discover(search, reporter)
+        options = _options(folder, folder.robust, "train")
+        discover(Search(**options, out=folder.features), reporter)
     return read_candidates(folder.features)
 
 
-def _vote(
-    folder: Folder, world: World, truth: Truth, robust: Network, candidates: list[Candidate]
-) -> None:
+def _vote(folder: Folder, world: World, truth: Truth, candidates: list[Candidate]) -> None:
     """Show each pair's top images and maps to the workers, and write what they answer."""
-    loader = _open(folder, robust, "train")
-    place = {name: member for member, name in enumerate(loader.plan.ids.to_pylist())}
+    inference = _open(folder, folder.robust, "train")
+    place = {name: member for member, name in enumerate(inference.plan.ids.to_pylist())}
     batches = [
-        Batch(index, np.array([place[name] for name in pair.images], np.int64))
-        for index, pair in enumerate(candidates)
+        Batch(0, np.array([place[name] for name in pair.images], np.int64)) for pair in candidates
     ]
-
-    def look(batch: LoadedBatch) -> NDArray[np.uint8]:
-        maps = robust(batch.pixels).maps[:, candidates[batch.shard].feature]
-        return render(encode_grids(maps.numpy())[0])
-
     votes: list[Vote] = []
-    for pair, masks in zip(candidates, process(batches, loader, look, workers=0), strict=True):
+    for pair, maps in zip(candidates, _maps(inference, batches), strict=True):
+        masks = render(encode_grids(maps[:, pair.feature])[0])
         regions = np.stack([_answers(truth.label_map(name)) for name in pair.images])
         words = (f"the {world.names[pair.label]}", "another object", "the background")
         shares = hot_shares(masks, regions)
@@ -298,9 +269,7 @@ def _answers(label_map: NDArray[np.uint8]) -> NDArray[np.int64]:
     return np.select(places, [main, separate], background)
 
 
-def _recover(
-    folder: Folder, world: World, truth: Truth, robust: Network
-) -> tuple[Recovery, Evidence]:
+def _recover(folder: Folder, world: World, truth: Truth) -> tuple[Recovery, Evidence]:
     # Streaming, since it leaves no copy in the user's cache.
     rows = {
         split: list(load_dataset(str(folder.dataset), "masks", split=split, streaming=True))
@@ -312,44 +281,30 @@ def _recover(
     for pair in pairs:
         voted[pair["label"], pair["rank"] - 1] = pair["kind"] == "spurious"
     shares = core_shares([row for split in SPLITS for row in rows[split]], truth, shape)
-    plain = Network(load_architecture(NETWORK, folder.plain), _CPU, "float32")
-    evidence = gather(rows["validation"], truth, _predictions(folder, plain), world.classes)
+    evidence = gather(rows["validation"], truth, _plain_predictions(folder), world.classes)
     ids = [row["image_id"] for row in rows["validation"]]
-    random = _random_features(folder, robust, evidence, ids, shape[1], world.seed)
+    random = _random_features(folder, evidence, ids, shape[1], world.seed)
     return recover(evidence, voted, shares, random, world.seed), evidence
 
 
-def _predictions(folder: Folder, network: Network) -> dict[str, int]:
-    """Return a network's top-1 class of each validation image, by image id."""
-    loader = _open(folder, network, "validation")
+def _plain_predictions(folder: Folder) -> dict[str, int]:
+    """Return the plain network's top-1 class of each validation image, by image id."""
+    inference = _open(folder, folder.plain, "validation")
     return {
-        loader.plan.ids[member].as_py(): int(label)
-        for sight in process(
-            batches_of(loader.plan.order, BATCH_SIZES[_CPU.type]),
-            loader,
-            Predictor(network),
-            workers=0,
-        )
-        for member, label in zip(sight.members, sight.predicted, strict=True)
+        inference.plan.ids[member].as_py(): int(label)
+        for seen in inference.run(Predictor(inference.network))
+        for member, label in zip(seen.members, seen.predicted, strict=True)
     }
 
 
 def _random_features(
-    folder: Folder, network: Network, evidence: Evidence, ids: list[str], features: int, seed: int
+    folder: Folder, evidence: Evidence, ids: list[str], features: int, seed: int
 ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
     """Yield soft masks and activations of features drawn at random for each class."""
-    loader = _open(folder, network, "validation")
-
-    def look(batch: LoadedBatch) -> NDArray[np.float32]:
-        maps: NDArray[np.float32] = network(batch.pixels).maps.numpy()
-        return maps
-
-    maps = np.concatenate(
-        list(
-            process(batches_of(loader.plan.order, BATCH_SIZES[_CPU.type]), loader, look, workers=0)
-        )
-    )
-    place = {loader.plan.ids[member].as_py(): row for row, member in enumerate(loader.plan.order)}
+    inference = _open(folder, folder.robust, "validation")
+    plan = inference.plan
+    maps = np.concatenate(list(_maps(inference)))
+    place = {plan.ids[member].as_py(): row for row, member in enumerate(plan.order)}
     maps = maps[[place[name] for name in ids]]
     # Features that matter to no class are part of the draw, those that are dead are not.
     alive = np.flatnonzero(maps.max((0, 2, 3)) > _DEAD)
@@ -361,10 +316,33 @@ def _random_features(
         yield np.stack([render(encode_grids(own)[0]) for own in chosen]), chosen.mean((2, 3))
 
 
-def _open(folder: Folder, network: Network, split: str) -> Loader:
-    images = open_images(str(folder.images), split, lambda _: None)
-    labels = label_classes(images, network.classes)
-    return Loader(images, make_plan(images, labels, split, seed=0, limit=None, shard_size=None))
+def _options(folder: Folder, weights: Path, split: str) -> dict[str, Any]:
+    """Return the options of whatever runs one of the networks over images."""
+    return {
+        "images": str(folder.images),
+        "network": NETWORK,
+        "checkpoint": weights,
+        "split": split,
+        "device": "cpu",
+    }
+
+
+def _open(folder: Folder, weights: Path, split: str) -> Inference:
+    settings = NetworkSettings(**_options(folder, weights, split))
+    network = open_network(settings, torch.device(settings.device))
+    return open_inference(settings, network, SilentReporter())
+
+
+def _maps(
+    inference: Inference, batches: list[Batch] | None = None
+) -> Iterator[NDArray[np.float32]]:
+    """Yield the maps of each batch: float32 of shape (images, channels, 14, 14)."""
+
+    def look(batch: LoadedBatch) -> NDArray[np.float32]:
+        maps: NDArray[np.float32] = inference.network(batch.pixels).maps.numpy()
+        return maps
+
+    return inference.run(look, batches)
 
 
 def _known(

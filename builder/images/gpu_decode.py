@@ -41,7 +41,8 @@ class DeviceDecoder:
                     try:
                         pixels.append(self._decode(encoded.data))
                     except UnusableImageError as error:
-                        set_aside.append(encoded.unusable(error))
+                        names = encoded.image_id, encoded.path
+                        set_aside.append(SetAside(*names, error.reason, error.detail))
                         continue
                 kept.append(index)
         shape = (0, CROP_SIZE, CROP_SIZE, 3)

@@ -47,13 +47,9 @@ def batches_of(members: npt.NDArray[np.int64], size: int, shard: int = 0) -> lis
 class Encoded:
     """A JPEG that is decoded later."""
 
-    data: bytes
     image_id: str
     path: str
-
-    def unusable(self, error: UnusableImageError) -> SetAside:
-        """Set it aside."""
-        return SetAside(self.image_id, self.path, error.reason, error.detail)
+    data: bytes
 
 
 @dataclass
@@ -113,14 +109,14 @@ class Loader:
                 with stages.time("decode"):
                     size = size_for_device(data) if self.for_device else None
                     if size:
-                        encoded[len(members)] = self._encoded(member, data)
+                        encoded[len(members)] = Encoded(*self._names(member), data)
                     else:
                         decoded.append(decode(data))
                         size = decoded[-1].width, decoded[-1].height
                 members.append(member)
                 sizes.append(size)
             except UnusableImageError as error:
-                set_aside.append(self._encoded(member, b"").unusable(error))
+                set_aside.append(SetAside(*self._names(member), error.reason, error.detail))
         pixels = np.empty((len(decoded), CROP_SIZE, CROP_SIZE, 3), np.uint8)
         for index, image in enumerate(decoded):
             pixels[index] = image.pixels
@@ -134,9 +130,9 @@ class Loader:
             encoded,
         )
 
-    def _encoded(self, member: int, data: bytes) -> Encoded:
-        path = self.images.paths[member].as_py()
-        return Encoded(data, self.plan.ids[member].as_py(), path)
+    def _names(self, member: int) -> tuple[str, str]:
+        """Return an image's id and path."""
+        return self.plan.ids[member].as_py(), self.images.paths[member].as_py()
 
     def _read(self, member: int) -> bytes:
         try:

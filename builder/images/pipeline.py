@@ -19,11 +19,6 @@ _FEEDERS = 2
 _PREFETCH = 2
 
 
-def batches_ahead(workers: int) -> int:
-    """Return how many batches are taken up before the first result is there."""
-    return _PREFETCH * workers + 2 * _FEEDERS if workers else 2 * torch.get_num_threads()
-
-
 def process(
     batches: Iterable[Batch],
     loader: Loader,

@@ -63,6 +63,8 @@ class Analysis:
 
     Attributes
     ----------
+    shard : int
+        That the batch is of.
     members : ndarray of int64, shape (images,)
         Positions in the listing.
     sizes : ndarray of int32, shape (images, 2)
@@ -78,6 +80,7 @@ class Analysis:
         The time it took, with that of loading.
     """
 
+    shard: int
     members: npt.NDArray[np.int64]
     sizes: npt.NDArray[np.int32]
     activations: npt.NDArray[np.float32]
@@ -111,6 +114,7 @@ class Analyser:
             labels = self.plan.labels[batch.members]
             masks = make_masks(output, self.votes.features[labels], self.votes.spurious[labels])
         return Analysis(
+            shard=batch.shard,
             members=batch.members,
             sizes=batch.sizes,
             activations=activations,

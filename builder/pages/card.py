@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,7 @@ def template_path() -> Path:
     return installed if installed.exists() else installed.parents[1] / "dataset_card.md"
 
 
+@cache
 def _template() -> jinja2.Template:
     cards = environment(escape=False)  # It is no HTML; names are escaped as cells.
     cards.filters |= {

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from base64 import b64encode
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
+
+import jinja2
 
 from builder.dataset.statistics import EDGES, MASK_KINDS, SplitStatistics
 from builder.pages.pictures import COLOURS
@@ -178,7 +181,11 @@ def _shade(place: float) -> str:
 
 
 def _render(kind: str, **values: object) -> str:
+    return _template().render(kind=kind, width=WIDTH, left=_LEFT, span=_SPAN, **values)
+
+
+@cache
+def _template() -> jinja2.Template:
     plots = environment()
     plots.filters["px"] = "{:.1f}".format
-    template = plots.get_template("plot.svg.jinja")
-    return template.render(kind=kind, width=WIDTH, left=_LEFT, span=_SPAN, **values)
+    return plots.get_template("plot.svg.jinja")

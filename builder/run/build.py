@@ -21,7 +21,7 @@ from builder.run.runner import Run, ShardRunner
 from builder.run.stop import Stop
 from builder.run.workspace import Workspace
 from builder.settings import Settings
-from builder.shards.engine import Engine, InProcess, Placement, open_engine
+from builder.shards.engine import Engine, InProcess, open_engine
 from builder.shards.job import Job, open_job
 from builder.stages import Stages
 from builder.storage.files import disk_errors_as_sentences, exclusive, make_directory, shared
@@ -144,20 +144,19 @@ def _opened(
     settings: Settings, reporter: Reporter, workspace: Workspace
 ) -> Iterator[tuple[Job, Engine]]:
     """Open all inputs, and make the output's directory once they are found to be good."""
-    with _placement(settings, reporter, workspace) as place:
-        job = open_job(settings, reporter, place.device, place.runs_on)
+    with _engine(settings, reporter, workspace) as engine:
+        job = open_job(settings, reporter, engine.device, engine.runs_on)
         with disk_errors_as_sentences(settings.out):
             workspace.check(job.origin(), job.inputs())
             make_directory(settings.out)
-            yield job, place.engine
+            yield job, engine
 
 
-def _placement(
+def _engine(
     settings: Settings, reporter: Reporter, workspace: Workspace
-) -> AbstractContextManager[Placement]:
+) -> AbstractContextManager[Engine]:
     if settings.finalise_only:
         # Nothing is computed, so that what computed the shards need not be here.
-        device = find_device("cpu")
         with disk_errors_as_sentences(settings.out):
             begun_on = workspace.begun_on()
         if not begun_on:
@@ -165,7 +164,7 @@ def _placement(
                 f"Nothing of the split {settings.split} was built in {settings.out} yet: check "
                 "--out and --split, or leave out --finalise-only."
             )
-        return nullcontext(Placement(InProcess(), device, begun_on))
+        return nullcontext(InProcess(find_device("cpu"), begun_on))
     return open_engine(settings, reporter.say)
 
 

@@ -13,7 +13,6 @@ from builder.run.workspace import Workspace
 from builder.settings import Settings
 from builder.shards.job import Job, open_job
 from builder.shards.shard import shard_table
-from builder.shards.worker import analyse
 from builder.storage.files import disk_errors_as_sentences
 
 _SAMPLE_BATCHES = 8
@@ -73,7 +72,7 @@ def _measure(job: Job) -> tuple[int, float, int]:
     batches = [batch for shard in range(job.plan.shards) for batch in job.batches(shard)]
     batches = batches[:_SAMPLE_BATCHES]
     start = time.perf_counter()
-    analyses = list(analyse(job, batches))
+    analyses = list(job.analyse(batches))
     seconds = time.perf_counter() - start
     file = io.BytesIO()
     table = shard_table(job.plan, analyses, embeddings=job.settings.keep_embeddings)

@@ -1,68 +1,89 @@
-"""Keeps several workers busy with shards, whatever befalls them."""
+"""Hands out shards to workers that ask for them, whatever befalls these."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from typing import Any, Protocol
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from typing import Protocol
 
 from builder.errors import BuildError, first_line
 from builder.shards.worker import ShardResult
 
+Message = ShardResult | Exception | None
+"""What a worker says: a shard is done, something went wrong, or None, it has room for a shard."""
+
 _PATIENCE_SECONDS = 60.0
 
 
+class WorkerLostError(Exception):
+    """A worker is gone, and so are the shards that it had begun."""
+
+
 class Worker(Protocol):
-    """A worker: a process or an actor that runs shards."""
+    """A worker in another process, seen from here; `serve` is the other end."""
 
-    opened: Future[int]
-    """How many shards it wants at a time, once its inputs are open."""
+    def recv(self) -> Message:
+        """Wait for what it says next.
 
-    def run(self, shard: int) -> Future[ShardResult]:
-        """Begin a shard."""
+        Raises
+        ------
+        WorkerLostError
+        """
+
+    def send(self, shard: int | None) -> None:
+        """Answer one that has room: a shard, or None for finishing what it has begun."""
 
     def stop(self) -> None:
         """End it, whatever it does."""
 
 
-class WorkerPool(Protocol):
-    """Where workers come from.
+@dataclass
+class _Place:
+    """Where there is a worker at any time, such as a GPU.
 
     Attributes
     ----------
-    size : int
-        How many work at the same time.
+    start : callable
+        Starts a worker there.
+    worker : Worker
+    shards : set of int
+        What the worker has begun.
+    is_idle : bool
+        Whether the worker waits for an answer.
     """
 
-    size: int
-
-    def start(self) -> Worker:
-        """Return a new worker; it may take any time to open."""
-
-    def cause(self, error: BaseException) -> BaseException | None:
-        """Return what was raised in a worker; None if the worker itself is lost."""
+    start: Callable[[], Worker]
+    worker: Worker
+    shards: set[int] = field(default_factory=set)
+    is_idle: bool = False
 
 
 class Dispatcher:
-    """Hands out shards to a pool; those of a worker that dies go to others.
+    """Hands out shards to workers that ask for them; those of a worker that dies go to others.
 
     Parameters
     ----------
-    pool : WorkerPool
+    starts : sequence of callable
+        Each starts a worker, which may take any time until it asks, and another if that one dies.
     shards : iterable of int
         Taken up as workers have room for them.
     say : callable
         Tells the user what went wrong and was mended.
     """
 
-    def __init__(self, pool: WorkerPool, shards: Iterable[int], say: Callable[[str], None]) -> None:
-        self._pool, self._say = pool, say
+    def __init__(
+        self,
+        starts: Sequence[Callable[[], Worker]],
+        shards: Iterable[int],
+        say: Callable[[str], None],
+    ) -> None:
+        self._starts, self._say = starts, say
         self._upcoming = iter(shards)
-        self._returned: deque[int] = deque()
-        self._workers: list[Worker] = []
-        self._opening: dict[Future[int], Worker] = {}
-        self._running: dict[Future[ShardResult], tuple[Worker, int]] = {}
+        self._returned: list[int] = []
+        self._places: list[_Place] = []
+        self._heard = SimpleQueue[tuple[_Place, Message]]()
         self._losses = 0
         self._is_over = False
 
@@ -75,71 +96,78 @@ class Dispatcher:
             If workers keep dying before any of them finishes a shard, or one raised it.
         """
         try:
-            for _ in range(self._pool.size):
-                self._start()
-            while self._running or self._returned or not self._is_over:
-                finished = self._wait()
-                for worker in self._workers:
-                    self._top_up(worker)
-                yield from finished
+            for start in self._starts:
+                self._places.append(_Place(start, start()))
+                self._listen_to(self._places[-1])
+            while self._returned or not self._is_over or self._are_any_begun:
+                place, message = self._hear()
+                match message:
+                    case None:
+                        self._answer(place)
+                    case ShardResult():
+                        place.shards.remove(message.shard)
+                        self._losses = 0
+                        yield message
+                    case WorkerLostError():
+                        self._replace(place, message)
+                    case _:
+                        raise message
         finally:
-            for worker in self._workers:
-                worker.stop()
+            for place in self._places:
+                place.worker.stop()
 
-    def _wait(self) -> list[ShardResult]:
-        """Wait until something happens, and return the shards that were finished."""
-        futures: list[Future[Any]] = [*self._opening, *self._running]
-        done, _ = wait(futures, _PATIENCE_SECONDS, FIRST_COMPLETED)
-        if not done and not self._running:
-            self._say("Still waiting for a worker to start.")
-        finished = []
-        for opened in done & self._opening.keys():
-            worker = self._opening.pop(opened)
-            if (error := opened.exception()) is not None:
-                self._lose(worker, error)
-        for future in done & self._running.keys():
-            if future not in self._running:
-                continue  # Lost together with another shard of its worker.
-            worker, _ = self._running[future]
-            if (error := future.exception()) is not None:
-                self._lose(worker, error)
-            else:
-                del self._running[future]
-                self._losses = 0
-                finished.append(future.result())
-        return finished
+    @property
+    def _are_any_begun(self) -> bool:
+        return any(place.shards for place in self._places)
 
-    def _start(self) -> None:
-        worker = self._pool.start()
-        self._workers.append(worker)
-        self._opening[worker.opened] = worker
+    def _listen_to(self, place: _Place) -> None:
+        """Have all that is heard from a place, until it is lost, in one queue."""
+        worker = place.worker
 
-    def _lose(self, worker: Worker, error: BaseException) -> None:
-        cause = self._pool.cause(error)
-        if cause is not None:
-            raise cause
-        for future, (other, shard) in list(self._running.items()):
-            if other is worker:
-                del self._running[future]
-                self._returned.append(shard)
-        self._workers.remove(worker)
-        worker.stop()
+        def listen() -> None:
+            message: Message = None
+            while not isinstance(message, Exception):
+                try:
+                    message = worker.recv()
+                except Exception as error:
+                    message = error
+                self._heard.put((place, message))
+
+        threading.Thread(target=listen, daemon=True).start()
+
+    def _hear(self) -> tuple[_Place, Message]:
+        while True:
+            try:
+                return self._heard.get(timeout=_PATIENCE_SECONDS)
+            except Empty:
+                if not self._are_any_begun:
+                    self._say("Still waiting for a worker to start.")
+
+    def _answer(self, place: _Place) -> None:
+        """Give a worker that has room the next shard, if there is one."""
+        shard = self._returned.pop() if self._returned else next(self._upcoming, None)
+        self._is_over = shard is None
+        place.is_idle = shard is None and not place.shards
+        if place.is_idle:
+            return  # It may still get a shard of one that is lost.
+        if shard is not None:
+            place.shards.add(shard)
+        place.worker.send(shard)
+
+    def _replace(self, place: _Place, error: WorkerLostError) -> None:
         self._losses += 1
-        if self._losses > 3 + 2 * self._pool.size:
+        if self._losses > 3 + 2 * len(self._places):
             raise BuildError(
                 f"Workers die before they finish a shard (the last: {first_line(error)}): see that "
                 "each has enough memory, and run the same command again."
             )
         self._say("A worker is lost; its shards go to others.")
-        self._start()
-
-    def _top_up(self, worker: Worker) -> None:
-        if worker.opened in self._opening:
-            return
-        under_way = sum(other is worker for other, _ in self._running.values())
-        for _ in range(worker.opened.result() - under_way):
-            shard = self._returned.popleft() if self._returned else next(self._upcoming, None)
-            if shard is None:
-                self._is_over = True
-                return
-            self._running[worker.run(shard)] = worker, shard
+        place.worker.stop()
+        self._returned.extend(place.shards)
+        place.shards.clear()
+        place.is_idle = False
+        place.worker = place.start()
+        self._listen_to(place)
+        for other in self._places:
+            if other.is_idle:
+                self._answer(other)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import torch
 
@@ -18,7 +18,18 @@ from builder.shards.worker import ShardResult, ShardWorker
 
 
 class Engine(Protocol):
-    """Computes shards."""
+    """Computes shards.
+
+    Attributes
+    ----------
+    device : torch.device
+        Where this process needs the network.
+    runs_on : str
+        The kind of device that computes the shards.
+    """
+
+    device: torch.device
+    runs_on: str
 
     def run(
         self, job: Job, directory: Path, shards: Iterable[int], advance: Callable[[int], None]
@@ -44,7 +55,17 @@ class Engine(Protocol):
 
 
 class InProcess:
-    """Computes shards in this process, on the device of the job."""
+    """Computes shards in this process; see `Engine`.
+
+    Parameters
+    ----------
+    device : torch.device
+    runs_on : str, optional
+        Where nothing is left to compute: the kind of device that did.
+    """
+
+    def __init__(self, device: torch.device, runs_on: str | None = None) -> None:
+        self.device, self.runs_on = device, runs_on or device.type
 
     def run(
         self, job: Job, directory: Path, shards: Iterable[int], advance: Callable[[int], None]
@@ -53,25 +74,8 @@ class InProcess:
         return ShardWorker(job, directory).run(shards, advance)
 
 
-class Placement(NamedTuple):
-    """An engine, and what the job has to be opened for.
-
-    Attributes
-    ----------
-    engine : Engine
-    device : torch.device
-        Where this process needs the network.
-    runs_on : str
-        The kind of device that computes the shards.
-    """
-
-    engine: Engine
-    device: torch.device
-    runs_on: str
-
-
 @contextmanager
-def open_engine(settings: Settings, say: Callable[[str], None]) -> Iterator[Placement]:
+def open_engine(settings: Settings, say: Callable[[str], None]) -> Iterator[Engine]:
     """Have the engine that the settings name while the block lasts.
 
     Parameters
@@ -85,7 +89,6 @@ def open_engine(settings: Settings, say: Callable[[str], None]) -> Iterator[Plac
     BuildError
         If there is no such device or cluster, or Ray is not installed.
     """
-    cpu = torch.device("cpu")
     if settings.engine == "ray":
         try:
             from builder.shards.ray_actors import Actors, connected  # noqa: PLC0415
@@ -94,15 +97,14 @@ def open_engine(settings: Settings, say: Callable[[str], None]) -> Iterator[Plac
                 "Ray is not installed: pip install -e '.[ray]', or use --engine local."
             ) from error
         with connected(settings.address):
-            actors = Actors(settings.device, say)
-            yield Placement(actors, cpu, actors.device)
+            yield Actors(settings.device, say)
         return
     devices = find_devices(settings.device)
     if len(devices) == 1:
-        yield Placement(InProcess(), devices[0], devices[0].type)
+        yield InProcess(devices[0])
         return
     if len({device.type for device in devices}) > 1:
         raise BuildError(
             f"--device {settings.device} mixes kinds, whose last bits differ: use one."
         )
-    yield Placement(Processes([str(device) for device in devices], say), cpu, devices[0].type)
+    yield Processes(devices, say)

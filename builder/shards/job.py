@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -15,13 +16,13 @@ import torch
 from builder.dataset.votes import Votes, read_votes
 from builder.errors import BuildError
 from builder.images.loader import Batch, batches_of
-from builder.images.plan import Plan, make_plan
-from builder.images.sources import Images, open_images
-from builder.network.architectures import load_architecture
-from builder.network.devices import BATCH_SIZES, WORKERS, find_devices
+from builder.network.analysis import Analyser, Analysis
+from builder.network.devices import find_devices
+from builder.network.inference import Inference, open_inference, open_network
 from builder.network.network import Network
 from builder.reporter import Reporter
 from builder.settings import Settings
+from builder.stages import Occupancy
 from salient_imagenet_1m import CROP_SIZE, FORMAT_VERSION, RESIZE_SIZE
 
 PREPROCESSING = (
@@ -32,36 +33,31 @@ GPU_PREPROCESSING = f"JPEG decode and resize on the GPU by torchvision, else: {P
 _LIBRARIES = ("datasets", "numpy", "pillow", "pyarrow", "timm", "torch", "torchvision")
 
 
-@dataclass(frozen=True)
-class Job:
-    """The opened inputs of a build.
+@dataclass(frozen=True, kw_only=True)
+class Job(Inference):
+    """The opened inputs of a build: an inference over images of classes with votes.
 
     Attributes
     ----------
     settings : Settings
     votes : Votes
-    network : Network
-    images : Images
-    plan : Plan
-    batch_size : int
-    workers : int
-        Processes that load ahead of the network.
     runs_on : str
         The kind of device, ``cpu`` or ``cuda``, that computes the shards, here or elsewhere.
     """
 
     settings: Settings
     votes: Votes
-    network: Network
-    images: Images
-    plan: Plan
-    batch_size: int
-    workers: int
     runs_on: str
 
     def batches(self, shard: int) -> list[Batch]:
         """Return the batches of a shard; no batch holds images of two shards."""
         return batches_of(self.plan.members(shard), self.batch_size, shard)
+
+    def analyse(self, batches: Iterable[Batch]) -> Iterator[Analysis]:
+        """Load and analyse batches; see `run`."""
+        occupancy = Occupancy(1 if self.workers else torch.get_num_threads())
+        analyser = Analyser(self.network, self.votes, self.plan, occupancy)
+        return self.run(analyser, batches, gpu_decode=self.settings.gpu_decode)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -137,15 +133,12 @@ def open_job(
     runs_on = runs_on or device.type
     if settings.gpu_decode and runs_on != "cuda":
         raise BuildError(f"--gpu-decode needs CUDA, and this runs on {runs_on}: leave it out.")
-    architecture = load_architecture(settings.network, settings.checkpoint)
-    network = Network(architecture, device, settings.precision)
+    network = open_network(settings, device)
     _check_fit(votes, network, settings)
-    with reporter.track("listing images") as advance:
-        images = open_images(settings.images, settings.split, advance)
-    with reporter.track("planning"):
-        plan = make_plan(
-            images, votes.labels, settings.split, settings.seed, settings.limit, settings.shard_size
-        )
+    inference = open_inference(
+        settings, network, reporter, votes.labels, settings.shard_size, runs_on
+    )
+    plan = inference.plan
     if not len(plan.order):
         first = plan.set_aside[0]
         raise BuildError(
@@ -153,11 +146,7 @@ def open_job(
             f"{first.path}: {first.detail}; the votes are on classes such as "
             f"{votes.pairs[0].wnid}): check --images and --votes, images need a folder per wnid."
         )
-    batch_size = settings.batch_size or BATCH_SIZES[runs_on]
-    workers = settings.workers
-    if workers is None:
-        workers = WORKERS[runs_on]
-    return Job(settings, votes, network, images, plan, batch_size, workers, runs_on)
+    return Job(settings=settings, votes=votes, runs_on=runs_on, **vars(inference))
 
 
 def _check_fit(votes: Votes, network: Network, settings: Settings) -> None:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import partial
+from multiprocessing import Pipe
 from pathlib import Path
-from typing import Any
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+import torch
+from ray.exceptions import RayError
 
 from builder.errors import BuildError, first_line
-from builder.shards.dispatch import Dispatcher
+from builder.shards.dispatch import Dispatcher, Message, WorkerLostError
 from builder.shards.job import Job
-from builder.shards.server import MOST_SHARDS_AT_A_TIME, ServerSettings, ShardServer
+from builder.shards.serve import WorkerSettings, serve
 from builder.shards.worker import ShardResult
 
 _KNOCK_SECONDS = 10.0
@@ -63,7 +65,7 @@ def _knock(address: str | None) -> None:
 
 
 class Actors:
-    """Computes shards in actors of the Ray cluster that this process is connected to.
+    """Computes shards in actors of the Ray cluster that this process is connected to; see `Engine`.
 
     Parameters
     ----------
@@ -71,11 +73,6 @@ class Actors:
         ``auto`` takes the GPUs of the cluster if it has any.
     say : callable
         Tells the user what went wrong and was mended.
-
-    Attributes
-    ----------
-    device : str
-        ``cuda`` or ``cpu``: what the actors run on.
     """
 
     def __init__(self, device: str, say: Callable[[str], None]) -> None:
@@ -86,7 +83,7 @@ class Actors:
             raise BuildError(f"Ray chooses devices itself: use --device cuda or cpu, not {device}.")
         if device == "auto":
             device = "cuda" if gpus else "cpu"
-        self.device = device
+        self.device, self.runs_on = torch.device("cpu"), device
         self._size = gpus if device == "cuda" else cpus
         if not self._size:
             raise BuildError(f"The Ray cluster has no {device} to run on: check --device.")
@@ -96,11 +93,11 @@ class Actors:
         self, job: Job, directory: Path, shards: Iterable[int], advance: Callable[[int], None]
     ) -> Iterator[ShardResult]:
         """Compute shards; see `Engine`."""
-        on_gpu = self.device == "cuda"
+        on_gpu = self.runs_on == "cuda"
         workers = min(job.workers, self._cpus) if on_gpu else 0
-        settings = ServerSettings.of(job, directory, self.device, self._cpus, workers)
-        pool = _Pool(settings, self._size, num_cpus=self._cpus, num_gpus=int(on_gpu))
-        for result in Dispatcher(pool, shards, self._say).results():
+        settings = WorkerSettings.of(job, directory, self.runs_on, self._cpus, workers)
+        start = partial(_Actor, settings, num_cpus=self._cpus, num_gpus=int(on_gpu))
+        for result in Dispatcher([start] * self._size, shards, self._say).results():
             advance(result.images)
             yield result
 
@@ -112,34 +109,41 @@ def _cpus_beside_a_gpu() -> int:
     return max(1, int(min(shares)))
 
 
-class _Pool:
-    def __init__(self, settings: ServerSettings, size: int, **resources: int) -> None:
-        self.size = size
-        self._settings = settings
-        # A lost actor is replaced by a new one, not restarted: where its node is gone for good, the
-        # new one waits for room while others take over its shards; calls to a restarting one wait.
-        self._server = ray.remote(ShardServer).options(
-            max_restarts=0, max_task_retries=0, max_concurrency=MOST_SHARDS_AT_A_TIME, **resources
-        )
+class ShardServer:
+    """Serves in a thread, and passes on what is said to and by it; the actor."""
 
-    def start(self) -> _Actor:
-        return _Actor(self._server.remote(self._settings))
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._connection, other_end = Pipe()
+        threading.Thread(target=serve, args=(settings, other_end), daemon=True).start()
 
-    def cause(self, error: BaseException) -> BaseException | None:
-        if isinstance(error, RayTaskError):
-            cause: BaseException = error.cause or error
-            return cause
-        return None if isinstance(error, RayError) else error
+    def recv(self) -> Message:
+        """Wait for what is said next."""
+        message: Message = self._connection.recv()
+        return message
+
+    def send(self, shard: int | None) -> None:
+        """Answer."""
+        self._connection.send(shard)
 
 
 class _Actor:
-    def __init__(self, handle: Any) -> None:
-        self._handle = handle
-        self.opened: Future[int] = handle.open.remote().future()
+    """A worker in an actor; see `Worker`."""
 
-    def run(self, shard: int) -> Future[ShardResult]:
-        future: Future[ShardResult] = self._handle.run.remote(shard).future()
-        return future
+    def __init__(self, settings: WorkerSettings, **resources: int) -> None:
+        # A lost actor is replaced by a new one, not restarted: where its node is gone for good, the
+        # new one waits for room while others take over its shards; calls to a restarting one wait.
+        options = {"max_restarts": 0, "max_task_retries": 0, "max_concurrency": 2, **resources}
+        self._actor = ray.remote(ShardServer).options(**options).remote(settings)
+
+    def recv(self) -> Message:
+        try:
+            message: Message = ray.get(self._actor.recv.remote())
+        except RayError as error:
+            raise WorkerLostError(first_line(error)) from error
+        return message
+
+    def send(self, shard: int | None) -> None:
+        self._actor.send.remote(shard)
 
     def stop(self) -> None:
-        ray.kill(self._handle)
+        ray.kill(self._actor)

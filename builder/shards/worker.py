@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from builder.errors import BuildError
-from builder.images.gpu_decode import DeviceDecoder
-from builder.images.loader import UNREADABLE, Batch, Loader
-from builder.images.pipeline import batches_ahead, process
-from builder.network.analysis import Analyser, Analysis
+from builder.images.loader import UNREADABLE
+from builder.network.analysis import Analysis
 from builder.network.importance import Contribution, Importance
 from builder.shards.job import Job
 from builder.shards.shard import shard_path, write_shard
-from builder.stages import Occupancy, Stages
+from builder.stages import Stages
 
 
 @dataclass(frozen=True)
@@ -44,17 +39,6 @@ class ShardResult:
 
 _OUTAGE = 8
 """Where that many images, and half of a batch, cannot be read, the storage is gone, not they."""
-
-
-def analyse(job: Job, batches: Iterable[Batch]) -> Iterator[Analysis]:
-    """Load and analyse the batches of a job; see `process`."""
-    loader = Loader(job.images, job.plan, job.settings.gpu_decode)
-    occupancy = Occupancy(1 if job.workers else torch.get_num_threads())
-    analyser = Analyser(job.network, job.votes, job.plan, occupancy)
-    if not job.settings.gpu_decode:
-        return process(batches, loader, analyser, job.workers)
-    decoder = DeviceDecoder(job.network.device)
-    return process(batches, loader, lambda batch: analyser(decoder(batch)), job.workers)
 
 
 class ShardWorker:
@@ -85,30 +69,15 @@ class ShardWorker:
         BuildError
             If so many images of a batch cannot be read that their storage must be gone.
         """
-        begun: deque[tuple[int, int]] = deque()
-
-        def batches() -> Iterator[Batch]:
-            for shard in shards:
-                group = self._job.batches(shard)
-                begun.append((shard, len(group)))
-                yield from group
-
+        batches = (batch for shard in shards for batch in self._job.batches(shard))
         analyses: list[Analysis] = []
-        for analysis in analyse(self._job, batches()):
+        for analysis in self._job.analyse(batches):
             _require_readable(analysis)
             analyses.append(analysis)
             advance(len(analysis.members) + len(analysis.set_aside))
-            shard, count = begun[0]
-            if len(analyses) == count:
-                yield self._finish(shard, analyses)
-                begun.popleft()
+            if len(analyses) == len(self._job.batches(analysis.shard)):
+                yield self._finish(analysis.shard, analyses)
                 analyses = []
-
-    @property
-    def shards_ahead(self) -> int:
-        """How many shards to ask for at a time, so that the network never waits for the next."""
-        batches = len(self._job.batches(0))
-        return 2 + -(-batches_ahead(self._job.workers) // batches)
 
     def _finish(self, shard: int, analyses: list[Analysis]) -> ShardResult:
         job, stages = self._job, Stages()

@@ -37,6 +37,7 @@ def search(world: World, out: Path, **changes: Any) -> Search:
 
 def listed(wnids: list[str | None], labels: list[int] | None = None) -> Any:
     return SimpleNamespace(
+        paths=pa.array([f"{index}.JPEG" for index in range(len(wnids))], pa.string()),
         wnids=pa.array(wnids, pa.string()),
         labels=np.array(labels or [NO_LABEL] * len(wnids), np.int64),
     )

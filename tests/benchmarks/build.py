@@ -110,7 +110,7 @@ def compare_speed(base: Path) -> None:
 
 def run_shards(job: Job, directory: Path, stages: list[Stages]) -> None:
     directory.mkdir()
-    stages.append(ShardRunner(job, directory, InProcess(), Quiet()).run().stages)
+    stages.append(ShardRunner(job, directory, InProcess(torch.device("cpu")), Quiet()).run().stages)
 
 
 def show_costs(job: Job, stages: list[Stages], directory: Path) -> None:

@@ -76,10 +76,10 @@ def engine_of(name: str) -> Iterator[Engine]:
     if name == "local":
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
-        yield InProcess()
+        yield InProcess(torch.device("cpu"))
         torch.set_num_threads(threads)
     elif name == "local, 2 processes":
-        yield Processes(["cpu", "cpu"], print)
+        yield Processes(2 * [torch.device("cpu")], print)
     else:
         ray.init(
             num_cpus=1 if name == "Ray, 1 worker" else 2,

@@ -58,6 +58,7 @@ def make_analysis(shard: int, spurious: npt.NDArray[np.bool_]) -> Analysis:
     maps = make_maps(shard % BLOCKS)[:count] * strength.float()
     features = np.tile(np.arange(FEATURES, dtype=np.int32), (count, 1))
     return Analysis(
+        shard=shard,
         members=np.arange(count),
         sizes=generator.integers(300, 500, (count, 2)).astype(np.int32),
         activations=np.empty((count, 0), np.float32),

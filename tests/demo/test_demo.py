@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from datasets import load_dataset
 
+from builder.cli import main
 from builder.dataset.votes import read_votes
 from builder.demo.demo import Folder, run_demo
 from builder.demo.recovery import AT_CHANCE, CONTROLS, GOALS, KEYS
@@ -133,9 +134,16 @@ def test_a_directory_of_something_else_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["file", "file/demo"])
-def test_a_bad_out_is_one_sentence_and_exit_status_2(tmp_path: Path, name: str) -> None:
+def test_a_bad_out_is_one_sentence_and_exit_status_2(
+    tmp_path: Path,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     (tmp_path / "file").touch()
-    command = [sys.executable, "-m", "builder", "demo", "--out", str(tmp_path / name)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 2
-    assert "is a file: give --out a directory." in " ".join(result.stderr.split())
+    monkeypatch.setattr("sys.argv", ["salient-imagenet", "demo", "--out", str(tmp_path / name)])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 2
+    told = f"Error: {tmp_path / 'file'} is a file: give --out a directory."
+    assert capsys.readouterr().err.strip() == told

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,6 @@ from builder.images.pipeline import _leave_signals_to_the_parent, _load_ahead
 from builder.network.analysis import Analysis
 from builder.run.stop import DROPPED
 from builder.shards.job import Job, open_job
-from builder.shards.worker import analyse
 from tests.conftest import World
 from tests.quiet import Quiet
 
@@ -36,7 +34,7 @@ def two_threads() -> Iterator[None]:
 
 def run(job: Job) -> list[Analysis]:
     batches = [batch for shard in range(job.plan.shards) for batch in job.batches(shard)]
-    return list(analyse(job, batches))
+    return list(job.analyse(batches))
 
 
 def same(first: list[Analysis], second: list[Analysis]) -> bool:
@@ -59,7 +57,7 @@ def test_threads_and_worker_processes_give_the_same_bits(job: Job) -> None:
         analysis
         for shard in range(job.plan.shards)
         for batch in job.batches(shard)
-        for analysis in analyse(job, [batch])
+        for analysis in job.analyse([batch])
     ]
     assert same(run(job), alone)
     assert same(run(replace(job, workers=2)), alone)
@@ -89,7 +87,9 @@ def test_a_loader_that_nobody_told_to_end_keeps_no_process_alive(job: Job) -> No
     def orphan() -> None:
         _leave_signals_to_the_parent(0)
         begun.set()
-        time.sleep(60)
+        parent = multiprocessing.parent_process()
+        assert parent
+        parent.join()
 
     def interrupted() -> None:
         _load_ahead([], Loader(job.images, job.plan), 1)
@@ -99,7 +99,8 @@ def test_a_loader_that_nobody_told_to_end_keeps_no_process_alive(job: Job) -> No
 
     process = fork.Process(target=interrupted)
     process.start()
-    process.join(20)
+    # For ever, if it is not as it should be.
+    process.join(120)
     code = process.exitcode
     process.kill()
     assert code == DROPPED

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models import DenseNet, get_model, resnet18
-from torchvision.models.vgg import cfgs, make_layers
+from torchvision.models.vgg import make_layers
 
 from builder.errors import BuildError
 from builder.network.architectures import Architecture, load_architecture
@@ -46,11 +46,10 @@ def resnet() -> nn.Module:
 
 
 def vgg() -> nn.Module:
-    """Return a VGG with small hidden layers."""
-    head = (nn.Linear(512 * 7 * 7, 16), nn.ReLU(), nn.Linear(16, 5))
-    return nn.Sequential(
-        make_layers(cfgs["A"], batch_norm=False), nn.AdaptiveAvgPool2d(7), nn.Flatten(), *head
-    )
+    """Return a VGG of few channels and small hidden layers."""
+    layers = make_layers([8, "M", 8, "M", 16, "M", 16, "M"], batch_norm=False)
+    head = (nn.Linear(16 * 7 * 7, 16), nn.ReLU(), nn.Linear(16, 5))
+    return nn.Sequential(layers, nn.AdaptiveAvgPool2d(7), nn.Flatten(), *head)
 
 
 class FunctionalReLU(nn.Module):

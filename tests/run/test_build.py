@@ -3,9 +3,8 @@ from __future__ import annotations
 import errno
 import itertools
 import json
-import os
+import multiprocessing
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -27,6 +26,7 @@ from builder.run.build import build
 from builder.run.estimate import estimate
 from tests.built import check_build, hashes
 from tests.conftest import CLASSES, FEATURES, NETWORK, World, write_votes
+from tests.faults import Faults, run
 from tests.quiet import Quiet
 
 
@@ -317,16 +317,22 @@ def test_killed_anywhere_it_resumes_to_the_same_bytes(
     planted: Path, world: World, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
+    # Each is forked from a process that has imported everything and done nothing.
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["tests.faults"])
     kills = 0
     for shards in range(1, 6):
-        process = subprocess.Popen(command(world, out), stderr=subprocess.DEVNULL)
-        while process.poll() is None:
+        process = processes.Process(
+            target=run, args=(world.settings(out), Faults(0, tmp_path / "log"))
+        )
+        process.start()
+        while process.is_alive():
             if len(list(out.glob(".build/train/shards/*.parquet"))) >= shards:
-                os.kill(process.pid, signal.SIGKILL)
+                process.kill()
                 kills += 1
                 break
             time.sleep(0.002)
-        process.wait()
+        process.join()
     assert kills
     subprocess.run(command(world, out), check=True, capture_output=True)
     train = {name: digest for name, digest in hashes(out).items() if "train" in name}

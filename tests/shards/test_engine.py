@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import signal
@@ -19,6 +20,7 @@ import pytest
 from builder.errors import BuildError
 from builder.run.build import build, run_task
 from builder.settings import Settings, Task
+from builder.shards.processes import _Process
 from builder.shards.shard import shard_path
 from tests.built import hashes
 from tests.conftest import World
@@ -70,7 +72,8 @@ def in_the_middle(out: Path, action: Callable[[], Any]) -> Iterator[None]:
             threading.Event().wait(0.01)
         action()
 
-    thread = threading.Thread(target=watch)
+    # A build that fails may never make so many: nobody waits for this thread then.
+    thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     yield
     thread.join()
@@ -133,17 +136,24 @@ def test_a_process_per_device(
 
 
 def test_a_process_of_two_is_killed(
-    settings: Callable[..., Settings], crowd: Path, undisturbed_crowd: dict[str, str]
+    settings: Callable[..., Settings],
+    undisturbed: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    two, reporter = settings(device="cpu,cpu", images=str(crowd), shard_size=7), Quiet()
+    """It has just been given a shard, so that the build cannot end without anybody's notice."""
+    two, reporter = settings(device="cpu,cpu"), Quiet()
+    send, given = _Process.send, itertools.count(1)
 
-    def kill() -> None:
-        os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGKILL)
+    def send_and_kill(process: _Process, shard: int | None) -> None:
+        send(process, shard)
+        if next(given) == 5:
+            os.kill(process._process.pid or 0, signal.SIGKILL)
 
-    with in_the_middle(two.out, kill):
-        build(two, reporter)
-    assert "A worker is lost; its shards go to others." in reporter.lines
-    assert hashes(two.out) == undisturbed_crowd
+    monkeypatch.setattr(_Process, "send", send_and_kill)
+    assert build(two, reporter).images == 36
+    assert reporter.lines.count("A worker is lost; its shards go to others.") == 1
+    assert hashes(two.out) == undisturbed
+    assert not multiprocessing.active_children()
 
 
 def test_devices_of_two_kinds_are_refused(
@@ -204,7 +214,7 @@ def test_an_error_in_a_ray_worker_is_the_same_sentence(
     cluster: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The plan of the process that keeps the books is not the workers'."""
+    """The plan of the process that keeps the ledger is not the workers'."""
     monkeypatch.setattr("builder.shards.job.Job.identity", lambda job: {"images": 7})
     with pytest.raises(BuildError, match=r"The worker on .* sees other images"):
         build(settings(engine="ray", address=cluster.address), Quiet())
