@@ -227,7 +227,7 @@ def give(**options: object) -> Callable[[World, Path], Options]:
 
 BAD_INPUT = [
     pytest.param(give(images="nowhere"), "There is no file, directory or dataset nowhere"),
-    pytest.param(empty_directory, "has no class folders: --images takes ROOT/train/<wnid>/*"),
+    pytest.param(empty_directory, "in class folders: --images takes ROOT/train/<wnid>/*"),
     pytest.param(other_classes, "None of the 12 images of"),
     pytest.param(half_a_tar, "is no whole tar"),
     pytest.param(give(split="test"), "There is no split test: "),
