@@ -98,8 +98,9 @@ class NetworkSettings:
         str,
         typer.Option(
             metavar="SOURCE",
-            help="The images: an ImageFolder root (ROOT/<split>/<wnid>/* or ROOT/<wnid>/*), "
-            "ILSVRC2012_img_train.tar, or a dataset that `datasets` opens, a directory or Hub id.",
+            help="The images: folders (ROOT/<split>/<wnid>/* or ROOT/<wnid>/*), Kaggle's "
+            "directory, an official tar or the directory that holds it, or what `datasets` opens: "
+            "a directory of Parquet files or WebDataset shards, or a Hub id.",
         ),
     ]
     network: NetworkName
