@@ -47,6 +47,7 @@ class Hand:
 
     def stop(self) -> None:
         self.dismissed.set()
+        self._answers.put(None)  # Or who listens would wait for ever.
 
     def _work(self) -> Iterator[Message]:
         yield from self._do(-1)
@@ -56,6 +57,8 @@ class Hand:
             while shard is not None and len(begun) < 2:
                 yield None
                 shard = self._answers.get()
+                if self.dismissed.is_set():
+                    raise WorkerLostError("dismissed")
                 begun += [] if shard is None else [shard]
             for shard in begun:
                 yield from self._do(shard)
