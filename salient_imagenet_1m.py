@@ -17,7 +17,7 @@ joins with any other dataset (`join`); transforms of image and masks together.
   ``grid = round(255 * NAM / peak)``, so that ``NAM ~ grid * peak / 255`` (`encode_grids`).
 * A row stores the grids of its class's features back to back (`pack_grids`, `unpack_grids`).
 * A grid covers the **box** of the original image that the network saw (`crop_box`).
-* A **soft mask** is a grid upsampled bilinearly to pixels (`render`, `upsample`).
+* A **soft mask** is a grid upsampled bilinearly to pixels (`render`).
 """
 
 from __future__ import annotations
@@ -100,7 +100,6 @@ __all__ = [
     "skipped",
     "union",
     "unpack_grids",
-    "upsample",
 ]
 
 FORMAT_VERSION = 1
@@ -269,13 +268,6 @@ def union(grids: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return maximum
 
 
-def _interpolation(size: int, cells: int) -> npt.NDArray[np.float64]:
-    """Return the (size, cells) matrix of bilinear upsampling, half-pixel centres, edges clamped."""
-    centres = np.clip((np.arange(size) + 0.5) * cells / size - 0.5, 0, cells - 1)
-    weights: npt.NDArray[np.float64] = 1 - np.abs(centres[:, None] - np.arange(cells))
-    return np.maximum(weights, 0)
-
-
 _STRIP = 7 * 32_768
 """Multiplications of one matrix product: OpenBLAS starts threads at 262,144 or, in newer releases,
 twice that, and in data loading workers threads that fight for the same cores cost three quarters of
@@ -287,29 +279,6 @@ def _strips(rows: int, multiplications: int) -> Iterator[slice]:
     step = max(1, _STRIP // multiplications)
     for start in range(0, rows, step):
         yield slice(start, start + step)
-
-
-def upsample(grids: npt.NDArray[np.generic], height: int, width: int) -> npt.NDArray[np.float64]:
-    """Upsample grids bilinearly over the box that they cover, as two small matrix products.
-
-    Parameters
-    ----------
-    grids : ndarray, shape (..., grid_height, grid_width)
-    height, width : int
-        Pixels to render the whole box at.
-
-    Returns
-    -------
-    ndarray of float64, shape (..., height, width)
-        In the units of `grids`; divide those of uint8 grids by 255 to get soft masks in [0, 1].
-    """
-    rows = _interpolation(height, grids.shape[-2])
-    columns = _interpolation(width, grids.shape[-1])
-    wide = grids.astype(np.float64) @ columns.T
-    upsampled = np.empty((*grids.shape[:-2], height, width))
-    for strip in _strips(height, rows.shape[1] * width):
-        np.matmul(rows[strip], wide, out=upsampled[..., strip, :])
-    return upsampled
 
 
 # Rendering: from grids to pixels ------------------------------------------------------------------
