@@ -451,10 +451,11 @@ def _draw(
         inside[strip] = np.maximum.reduce(masks, axis=0)
 
 
-def _render_torch(grids: Any, targets: Sequence_[_Target]) -> Any:
+def _render_torch(grids: Any, chosen: Any, targets: Sequence_[_Target]) -> Any:
     """Return what `_render` does for a batch of grids, a tensor of shape (n, features, h, w)."""
     import torch  # noqa: PLC0415
 
+    grids = grids * torch.as_tensor(chosen, device=grids.device)[..., None, None]
     count, features, grid_height, grid_width = grids.shape
     height, width = targets[0].shape
     rows = np.zeros((count, height, grid_height), np.float32)
@@ -521,9 +522,10 @@ def render(
         rows of a batch differ in size.
     """
     _check_columns(example, kind)
-    grids, batched = _grids_of(example)
-    chosen = _chosen(example, kind, grids.shape[-3], batched)
-    rows = len(grids)
+    batched = np.ndim(example["width"]) > 0
+    grids = _grids_of(example, batched)
+    rows, features = grids.shape[:2]
+    chosen = _chosen(example, kind, rows, features)
     shape = None if size is None else tuple(np.broadcast_to(size, 2).tolist())
     window = example.get("window") if window is None else window
     flip = example.get("flip", False) if flip is None else flip
@@ -531,7 +533,7 @@ def render(
     if window is not None and len(window):
         windows = np.broadcast_to(np.asarray(window, np.float64), (rows, 4)).tolist()
     flips = np.broadcast_to(np.asarray(flip, np.bool_), rows).tolist()
-    sizes = (np.asarray(example[side]).reshape(-1).tolist() for side in _SIZE)
+    sizes = (_numbers(example[side]) for side in _SIZE)
     targets = [
         _Target(width, height, cut and tuple(cut), shape, mirrored, geometry)
         for width, height, cut, mirrored in zip(*sizes, windows, flips, strict=True)
@@ -541,11 +543,12 @@ def render(
             "The rows of the batch differ in size: say size=, or render them one by one."
         )
     masks: Any
-    if isinstance(grids, np.ndarray):
-        masks = np.empty((rows, *targets[0].shape), np.uint8)
-        _render([part[kept] for part, kept in zip(grids, chosen, strict=True)], targets, masks)
+    if not isinstance(grids, np.ndarray):
+        masks = _render_torch(grids, chosen, targets)
     else:
-        masks = _render_torch(grids * chosen[..., None, None], targets)
+        masks = np.empty((rows, *targets[0].shape), np.uint8)
+        kept = np.asarray(chosen, np.bool_).reshape(grids.shape[:2])
+        _render([part[own] for part, own in zip(grids, kept, strict=True)], targets, masks)
     return masks if batched else masks[0]
 
 
@@ -562,56 +565,38 @@ def _check_columns(example: Mapping[str, Any], kind: str | int) -> None:
         )
 
 
-def _grids_of(example: Mapping[str, Any]) -> tuple[Any, bool]:
-    """Return grids of shape (rows, features, height, width), and whether they are a batch."""
-    grids = example["grids"]
-    if isinstance(grids, np.ndarray) and grids.dtype.kind in "SO":
-        grids = grids.tolist()
-    if isinstance(grids, bytes):
-        size = example["grid_height"], example["grid_width"]
-        return _unstripped(grids, example.get("kinds"), *size)[None], False
-    if isinstance(grids, list) and grids and isinstance(grids[0], bytes):
-        kinds = example.get("kinds", [None] * len(grids))
-        rows = zip(grids, kinds, example["grid_height"], example["grid_width"], strict=True)
-        return np.stack([_unstripped(*row) for row in rows]), True
-    if isinstance(grids, list):
-        grids = np.asarray(grids, np.uint8)
-    return (grids, True) if grids.ndim == 4 else (grids[None], False)
+def _grids_of(example: Mapping[str, Any], batched: bool) -> Any:
+    """Return grids of shape (rows, features, height, width), an array or a tensor."""
+    grids = example["grids"] if batched else [example["grids"]]
+    if not isinstance(grids[0], bytes):
+        grids = example["grids"]
+        grids = np.asarray(grids, np.uint8) if isinstance(grids, list) else grids
+        return grids if batched else grids[None]
+    kinds = example.get("kinds", ())
+    features = len(kinds[0] if batched and len(kinds) else kinds)
+    parts = []
+    sizes = (_numbers(example[name]) for name in ("grid_height", "grid_width"))
+    for data, height, width in zip(grids, *sizes, strict=True):
+        # Bytes that `datasets` passed through numpy have lost their last zeros.
+        whole = data if data.endswith(b"\0") else data.ljust(features * height * width, b"\0")
+        parts.append(unpack_grids(whole, height, width))
+    return np.array(parts)
 
 
-def _unstripped(data: bytes, kinds: Any, height: Any, width: Any) -> npt.NDArray[np.uint8]:
-    """Unpack grids, whose last zeros are missing where `datasets` passed them through numpy."""
-    size = int(height), int(width)
-    if kinds is not None and not data.endswith(b"\0"):
-        data = data.ljust(len(kinds) * math.prod(size), b"\0")
-    return unpack_grids(data, *size)
+def _numbers(column: Any) -> list[Any]:
+    """Return the numbers of a column of a row, or of a batch of rows."""
+    return np.asarray(column).reshape(-1).tolist()
 
 
-def _chosen(example: Mapping[str, Any], kind: str | int, features: int, batched: bool) -> Any:
-    """Return which features to render, bool of shape (rows, features), like the grids' library."""
+def _chosen(example: Mapping[str, Any], kind: str | int, rows: int, features: int) -> Any:
+    """Return which features to render, bool of shape (rows, features), or (features,) of a row."""
     if isinstance(kind, int):
         if not -features <= kind < features:
             raise SalientImageNetError(f"There is no feature {kind}: a class has {features}.")
-        rows = len(example["grids"]) if batched else 1
-        one = np.zeros((rows, features), np.bool_)
-        one[:, kind] = True
-        return _like(one, example["grids"])
+        return np.arange(features) == np.full((rows, 1), kind % features)
     if kind not in KINDS:
         raise SalientImageNetError(f"There is no kind {kind!r}: use core, spurious or a position.")
-    if kind in example:
-        chosen = example[kind]
-    else:
-        chosen = _like(np.asarray(example["kinds"]) == kind, example["grids"])
-    return chosen if batched else chosen[None]
-
-
-def _like(flags: npt.NDArray[np.bool_], grids: Any) -> Any:
-    """Return `flags` as a tensor on the device of `grids` where that is one."""
-    if isinstance(grids, np.ndarray | bytes | list):
-        return flags
-    import torch  # noqa: PLC0415
-
-    return torch.from_numpy(flags).to(grids.device)
+    return example[kind] if kind in example else np.asarray(example["kinds"]) == kind
 
 
 _NO_GRIDS = np.empty((0, 1, 1), np.uint8)
