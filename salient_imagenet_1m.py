@@ -133,17 +133,9 @@ class Box(NamedTuple):
 
 
 def image_id(name: str) -> str:
-    """Return the canonical image id of a file name.
+    """Return the canonical image id of a path or file name, in any usual layout of ImageNet.
 
-    Parameters
-    ----------
-    name : str
-        A path or file name in any of the usual layouts of ImageNet. The wnid that the Hub's
-        ImageNet appends to each name is dropped; a name that is not ImageNet's is its own stem.
-
-    Returns
-    -------
-    str
+    The wnid that the Hub's ImageNet appends is dropped; another name than ImageNet's is its stem.
 
     Examples
     --------
@@ -162,17 +154,7 @@ def image_id(name: str) -> str:
 def resized_size(width: int, height: int, short: int = RESIZE_SIZE) -> tuple[int, int]:
     """Return the (width, height) that ``torchvision.transforms.Resize(short)`` gives an image.
 
-    Parameters
-    ----------
-    width, height : int
-        Size of the original image in pixels.
-    short : int
-        Pixels of the short side of the result.
-
-    Returns
-    -------
-    tuple of int
-        The long side is rounded down, as torchvision does.
+    The long side is rounded down, as torchvision does.
     """
     if width <= height:
         return short, int(short * height / width)
@@ -180,20 +162,10 @@ def resized_size(width: int, height: int, short: int = RESIZE_SIZE) -> tuple[int
 
 
 def crop_box(width: int, height: int) -> Box:
-    """Return the part of an original image that its grids cover.
+    """Return the part of an original image of so many pixels that its grids cover.
 
     The network saw ``CenterCrop(224)(Resize(256)(image))``; this is that square, mapped back
     through both steps with the same rounding as torchvision's.
-
-    Parameters
-    ----------
-    width, height : int
-        Size of the original image in pixels.
-
-    Returns
-    -------
-    Box
-        In pixels of the original image.
     """
     resized_width, resized_height = resized_size(width, height)
     left = round((resized_width - CROP_SIZE) / 2.0)
@@ -215,13 +187,11 @@ def encode_grids(
     Parameters
     ----------
     maps : ndarray of float32, shape (..., height, width)
-        Neural activation maps.
 
     Returns
     -------
     grids : ndarray of uint8, shape (..., height, width)
     peaks : ndarray of float32, shape (...)
-        The maximum of each map.
     """
     peaks = np.maximum(maps.max(axis=(-2, -1)), np.float32(0))
     divisors = np.where(peaks > 0, peaks, 1).astype(np.float64)[..., None, None]
@@ -235,14 +205,7 @@ def pack_grids(grids: npt.NDArray[np.uint8]) -> bytes:
 
 
 def unpack_grids(data: bytes, height: int, width: int) -> npt.NDArray[np.uint8]:
-    """Return the grids that `pack_grids` made into bytes.
-
-    Parameters
-    ----------
-    data : bytes
-        The column ``grids`` of a row.
-    height, width : int
-        The columns ``grid_height`` and ``grid_width`` of the row.
+    """Return a row's ``grids``, by its ``grid_height`` and ``grid_width``.
 
     Returns
     -------
@@ -283,45 +246,34 @@ def _strips(rows: int, multiplications: int) -> Iterator[slice]:
 
 # Rendering: from grids to pixels ------------------------------------------------------------------
 
-UPSTREAM_ZOOM = RESIZE_SIZE / CROP_SIZE
-"""By how much the public evaluation code enlarges masks against their images."""
-
 Geometry = Literal["aligned", "upstream"]
 
 
 def grid_box(width: int, height: int, geometry: Geometry = "aligned") -> Box:
-    """Return the part of an image that its grids are drawn over.
+    """Return the part of an original image of so many pixels that its grids are drawn over.
 
     Parameters
     ----------
     width, height : int
-        Size of the original image in pixels.
     geometry : {"aligned", "upstream"}
         ``aligned`` is `crop_box`: a mask lies on what its network saw. ``upstream`` reproduces the
         public evaluation code of the first release, which applies Resize(256) and CenterCrop(224)
         to 224-pixel masks a second time and so enlarges them by 256/224 about their centre.
-
-    Returns
-    -------
-    Box
-        In pixels of the original image.
     """
     box = crop_box(width, height)
     if geometry == "aligned":
         return box
     if geometry != "upstream":
         raise SalientImageNetError(f"There is no geometry {geometry!r}: use aligned or upstream.")
-    grow_x = (box.right - box.left) * (UPSTREAM_ZOOM - 1) / 2
-    grow_y = (box.bottom - box.top) * (UPSTREAM_ZOOM - 1) / 2
+    zoom = RESIZE_SIZE / CROP_SIZE
+    grow_x = (box.right - box.left) * (zoom - 1) / 2
+    grow_y = (box.bottom - box.top) * (zoom - 1) / 2
     return Box(box.left - grow_x, box.top - grow_y, box.right + grow_x, box.bottom + grow_y)
 
 
 @dataclass(frozen=True)
 class _Target:
-    """Where masks are rendered: a window of an image of width x height, or all of it.
-
-    The result has `size` (height, width), by default the window's.
-    """
+    """A window of an image of width x height, or all of it, shown at `size` or at its own."""
 
     width: int
     height: int
@@ -354,15 +306,7 @@ class _Target:
 
 
 class _Axis(NamedTuple):
-    """One axis of a target: where it meets the box, and the weights of the grid's cells there.
-
-    Attributes
-    ----------
-    first : int
-        The first pixel whose centre lies in the box.
-    weights : ndarray of float32, shape (inside, cells)
-        A row for each pixel in the box. Bilinear, half-pixel centres, edges clamped.
-    """
+    """An axis of a target: its first pixel in the box, and the cells' weights (pixels, cells)."""
 
     first: int
     weights: npt.NDArray[np.float32]
@@ -371,8 +315,8 @@ class _Axis(NamedTuple):
 def _axes(wanted: Iterable[tuple[_Target, tuple[int, ...]]]) -> list[tuple[_Axis, _Axis]]:
     """Return the vertical and the horizontal axis of targets, for grids of these shapes.
 
-    All axes lie behind each other in a few long arrays: where a target is small, numpy's calls
-    would cost more than what they do.
+    Weights are bilinear, half-pixel centres, edges clamped. All axes lie behind each other in a few
+    long arrays: where a target is small, numpy's calls would cost more than what they do.
     """
     numbers: list[tuple[Any, ...]] = []
     for target, (rows, columns) in wanted:
@@ -428,8 +372,7 @@ def _draw(
 ) -> None:
     """Draw a mask: the pixelwise maximum of ``rows @ grid @ columns.T``, zero outside the box.
 
-    A strip of all soft masks is made at a time, from those lines of the grids alone that it lies
-    between, and reduced while it is in the cache.
+    Strip by strip, from those lines of the grids alone that it lies between, while in the cache.
     """
     (top, rows), (left, columns) = down, across
     features, height, width = grids.shape
@@ -518,8 +461,7 @@ def render(
     Raises
     ------
     SalientImageNetError
-        If a column, the kind or the geometry does not exist, a window or size has no pixels, or
-        rows of a batch differ in size.
+        If a column, kind or geometry does not exist, a window has no pixels, or sizes differ.
     """
     _check_columns(example, kind)
     batched = np.ndim(example["width"]) > 0
@@ -607,12 +549,8 @@ class SoftMask(PIL.Image.Image):
     """A mask as a PIL image of mode L whose pixels are rendered when they are first asked for.
 
     Whoever wants only a crop asks `cropped` for it and never pays for the full size. In a pickle,
-    on its way between processes, it is its grids: a few hundred bytes.
-
-    Attributes
-    ----------
-    grids : ndarray of uint8, shape (features, grid_height, grid_width)
-        The grids that it is the maximum of.
+    on its way between processes, it is its `grids`, uint8 of shape (features, grid_height,
+    grid_width): a few hundred bytes.
     """
 
     def __init__(self, grids: npt.NDArray[np.uint8], target: _Target) -> None:
@@ -621,9 +559,7 @@ class SoftMask(PIL.Image.Image):
         self.target = target
         # Pillow has no public way to say what an image will be before it is loaded; its own lazy
         # images (`PIL.ImageFile`) set these two as well, and leave `_im` None until `load`.
-        self._mode = "L"
-        height, width = target.shape
-        self._size = (width, height)
+        self._mode, self._size = "L", target.shape[::-1]
 
     @property
     def box(self) -> Box:
@@ -655,10 +591,7 @@ class SoftMask(PIL.Image.Image):
         return pixels
 
     def cropped(
-        self,
-        window: tuple[float, float, float, float],
-        size: tuple[int, int],
-        flip: bool = False,
+        self, window: tuple[float, float, float, float], size: tuple[int, int], flip: bool = False
     ) -> SoftMask:
         """Return the mask of a part of the original image, at (height, width), unrendered."""
         return SoftMask(self.grids, replace(self.target, window=window, size=size, flip=flip))
@@ -666,20 +599,12 @@ class SoftMask(PIL.Image.Image):
     def stored(self) -> dict[str, Any] | None:
         """Return what a row stores of the mask, None where it was cropped or changed."""
         target = self.target
-        whole = (target.window, target.size, target.flip) == (None, None, False)
-        changed = self.rendered and not np.array_equal(
-            np.asarray(self), SoftMask(self.grids, target).numpy()
-        )
-        if changed or not whole:
+        if target != _Target(target.width, target.height, geometry=target.geometry):
             return None
-        _, grid_height, grid_width = self.grids.shape
-        return {
-            "grids": self.grids.tobytes(),
-            "grid_height": grid_height,
-            "grid_width": grid_width,
-            "width": target.width,
-            "height": target.height,
-        }
+        if self.rendered and self.tobytes() != SoftMask(self.grids, target).tobytes():
+            return None
+        values = (self.grids.tobytes(), *self.grids.shape[1:], target.width, target.height)
+        return dict(zip(SoftMaskFeature.pa_type.names, values, strict=True))
 
     def save(self, fp: Any, format: str | None = None, **params: Any) -> None:  # noqa: A002 (PIL's)
         """Save the pixels as PIL does; the PNG of a whole mask also tells its grids.
@@ -742,11 +667,10 @@ class StoredImage(Image):  # type: ignore[misc]
         """Return the image as RGB, in the orientation of its stored pixels."""
         if isinstance(value, PIL.Image.Image):
             return value
+        content = value["bytes"]
         try:
-            if value["bytes"] is not None:
-                image = PIL.Image.open(io.BytesIO(value["bytes"]))
-            else:
-                image = PIL.Image.open(_local(value["path"]))
+            file = _local(value["path"]) if content is None else io.BytesIO(content)
+            image = PIL.Image.open(file)
             image.load()
             decoded = image if image.mode == "RGB" else image.convert("RGB")
         except OSError as error:
@@ -766,24 +690,19 @@ class StoredImage(Image):  # type: ignore[misc]
 
     def cast_storage(self, storage: pa.Array) -> pa.StructArray:
         """Return Arrow's form of the column from what `datasets.Image` takes."""
-        sizes = [
-            storage.field(name).cast(pa.int32())
-            if pa.types.is_struct(storage.type) and storage.type.get_field_index(name) >= 0
-            else pa.nulls(len(storage), pa.int32())
-            for name in _SIZE
-        ]
-        image = Image().cast_storage(storage)
-        return _struct(
-            self.pa_type, [image.field("bytes"), image.field("path"), *sizes], image.is_null()
-        )
+        return self._with_sizes(Image().cast_storage(storage), storage)
 
     def embed_storage(self, storage: pa.StructArray, *args: Any, **kwargs: Any) -> pa.StructArray:
         """Return the column with the bytes of its files in it."""
         image = Image().embed_storage(Image().cast_storage(storage), *args, **kwargs)
-        sizes = [storage.field(name) for name in _SIZE]
-        return _struct(
-            self.pa_type, [image.field("bytes"), image.field("path"), *sizes], storage.is_null()
-        )
+        return self._with_sizes(image, storage)
+
+    def _with_sizes(self, image: pa.StructArray, storage: pa.Array) -> pa.StructArray:
+        """Return images in the form of this column, with the sizes that `storage` has, if any."""
+        told = storage.type.names if pa.types.is_struct(storage.type) else ()
+        unknown = pa.nulls(len(storage), pa.int32())
+        sizes = [storage.field(n).cast(pa.int32()) if n in told else unknown for n in _SIZE]
+        return _struct(self.pa_type, [*image.flatten(), *sizes], storage.is_null())
 
 
 @dataclass
@@ -803,25 +722,25 @@ class SoftMaskFeature:
     id: str | None = field(default=None, repr=False)
     dtype: ClassVar[str] = "PIL.Image.Image"
     pa_type: ClassVar[Any] = pa.struct(
-        {
-            "grids": pa.binary(),
-            "grid_height": pa.int32(),
-            "grid_width": pa.int32(),
-            "width": pa.int32(),
-            "height": pa.int32(),
-        }
+        {"grids": pa.binary(), **dict.fromkeys(("grid_height", "grid_width", *_SIZE), pa.int32())}
     )
     _type: str = field(default="SoftMaskFeature", init=False, repr=False)
 
     def __call__(self) -> Any:
-        """Return the Arrow type."""
+        """Return the Arrow type, as `datasets` asks for it."""
         return self.pa_type
 
     def encode_example(self, value: Any) -> Any:
         """Return the stored form of a mask, or of the PNG that `datasets` made of one."""
         if value is None or (isinstance(value, dict) and "grids" in value):
             return value
-        stored = value.stored() if isinstance(value, SoftMask) else _grids_in(value)
+        stored = None
+        if isinstance(value, SoftMask):
+            stored = value.stored()
+        elif isinstance(value, dict) and value.get("bytes"):
+            with PIL.Image.open(io.BytesIO(value["bytes"])) as picture:
+                text = getattr(picture, "text", {}).get(_PNG_GRIDS, "null")
+            stored = json.loads(text, object_hook=_from_hex)
         if stored is None:
             raise SalientImageNetError(
                 "A mask that was cropped or changed is not stored as grids: return it under "
@@ -841,9 +760,8 @@ class SoftMaskFeature:
         """Return Arrow's form of the column."""
         if pa.types.is_null(storage.type):
             return pa.nulls(len(storage), self.pa_type)
-        if pa.types.is_struct(storage.type) and storage.type.get_field_index("grids") < 0:
-            rows = [self.encode_example(value) for value in storage.to_pylist()]
-            return pa.array(rows, self.pa_type)
+        if pa.types.is_struct(storage.type) and "grids" not in storage.type.names:
+            return pa.array(map(self.encode_example, storage.to_pylist()), self.pa_type)
         return storage.cast(self.pa_type)
 
     def flatten(self) -> Any:
@@ -851,16 +769,7 @@ class SoftMaskFeature:
         return self if self.decode else {f.name: Value(str(f.type)) for f in self.pa_type}
 
 
-def _grids_in(value: Any) -> dict[str, Any] | None:
-    """Return what the PNG of a mask tells of its grids, None for other pictures."""
-    content = value.get("bytes") if isinstance(value, dict) else None
-    if not content:
-        return None
-    with PIL.Image.open(io.BytesIO(content)) as picture:
-        text = getattr(picture, "text", {}).get(_PNG_GRIDS)
-    if text is None:
-        return None
-    stored: dict[str, Any] = json.loads(text)
+def _from_hex(stored: dict[str, Any]) -> dict[str, Any]:
     return {**stored, "grids": bytes.fromhex(stored["grids"])}
 
 
