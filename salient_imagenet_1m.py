@@ -114,6 +114,8 @@ CROP_SIZE = 224
 KINDS = ("core", "spurious")
 """What a neural feature can be, by vote."""
 
+UInt8s = npt.NDArray[np.uint8]
+
 _SIZE = ("width", "height")
 
 _IMAGENET_NAME = re.compile(r"(n\d{8}_\d+|ILSVRC2012_(?:val|test)_\d{8})(?:_n\d{8})?")
@@ -140,8 +142,6 @@ def image_id(name: str) -> str:
     Examples
     --------
     >>> image_id("train/n01440764/n01440764_10026.JPEG")
-    'n01440764_10026'
-    >>> image_id("n01440764_10026_n01440764.JPEG")
     'n01440764_10026'
     >>> image_id("ILSVRC2012_val_00000293_n01440764.JPEG")
     'ILSVRC2012_val_00000293'
@@ -170,15 +170,12 @@ def crop_box(width: int, height: int) -> Box:
     resized_width, resized_height = resized_size(width, height)
     left = round((resized_width - CROP_SIZE) / 2.0)
     top = round((resized_height - CROP_SIZE) / 2.0)
+    right, bottom = left + CROP_SIZE, top + CROP_SIZE
     scale_x, scale_y = width / resized_width, height / resized_height
-    return Box(
-        left * scale_x, top * scale_y, (left + CROP_SIZE) * scale_x, (top + CROP_SIZE) * scale_y
-    )
+    return Box(left * scale_x, top * scale_y, right * scale_x, bottom * scale_y)
 
 
-def encode_grids(
-    maps: npt.NDArray[np.float32],
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+def encode_grids(maps: npt.NDArray[np.float32]) -> tuple[UInt8s, npt.NDArray[np.float32]]:
     """Quantise neural activation maps to grids: ``grid = round(255 * NAM / peak)``.
 
     No minimum is subtracted. A map without a positive value has peak 0 and an all-zero grid;
@@ -199,12 +196,12 @@ def encode_grids(
     return grids.astype(np.uint8), peaks
 
 
-def pack_grids(grids: npt.NDArray[np.uint8]) -> bytes:
+def pack_grids(grids: UInt8s) -> bytes:
     """Return the bytes of an image's grids (features, height, width), back to back, row by row."""
     return grids.tobytes()
 
 
-def unpack_grids(data: bytes, height: int, width: int) -> npt.NDArray[np.uint8]:
+def unpack_grids(data: bytes, height: int, width: int) -> UInt8s:
     """Return a row's ``grids``, by its ``grid_height`` and ``grid_width``.
 
     Returns
@@ -225,23 +222,20 @@ def unpack_grids(data: bytes, height: int, width: int) -> npt.NDArray[np.uint8]:
     return np.frombuffer(data, np.uint8).reshape(-1, height, width)
 
 
-def union(grids: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def union(grids: UInt8s) -> UInt8s:
     """Return the pixelwise maximum of grids (features, height, width), or of masks of them."""
-    maximum: npt.NDArray[np.uint8] = grids.max(axis=0)
-    return maximum
+    return np.asarray(grids.max(axis=0))
 
 
 _STRIP = 7 * 32_768
-"""Multiplications of one matrix product: OpenBLAS starts threads at 262,144 or, in newer releases,
-twice that, and in data loading workers threads that fight for the same cores cost three quarters of
-the speed."""
+"""Multiplications of one matrix product: OpenBLAS starts threads at 262,144 (newer: twice that),
+which in data loading workers fight for the same cores and cost three quarters of the speed."""
 
 
 def _strips(rows: int, multiplications: int) -> Iterator[slice]:
-    """Yield strips of rows of so many multiplications each that BLAS starts no threads."""
+    """Return strips of rows of so many multiplications each that BLAS starts no threads."""
     step = max(1, _STRIP // multiplications)
-    for start in range(0, rows, step):
-        yield slice(start, start + step)
+    return (slice(start, start + step) for start in range(0, rows, step))
 
 
 # Rendering: from grids to pixels ------------------------------------------------------------------
@@ -252,13 +246,10 @@ Geometry = Literal["aligned", "upstream"]
 def grid_box(width: int, height: int, geometry: Geometry = "aligned") -> Box:
     """Return the part of an original image of so many pixels that its grids are drawn over.
 
-    Parameters
-    ----------
-    width, height : int
-    geometry : {"aligned", "upstream"}
-        ``aligned`` is `crop_box`: a mask lies on what its network saw. ``upstream`` reproduces the
-        public evaluation code of the first release, which applies Resize(256) and CenterCrop(224)
-        to 224-pixel masks a second time and so enlarges them by 256/224 about their centre.
+    The geometry ``aligned`` is `crop_box`: a mask lies on what its network saw. ``upstream``
+    reproduces the public evaluation code of the first release, which applies Resize(256) and
+    CenterCrop(224) to 224-pixel masks a second time and so enlarges them by 256/224 about their
+    centre.
     """
     box = crop_box(width, height)
     if geometry == "aligned":
@@ -277,7 +268,7 @@ class _Target:
 
     width: int
     height: int
-    window: tuple[float, float, float, float] | None = None
+    window: Window | None = None
     size: tuple[int, int] | None = None
     flip: bool = False
     geometry: Geometry = "aligned"
@@ -294,15 +285,13 @@ class _Target:
             )
 
     @property
-    def edges(self) -> tuple[float, float, float, float]:
+    def edges(self) -> Window:
         return self.window or (0, 0, self.width, self.height)
 
     @property
     def shape(self) -> tuple[int, int]:
-        if self.size is not None:
-            return self.size
         left, top, right, bottom = self.edges
-        return round(bottom - top), round(right - left)
+        return self.size or (round(bottom - top), round(right - left))
 
 
 class _Axis(NamedTuple):
@@ -354,11 +343,7 @@ def _axes(wanted: Iterable[tuple[_Target, tuple[int, ...]]]) -> list[tuple[_Axis
     return list(zip(axes[::2], axes[1::2], strict=True))
 
 
-def _render(
-    grids: Sequence_[npt.NDArray[np.uint8]],
-    targets: Sequence_[_Target],
-    out: Sequence_[npt.NDArray[np.uint8]],
-) -> None:
+def _render(grids: Sequence_[UInt8s], targets: Sequence_[_Target], out: Sequence_[UInt8s]) -> None:
     """Render masks: of each, the pixelwise maximum of the soft masks of its grids on its target."""
     wanted = [(target, part.shape[1:]) for part, target in zip(grids, targets, strict=True)]
     unique = list(dict.fromkeys(wanted))  # the masks of an image have the same
@@ -367,9 +352,7 @@ def _render(
         _draw(part, *axes[key], mask)
 
 
-def _draw(
-    grids: npt.NDArray[np.uint8], down: _Axis, across: _Axis, mask: npt.NDArray[np.uint8]
-) -> None:
+def _draw(grids: UInt8s, down: _Axis, across: _Axis, mask: UInt8s) -> None:
     """Draw a mask: the pixelwise maximum of ``rows @ grid @ columns.T``, zero outside the box.
 
     Strip by strip, from those lines of the grids alone that it lies between, while in the cache.
@@ -433,21 +416,18 @@ def render(
     ----------
     example : mapping
         A row with the columns ``grids``, ``kinds``, ``width``, ``height`` (and, where ``grids`` is
-        bytes, ``grid_height`` and ``grid_width``), or a batch of rows: lists of them, or tensors
-        as a ``DataLoader`` collates them. In tensor form ``grids`` is uint8 of shape
-        (..., features, grid_height, grid_width), and the boolean columns ``core`` and ``spurious``
-        of shape (..., features) stand for ``kinds``.
+        bytes, ``grid_height`` and ``grid_width``), or a batch: lists of them, or tensors as a
+        ``DataLoader`` collates them, where ``grids`` is uint8 of shape (..., features, grid_height,
+        grid_width), and bool ``core`` and ``spurious`` (..., features) stand for ``kinds``.
     kind : {"core", "spurious"} or int
         The union of the class's core or spurious features, or one feature by position.
     size : int or (height, width), optional
-        Pixels of the result; by default those of the window. A batch needs it, unless all images
-        have one size.
+        Pixels of the result, by default the window's. A batch of windows of unlike sizes needs it.
     window : (left, top, right, bottom) or one for each row, optional
         The part of the original image to show, in its pixels; fractions and parts outside of the
         image are allowed. By default the example's column ``window`` where it has one, else all.
     flip : bool or one for each row, optional
-        Whether the result is mirrored left to right, after the window is cut. By default the
-        example's column ``flip`` where it has one, else false.
+        Whether the window is mirrored left to right; by default the column ``flip``, else false.
     geometry : {"aligned", "upstream"}
         See `grid_box`.
 
@@ -455,8 +435,7 @@ def render(
     -------
     ndarray or Tensor of uint8, shape (height, width) or (rows, height, width)
         255 is the peak of a map; 0 is also what lies outside the box that the grids cover, and the
-        mask of a class without a feature of the kind. A tensor, on the same device, where
-        ``grids`` is one.
+        mask of a class without a feature of the kind. A tensor on its device where ``grids`` is.
 
     Raises
     ------
@@ -509,16 +488,14 @@ def _check_columns(example: Mapping[str, Any], kind: str | int) -> None:
 
 def _grids_of(example: Mapping[str, Any], batched: bool) -> Any:
     """Return grids of shape (rows, features, height, width), an array or a tensor."""
-    grids = example["grids"] if batched else [example["grids"]]
-    if not isinstance(grids[0], bytes):
-        grids = example["grids"]
+    grids, kinds = example["grids"], example.get("kinds", ())
+    if not isinstance(grids[0] if batched else grids, bytes):
         grids = np.asarray(grids, np.uint8) if isinstance(grids, list) else grids
         return grids if batched else grids[None]
-    kinds = example.get("kinds", ())
     features = len(kinds[0] if batched and len(kinds) else kinds)
-    parts = []
     sizes = (_numbers(example[name]) for name in ("grid_height", "grid_width"))
-    for data, height, width in zip(grids, *sizes, strict=True):
+    parts = []
+    for data, height, width in zip(grids if batched else [grids], *sizes, strict=True):
         # Bytes that `datasets` passed through numpy have lost their last zeros.
         whole = data if data.endswith(b"\0") else data.ljust(features * height * width, b"\0")
         parts.append(unpack_grids(whole, height, width))
@@ -553,7 +530,7 @@ class SoftMask(PIL.Image.Image):
     grid_width): a few hundred bytes.
     """
 
-    def __init__(self, grids: npt.NDArray[np.uint8], target: _Target) -> None:
+    def __init__(self, grids: UInt8s, target: _Target) -> None:
         super().__init__()
         self.grids = grids
         self.target = target
@@ -577,7 +554,7 @@ class SoftMask(PIL.Image.Image):
             self.im = PIL.Image.fromarray(self.numpy()).im
         return super().load()
 
-    def numpy(self, out: npt.NDArray[np.uint8] | None = None) -> npt.NDArray[np.uint8]:
+    def numpy(self, out: UInt8s | None = None) -> UInt8s:
         """Render the mask as uint8 of shape (height, width), without PIL, into `out` if given."""
         if out is not None and (out.shape != self.target.shape or out.dtype != np.uint8):
             raise SalientImageNetError(
@@ -590,9 +567,7 @@ class SoftMask(PIL.Image.Image):
             _render([self.grids], [self.target], [pixels])
         return pixels
 
-    def cropped(
-        self, window: tuple[float, float, float, float], size: tuple[int, int], flip: bool = False
-    ) -> SoftMask:
+    def cropped(self, window: Window, size: tuple[int, int], flip: bool = False) -> SoftMask:
         """Return the mask of a part of the original image, at (height, width), unrendered."""
         return SoftMask(self.grids, replace(self.target, window=window, size=size, flip=flip))
 
@@ -607,10 +582,7 @@ class SoftMask(PIL.Image.Image):
         return dict(zip(SoftMaskFeature.pa_type.names, values, strict=True))
 
     def save(self, fp: Any, format: str | None = None, **params: Any) -> None:  # noqa: A002 (PIL's)
-        """Save the pixels as PIL does; the PNG of a whole mask also tells its grids.
-
-        `datasets` makes PNGs of all PIL images that a user's ``map`` returns, masks among them.
-        """
+        """Save as PIL does; PNGs of whole masks, as `datasets` makes in ``map``, tell the grids."""
         if stored := self.stored():
             text = PIL.PngImagePlugin.PngInfo()
             text.add_text(_PNG_GRIDS, json.dumps({**stored, "grids": stored["grids"].hex()}))
@@ -642,13 +614,9 @@ class StoredImage(Image):  # type: ignore[misc]
     Unlike `datasets.Image` it does not rotate by EXIF: masks were made on unrotated pixels. The
     size of the image that masks were made from travels along and is compared on decoding.
 
-    Parameters
-    ----------
-    decode : bool
-        False gives a dict of ``bytes``, ``path``, ``width`` and ``height``; ``bytes`` is None for
-        an image that is a file of its own.
-    on_mismatch : {"error", "warn"}
-        What to do with an image of another size than that from which its masks were made.
+    With ``decode=False`` it gives a dict of ``bytes`` (None for an image that is a file of its
+    own), ``path``, ``width`` and ``height``. An image of another size than that from which its
+    masks were made is an error, or with ``on_mismatch="warn"`` a warning.
     """
 
     mode: str | None = "RGB"
@@ -702,19 +670,16 @@ class StoredImage(Image):  # type: ignore[misc]
         told = storage.type.names if pa.types.is_struct(storage.type) else ()
         unknown = pa.nulls(len(storage), pa.int32())
         sizes = [storage.field(n).cast(pa.int32()) if n in told else unknown for n in _SIZE]
-        return _struct(self.pa_type, [*image.flatten(), *sizes], storage.is_null())
+        parts = [*image.flatten(), *sizes]
+        return pa.StructArray.from_arrays(parts, type=self.pa_type, mask=storage.is_null())
 
 
 @dataclass
 class SoftMaskFeature:
     """A column of masks, stored as grids and decoded to `SoftMask`, which renders on demand.
 
-    Parameters
-    ----------
-    decode : bool
-        False gives a dict of ``grids``, ``grid_height``, ``grid_width``, ``width`` and ``height``.
-    geometry : {"aligned", "upstream"}
-        See `grid_box`.
+    With ``decode=False`` it gives a dict of ``grids``, ``grid_height``, ``grid_width``, ``width``
+    and ``height``. For `geometry` see `grid_box`.
     """
 
     decode: bool = True
@@ -785,15 +750,9 @@ def image_features(
     """Return the columns of the config ``images``, from those of ``masks``."""
     first = {
         "image": StoredImage(decode=decode, on_mismatch=on_mismatch),
-        "core_mask": SoftMaskFeature(geometry=geometry),
-        "spurious_mask": SoftMaskFeature(geometry=geometry),
+        **{name: SoftMaskFeature(geometry=geometry) for name in _PICTURES},
     }
-    rest = {name: kind for name, kind in masks.items() if name not in first}
-    return Features({**first, **rest})
-
-
-def _struct(kind: pa.StructType, arrays: list[pa.Array], mask: pa.Array) -> pa.StructArray:
-    return pa.StructArray.from_arrays(arrays, fields=list(kind), mask=mask)
+    return Features({**first, **{name: masks[name] for name in masks if name not in first}})
 
 
 def _local(path: str) -> Any:
@@ -816,43 +775,33 @@ def _mismatch(name: str, seen: tuple[int, int], expected: tuple[int, int]) -> st
 
 def _masks_to_images(table: pa.Table, images: pa.StructArray) -> pa.Table:
     """Return rows of the config ``images`` from rows of ``masks`` (without their pictures)."""
-    grids, grid_height, grid_width = _grid_matrix(table)
-    kinds = _matrix(table["kinds"])
-    sizes = {name: table[name].combine_chunks() for name in ("width", "height")}
-    columns: dict[str, Any] = {
-        "image": _struct(
-            StoredImage.pa_type,
-            [images.field("bytes"), images.field("path"), *sizes.values()],
-            pa.array(np.zeros(len(table), np.bool_)),
-        )
-    }
+    grids, kinds = _grid_matrix(table), _matrix(table["kinds"])
+    sizes = [table[name].combine_chunks() for name in SoftMaskFeature.pa_type.names[1:]]
+    image = [*images.flatten(), *sizes[2:]]
+    columns = {"image": pa.StructArray.from_arrays(image, type=StoredImage.pa_type)}
     for kind in KINDS:
         chosen = kinds == kind
         counts = chosen.sum(axis=1)
         ends = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32) * grids.shape[2]
-        packed = pa.Array.from_buffers(
-            pa.binary(), len(table), [None, pa.py_buffer(ends), pa.py_buffer(grids[chosen])]
-        )
-        shape = [pa.repeat(pa.scalar(n, pa.int32()), len(table)) for n in (grid_height, grid_width)]
-        columns[f"{kind}_mask"] = _struct(
-            SoftMaskFeature.pa_type, [packed, *shape, *sizes.values()], pa.array(counts == 0)
+        buffers = [None, pa.py_buffer(ends), pa.py_buffer(grids[chosen])]
+        packed = pa.Array.from_buffers(pa.binary(), len(table), buffers)
+        columns[f"{kind}_mask"] = pa.StructArray.from_arrays(
+            [packed, *sizes], type=SoftMaskFeature.pa_type, mask=pa.array(counts == 0)
         )
     rest = {name: table[name] for name in table.column_names if name not in columns}
     return pa.table({**columns, **rest})
 
 
-def _grid_matrix(table: pa.Table) -> tuple[npt.NDArray[np.uint8], int, int]:
-    """Return the grids of rows as (rows, features, cells), and height and width of a grid."""
-    features = table["kinds"].type.list_size
-    heights = table["grid_height"].unique().to_pylist() or [1]
-    widths = table["grid_width"].unique().to_pylist() or [1]
-    height, width = heights[0], widths[0]
+def _grid_matrix(table: pa.Table) -> UInt8s:
+    """Return the grids of rows as (rows, features, cells)."""
+    heights, widths = (table[n].unique().to_pylist() or [1] for n in ("grid_height", "grid_width"))
+    shape = len(table), table["kinds"].type.list_size, heights[0] * widths[0]
     packed = np.frombuffer(b"".join(table["grids"].to_pylist()), np.uint8)
-    if len(heights) + len(widths) > 2 or packed.size != len(table) * features * height * width:
+    if len(heights) + len(widths) > 2 or packed.size != math.prod(shape):
         raise SalientImageNetError(
             "Rows of masks have grids of different sizes: the build is corrupt, make it again."
         )
-    return packed.reshape(len(table), features, height * width), height, width
+    return packed.reshape(shape)
 
 
 def _matrix(column: pa.ChunkedArray) -> npt.NDArray[Any]:
