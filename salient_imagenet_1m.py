@@ -137,7 +137,7 @@ class Box(NamedTuple):
 def image_id(name: str) -> str:
     """Return the canonical image id of a path or file name, in any usual layout of ImageNet.
 
-    The wnid that the Hub's ImageNet appends is dropped; another name than ImageNet's is its stem.
+    The wnid that the Hub's ImageNet appends is dropped; a name that is not ImageNet's is its stem.
 
     Examples
     --------
@@ -207,12 +207,7 @@ def unpack_grids(data: bytes, height: int, width: int) -> UInt8s:
     Returns
     -------
     ndarray of uint8, shape (features, height, width)
-        A read-only view of `data`.
-
-    Raises
-    ------
-    ValueError
-        If `data` does not hold a whole number of grids.
+        A read-only view of `data`; a ValueError if that is no whole number of grids.
     """
     if not data or len(data) % (height * width):
         raise ValueError(
@@ -447,13 +442,13 @@ def render(
     grids = _grids_of(example, batched)
     rows, features = grids.shape[:2]
     chosen = _chosen(example, kind, rows, features)
-    shape = None if size is None else tuple(np.broadcast_to(size, 2).tolist())
+    shape = None if size is None else tuple(np.full(2, size).tolist())
     window = example.get("window") if window is None else window
     flip = example.get("flip", False) if flip is None else flip
     windows: list[Any] = [None] * rows
     if window is not None and len(window):
         windows = np.broadcast_to(np.asarray(window, np.float64), (rows, 4)).tolist()
-    flips = np.broadcast_to(np.asarray(flip, np.bool_), rows).tolist()
+    flips = np.full(rows, flip, np.bool_).tolist()
     sizes = (_numbers(example[side]) for side in _SIZE)
     targets = [
         _Target(width, height, cut and tuple(cut), shape, mirrored, geometry)
@@ -578,7 +573,7 @@ class SoftMask(PIL.Image.Image):
             return None
         if self.rendered and self.tobytes() != SoftMask(self.grids, target).tobytes():
             return None
-        values = (self.grids.tobytes(), *self.grids.shape[1:], target.width, target.height)
+        values = self.grids.tobytes(), *self.grids.shape[1:], target.width, target.height
         return dict(zip(SoftMaskFeature.pa_type.names, values, strict=True))
 
     def save(self, fp: Any, format: str | None = None, **params: Any) -> None:  # noqa: A002 (PIL's)
@@ -670,8 +665,8 @@ class StoredImage(Image):  # type: ignore[misc]
         told = storage.type.names if pa.types.is_struct(storage.type) else ()
         unknown = pa.nulls(len(storage), pa.int32())
         sizes = [storage.field(n).cast(pa.int32()) if n in told else unknown for n in _SIZE]
-        parts = [*image.flatten(), *sizes]
-        return pa.StructArray.from_arrays(parts, type=self.pa_type, mask=storage.is_null())
+        parts, fields = [image.field(0), image.field(1), *sizes], list(self.pa_type)
+        return pa.StructArray.from_arrays(parts, fields=fields, mask=storage.is_null())
 
 
 @dataclass
@@ -777,8 +772,8 @@ def _masks_to_images(table: pa.Table, images: pa.StructArray) -> pa.Table:
     """Return rows of the config ``images`` from rows of ``masks`` (without their pictures)."""
     grids, kinds = _grid_matrix(table), _matrix(table["kinds"])
     sizes = [table[name].combine_chunks() for name in SoftMaskFeature.pa_type.names[1:]]
-    image = [*images.flatten(), *sizes[2:]]
-    columns = {"image": pa.StructArray.from_arrays(image, type=StoredImage.pa_type)}
+    image = [images.field(0), images.field(1), *sizes[2:]]
+    columns = {"image": pa.StructArray.from_arrays(image, fields=list(StoredImage.pa_type))}
     for kind in KINDS:
         chosen = kinds == kind
         counts = chosen.sum(axis=1)
@@ -786,7 +781,7 @@ def _masks_to_images(table: pa.Table, images: pa.StructArray) -> pa.Table:
         buffers = [None, pa.py_buffer(ends), pa.py_buffer(grids[chosen])]
         packed = pa.Array.from_buffers(pa.binary(), len(table), buffers)
         columns[f"{kind}_mask"] = pa.StructArray.from_arrays(
-            [packed, *sizes], type=SoftMaskFeature.pa_type, mask=pa.array(counts == 0)
+            [packed, *sizes], fields=list(SoftMaskFeature.pa_type), mask=pa.array(counts == 0)
         )
     rest = {name: table[name] for name in table.column_names if name not in columns}
     return pa.table({**columns, **rest})
