@@ -17,7 +17,7 @@ joins with any other dataset (`join`); transforms of image and masks together.
   ``grid = round(255 * NAM / peak)``, so that ``NAM ~ grid * peak / 255`` (`encode_grids`).
 * A row stores the grids of its class's features back to back (`pack_grids`, `unpack_grids`).
 * A grid covers the **box** of the original image that the network saw (`crop_box`).
-* A **soft mask** is a grid upsampled bilinearly to pixels (`render`, `upsample`).
+* A **soft mask** is a grid upsampled bilinearly to pixels (`render`).
 """
 
 from __future__ import annotations
@@ -100,7 +100,6 @@ __all__ = [
     "skipped",
     "union",
     "unpack_grids",
-    "upsample",
 ]
 
 FORMAT_VERSION = 1
@@ -114,6 +113,8 @@ CROP_SIZE = 224
 
 KINDS = ("core", "spurious")
 """What a neural feature can be, by vote."""
+
+UInt8s = npt.NDArray[np.uint8]
 
 _SIZE = ("width", "height")
 
@@ -134,23 +135,13 @@ class Box(NamedTuple):
 
 
 def image_id(name: str) -> str:
-    """Return the canonical image id of a file name.
+    """Return the canonical image id of a path or file name, in any usual layout of ImageNet.
 
-    Parameters
-    ----------
-    name : str
-        A path or file name in any of the usual layouts of ImageNet. The wnid that the Hub's
-        ImageNet appends to each name is dropped; a name that is not ImageNet's is its own stem.
-
-    Returns
-    -------
-    str
+    The wnid that the Hub's ImageNet appends is dropped; a name that is not ImageNet's is its stem.
 
     Examples
     --------
     >>> image_id("train/n01440764/n01440764_10026.JPEG")
-    'n01440764_10026'
-    >>> image_id("n01440764_10026_n01440764.JPEG")
     'n01440764_10026'
     >>> image_id("ILSVRC2012_val_00000293_n01440764.JPEG")
     'ILSVRC2012_val_00000293'
@@ -163,17 +154,7 @@ def image_id(name: str) -> str:
 def resized_size(width: int, height: int, short: int = RESIZE_SIZE) -> tuple[int, int]:
     """Return the (width, height) that ``torchvision.transforms.Resize(short)`` gives an image.
 
-    Parameters
-    ----------
-    width, height : int
-        Size of the original image in pixels.
-    short : int
-        Pixels of the short side of the result.
-
-    Returns
-    -------
-    tuple of int
-        The long side is rounded down, as torchvision does.
+    The long side is rounded down, as torchvision does.
     """
     if width <= height:
         return short, int(short * height / width)
@@ -181,33 +162,20 @@ def resized_size(width: int, height: int, short: int = RESIZE_SIZE) -> tuple[int
 
 
 def crop_box(width: int, height: int) -> Box:
-    """Return the part of an original image that its grids cover.
+    """Return the part of an original image of so many pixels that its grids cover.
 
     The network saw ``CenterCrop(224)(Resize(256)(image))``; this is that square, mapped back
     through both steps with the same rounding as torchvision's.
-
-    Parameters
-    ----------
-    width, height : int
-        Size of the original image in pixels.
-
-    Returns
-    -------
-    Box
-        In pixels of the original image.
     """
     resized_width, resized_height = resized_size(width, height)
     left = round((resized_width - CROP_SIZE) / 2.0)
     top = round((resized_height - CROP_SIZE) / 2.0)
+    right, bottom = left + CROP_SIZE, top + CROP_SIZE
     scale_x, scale_y = width / resized_width, height / resized_height
-    return Box(
-        left * scale_x, top * scale_y, (left + CROP_SIZE) * scale_x, (top + CROP_SIZE) * scale_y
-    )
+    return Box(left * scale_x, top * scale_y, right * scale_x, bottom * scale_y)
 
 
-def encode_grids(
-    maps: npt.NDArray[np.float32],
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+def encode_grids(maps: npt.NDArray[np.float32]) -> tuple[UInt8s, npt.NDArray[np.float32]]:
     """Quantise neural activation maps to grids: ``grid = round(255 * NAM / peak)``.
 
     No minimum is subtracted. A map without a positive value has peak 0 and an all-zero grid;
@@ -216,13 +184,11 @@ def encode_grids(
     Parameters
     ----------
     maps : ndarray of float32, shape (..., height, width)
-        Neural activation maps.
 
     Returns
     -------
     grids : ndarray of uint8, shape (..., height, width)
     peaks : ndarray of float32, shape (...)
-        The maximum of each map.
     """
     peaks = np.maximum(maps.max(axis=(-2, -1)), np.float32(0))
     divisors = np.where(peaks > 0, peaks, 1).astype(np.float64)[..., None, None]
@@ -230,30 +196,18 @@ def encode_grids(
     return grids.astype(np.uint8), peaks
 
 
-def pack_grids(grids: npt.NDArray[np.uint8]) -> bytes:
+def pack_grids(grids: UInt8s) -> bytes:
     """Return the bytes of an image's grids (features, height, width), back to back, row by row."""
     return grids.tobytes()
 
 
-def unpack_grids(data: bytes, height: int, width: int) -> npt.NDArray[np.uint8]:
-    """Return the grids that `pack_grids` made into bytes.
-
-    Parameters
-    ----------
-    data : bytes
-        The column ``grids`` of a row.
-    height, width : int
-        The columns ``grid_height`` and ``grid_width`` of the row.
+def unpack_grids(data: bytes, height: int, width: int) -> UInt8s:
+    """Return a row's ``grids``, by its ``grid_height`` and ``grid_width``.
 
     Returns
     -------
     ndarray of uint8, shape (features, height, width)
-        A read-only view of `data`.
-
-    Raises
-    ------
-    ValueError
-        If `data` does not hold a whole number of grids.
+        A read-only view of `data`; a ValueError if that is no whole number of grids.
     """
     if not data or len(data) % (height * width):
         raise ValueError(
@@ -263,100 +217,53 @@ def unpack_grids(data: bytes, height: int, width: int) -> npt.NDArray[np.uint8]:
     return np.frombuffer(data, np.uint8).reshape(-1, height, width)
 
 
-def union(grids: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def union(grids: UInt8s) -> UInt8s:
     """Return the pixelwise maximum of grids (features, height, width), or of masks of them."""
-    maximum: npt.NDArray[np.uint8] = grids.max(axis=0)
-    return maximum
-
-
-def _interpolation(size: int, cells: int) -> npt.NDArray[np.float64]:
-    """Return the (size, cells) matrix of bilinear upsampling, half-pixel centres, edges clamped."""
-    centres = np.clip((np.arange(size) + 0.5) * cells / size - 0.5, 0, cells - 1)
-    weights: npt.NDArray[np.float64] = 1 - np.abs(centres[:, None] - np.arange(cells))
-    return np.maximum(weights, 0)
+    return np.asarray(grids.max(axis=0))
 
 
 _STRIP = 7 * 32_768
-"""Multiplications of one matrix product: OpenBLAS starts threads at 262,144 or, in newer releases,
-twice that, and in data loading workers threads that fight for the same cores cost three quarters of
-the speed."""
+"""Multiplications of one matrix product: OpenBLAS starts threads at 262,144 (newer: twice that),
+which in data loading workers fight for the same cores and cost three quarters of the speed."""
 
 
 def _strips(rows: int, multiplications: int) -> Iterator[slice]:
-    """Yield strips of rows of so many multiplications each that BLAS starts no threads."""
+    """Return strips of rows of so many multiplications each that BLAS starts no threads."""
     step = max(1, _STRIP // multiplications)
-    for start in range(0, rows, step):
-        yield slice(start, start + step)
-
-
-def upsample(grids: npt.NDArray[np.generic], height: int, width: int) -> npt.NDArray[np.float64]:
-    """Upsample grids bilinearly over the box that they cover, as two small matrix products.
-
-    Parameters
-    ----------
-    grids : ndarray, shape (..., grid_height, grid_width)
-    height, width : int
-        Pixels to render the whole box at.
-
-    Returns
-    -------
-    ndarray of float64, shape (..., height, width)
-        In the units of `grids`; divide those of uint8 grids by 255 to get soft masks in [0, 1].
-    """
-    rows = _interpolation(height, grids.shape[-2])
-    columns = _interpolation(width, grids.shape[-1])
-    wide = grids.astype(np.float64) @ columns.T
-    upsampled = np.empty((*grids.shape[:-2], height, width))
-    for strip in _strips(height, rows.shape[1] * width):
-        np.matmul(rows[strip], wide, out=upsampled[..., strip, :])
-    return upsampled
+    return (slice(start, start + step) for start in range(0, rows, step))
 
 
 # Rendering: from grids to pixels ------------------------------------------------------------------
-
-UPSTREAM_ZOOM = RESIZE_SIZE / CROP_SIZE
-"""By how much the public evaluation code enlarges masks against their images."""
 
 Geometry = Literal["aligned", "upstream"]
 
 
 def grid_box(width: int, height: int, geometry: Geometry = "aligned") -> Box:
-    """Return the part of an image that its grids are drawn over.
+    """Return the part of an original image of so many pixels that its grids are drawn over.
 
-    Parameters
-    ----------
-    width, height : int
-        Size of the original image in pixels.
-    geometry : {"aligned", "upstream"}
-        ``aligned`` is `crop_box`: a mask lies on what its network saw. ``upstream`` reproduces the
-        public evaluation code of the first release, which applies Resize(256) and CenterCrop(224)
-        to 224-pixel masks a second time and so enlarges them by 256/224 about their centre.
-
-    Returns
-    -------
-    Box
-        In pixels of the original image.
+    The geometry ``aligned`` is `crop_box`: a mask lies on what its network saw. ``upstream``
+    reproduces the public evaluation code of the first release, which applies Resize(256) and
+    CenterCrop(224) to 224-pixel masks a second time and so enlarges them by 256/224 about their
+    centre.
     """
     box = crop_box(width, height)
     if geometry == "aligned":
         return box
     if geometry != "upstream":
         raise SalientImageNetError(f"There is no geometry {geometry!r}: use aligned or upstream.")
-    grow_x = (box.right - box.left) * (UPSTREAM_ZOOM - 1) / 2
-    grow_y = (box.bottom - box.top) * (UPSTREAM_ZOOM - 1) / 2
+    zoom = RESIZE_SIZE / CROP_SIZE
+    grow_x = (box.right - box.left) * (zoom - 1) / 2
+    grow_y = (box.bottom - box.top) * (zoom - 1) / 2
     return Box(box.left - grow_x, box.top - grow_y, box.right + grow_x, box.bottom + grow_y)
 
 
 @dataclass(frozen=True)
 class _Target:
-    """Where masks are rendered: a window of an image of width x height, or all of it.
-
-    The result has `size` (height, width), by default the window's.
-    """
+    """A window of an image of width x height, or all of it, shown at `size` or at its own."""
 
     width: int
     height: int
-    window: tuple[float, float, float, float] | None = None
+    window: Window | None = None
     size: tuple[int, int] | None = None
     flip: bool = False
     geometry: Geometry = "aligned"
@@ -373,27 +280,17 @@ class _Target:
             )
 
     @property
-    def edges(self) -> tuple[float, float, float, float]:
+    def edges(self) -> Window:
         return self.window or (0, 0, self.width, self.height)
 
     @property
     def shape(self) -> tuple[int, int]:
-        if self.size is not None:
-            return self.size
         left, top, right, bottom = self.edges
-        return round(bottom - top), round(right - left)
+        return self.size or (round(bottom - top), round(right - left))
 
 
 class _Axis(NamedTuple):
-    """One axis of a target: where it meets the box, and the weights of the grid's cells there.
-
-    Attributes
-    ----------
-    first : int
-        The first pixel whose centre lies in the box.
-    weights : ndarray of float32, shape (inside, cells)
-        A row for each pixel in the box. Bilinear, half-pixel centres, edges clamped.
-    """
+    """An axis of a target: its first pixel in the box, and the cells' weights (pixels, cells)."""
 
     first: int
     weights: npt.NDArray[np.float32]
@@ -402,8 +299,8 @@ class _Axis(NamedTuple):
 def _axes(wanted: Iterable[tuple[_Target, tuple[int, ...]]]) -> list[tuple[_Axis, _Axis]]:
     """Return the vertical and the horizontal axis of targets, for grids of these shapes.
 
-    All axes lie behind each other in a few long arrays: where a target is small, numpy's calls
-    would cost more than what they do.
+    Weights are bilinear, half-pixel centres, edges clamped. All axes lie behind each other in a few
+    long arrays: where a target is small, numpy's calls would cost more than what they do.
     """
     numbers: list[tuple[Any, ...]] = []
     for target, (rows, columns) in wanted:
@@ -441,11 +338,7 @@ def _axes(wanted: Iterable[tuple[_Target, tuple[int, ...]]]) -> list[tuple[_Axis
     return list(zip(axes[::2], axes[1::2], strict=True))
 
 
-def _render(
-    grids: Sequence_[npt.NDArray[np.uint8]],
-    targets: Sequence_[_Target],
-    out: Sequence_[npt.NDArray[np.uint8]],
-) -> None:
+def _render(grids: Sequence_[UInt8s], targets: Sequence_[_Target], out: Sequence_[UInt8s]) -> None:
     """Render masks: of each, the pixelwise maximum of the soft masks of its grids on its target."""
     wanted = [(target, part.shape[1:]) for part, target in zip(grids, targets, strict=True)]
     unique = list(dict.fromkeys(wanted))  # the masks of an image have the same
@@ -454,13 +347,10 @@ def _render(
         _draw(part, *axes[key], mask)
 
 
-def _draw(
-    grids: npt.NDArray[np.uint8], down: _Axis, across: _Axis, mask: npt.NDArray[np.uint8]
-) -> None:
+def _draw(grids: UInt8s, down: _Axis, across: _Axis, mask: UInt8s) -> None:
     """Draw a mask: the pixelwise maximum of ``rows @ grid @ columns.T``, zero outside the box.
 
-    A strip of all soft masks is made at a time, from those lines of the grids alone that it lies
-    between, and reduced while it is in the cache.
+    Strip by strip, from those lines of the grids alone that it lies between, while in the cache.
     """
     (top, rows), (left, columns) = down, across
     features, height, width = grids.shape
@@ -482,10 +372,11 @@ def _draw(
         inside[strip] = np.maximum.reduce(masks, axis=0)
 
 
-def _render_torch(grids: Any, targets: Sequence_[_Target]) -> Any:
+def _render_torch(grids: Any, chosen: Any, targets: Sequence_[_Target]) -> Any:
     """Return what `_render` does for a batch of grids, a tensor of shape (n, features, h, w)."""
     import torch  # noqa: PLC0415
 
+    grids = grids * torch.as_tensor(chosen, device=grids.device)[..., None, None]
     count, features, grid_height, grid_width = grids.shape
     height, width = targets[0].shape
     rows = np.zeros((count, height, grid_height), np.float32)
@@ -520,21 +411,18 @@ def render(
     ----------
     example : mapping
         A row with the columns ``grids``, ``kinds``, ``width``, ``height`` (and, where ``grids`` is
-        bytes, ``grid_height`` and ``grid_width``), or a batch of rows: lists of them, or tensors
-        as a ``DataLoader`` collates them. In tensor form ``grids`` is uint8 of shape
-        (..., features, grid_height, grid_width), and the boolean columns ``core`` and ``spurious``
-        of shape (..., features) stand for ``kinds``.
+        bytes, ``grid_height`` and ``grid_width``), or a batch: lists of them, or tensors as a
+        ``DataLoader`` collates them, where ``grids`` is uint8 of shape (..., features, grid_height,
+        grid_width), and bool ``core`` and ``spurious`` (..., features) stand for ``kinds``.
     kind : {"core", "spurious"} or int
         The union of the class's core or spurious features, or one feature by position.
     size : int or (height, width), optional
-        Pixels of the result; by default those of the window. A batch needs it, unless all images
-        have one size.
+        Pixels of the result, by default the window's. A batch of windows of unlike sizes needs it.
     window : (left, top, right, bottom) or one for each row, optional
         The part of the original image to show, in its pixels; fractions and parts outside of the
         image are allowed. By default the example's column ``window`` where it has one, else all.
     flip : bool or one for each row, optional
-        Whether the result is mirrored left to right, after the window is cut. By default the
-        example's column ``flip`` where it has one, else false.
+        Whether the window is mirrored left to right; by default the column ``flip``, else false.
     geometry : {"aligned", "upstream"}
         See `grid_box`.
 
@@ -542,27 +430,26 @@ def render(
     -------
     ndarray or Tensor of uint8, shape (height, width) or (rows, height, width)
         255 is the peak of a map; 0 is also what lies outside the box that the grids cover, and the
-        mask of a class without a feature of the kind. A tensor, on the same device, where
-        ``grids`` is one.
+        mask of a class without a feature of the kind. A tensor on its device where ``grids`` is.
 
     Raises
     ------
     SalientImageNetError
-        If a column, the kind or the geometry does not exist, a window or size has no pixels, or
-        rows of a batch differ in size.
+        If a column, kind or geometry does not exist, a window has no pixels, or sizes differ.
     """
     _check_columns(example, kind)
-    grids, batched = _grids_of(example)
-    chosen = _chosen(example, kind, grids.shape[-3], batched)
-    rows = len(grids)
-    shape = None if size is None else tuple(np.broadcast_to(size, 2).tolist())
+    batched = np.ndim(example["width"]) > 0
+    grids = _grids_of(example, batched)
+    rows, features = grids.shape[:2]
+    chosen = _chosen(example, kind, rows, features)
+    shape = None if size is None else tuple(np.full(2, size).tolist())
     window = example.get("window") if window is None else window
     flip = example.get("flip", False) if flip is None else flip
     windows: list[Any] = [None] * rows
     if window is not None and len(window):
         windows = np.broadcast_to(np.asarray(window, np.float64), (rows, 4)).tolist()
-    flips = np.broadcast_to(np.asarray(flip, np.bool_), rows).tolist()
-    sizes = (np.asarray(example[side]).reshape(-1).tolist() for side in _SIZE)
+    flips = np.full(rows, flip, np.bool_).tolist()
+    sizes = (_numbers(example[side]) for side in _SIZE)
     targets = [
         _Target(width, height, cut and tuple(cut), shape, mirrored, geometry)
         for width, height, cut, mirrored in zip(*sizes, windows, flips, strict=True)
@@ -572,11 +459,12 @@ def render(
             "The rows of the batch differ in size: say size=, or render them one by one."
         )
     masks: Any
-    if isinstance(grids, np.ndarray):
-        masks = np.empty((rows, *targets[0].shape), np.uint8)
-        _render([part[kept] for part, kept in zip(grids, chosen, strict=True)], targets, masks)
+    if not isinstance(grids, np.ndarray):
+        masks = _render_torch(grids, chosen, targets)
     else:
-        masks = _render_torch(grids * chosen[..., None, None], targets)
+        masks = np.empty((rows, *targets[0].shape), np.uint8)
+        kept = np.asarray(chosen, np.bool_).reshape(grids.shape[:2])
+        _render([part[own] for part, own in zip(grids, kept, strict=True)], targets, masks)
     return masks if batched else masks[0]
 
 
@@ -593,56 +481,36 @@ def _check_columns(example: Mapping[str, Any], kind: str | int) -> None:
         )
 
 
-def _grids_of(example: Mapping[str, Any]) -> tuple[Any, bool]:
-    """Return grids of shape (rows, features, height, width), and whether they are a batch."""
-    grids = example["grids"]
-    if isinstance(grids, np.ndarray) and grids.dtype.kind in "SO":
-        grids = grids.tolist()
-    if isinstance(grids, bytes):
-        size = example["grid_height"], example["grid_width"]
-        return _unstripped(grids, example.get("kinds"), *size)[None], False
-    if isinstance(grids, list) and grids and isinstance(grids[0], bytes):
-        kinds = example.get("kinds", [None] * len(grids))
-        rows = zip(grids, kinds, example["grid_height"], example["grid_width"], strict=True)
-        return np.stack([_unstripped(*row) for row in rows]), True
-    if isinstance(grids, list):
-        grids = np.asarray(grids, np.uint8)
-    return (grids, True) if grids.ndim == 4 else (grids[None], False)
+def _grids_of(example: Mapping[str, Any], batched: bool) -> Any:
+    """Return grids of shape (rows, features, height, width), an array or a tensor."""
+    grids, kinds = example["grids"], example.get("kinds", ())
+    if not isinstance(grids[0] if batched else grids, bytes):
+        grids = np.asarray(grids, np.uint8) if isinstance(grids, list) else grids
+        return grids if batched else grids[None]
+    features = len(kinds[0] if batched and len(kinds) else kinds)
+    sizes = (_numbers(example[name]) for name in ("grid_height", "grid_width"))
+    parts = []
+    for data, height, width in zip(grids if batched else [grids], *sizes, strict=True):
+        # Bytes that `datasets` passed through numpy have lost their last zeros.
+        whole = data if data.endswith(b"\0") else data.ljust(features * height * width, b"\0")
+        parts.append(unpack_grids(whole, height, width))
+    return np.array(parts)
 
 
-def _unstripped(data: bytes, kinds: Any, height: Any, width: Any) -> npt.NDArray[np.uint8]:
-    """Unpack grids, whose last zeros are missing where `datasets` passed them through numpy."""
-    size = int(height), int(width)
-    if kinds is not None and not data.endswith(b"\0"):
-        data = data.ljust(len(kinds) * math.prod(size), b"\0")
-    return unpack_grids(data, *size)
+def _numbers(column: Any) -> list[Any]:
+    """Return the numbers of a column of a row, or of a batch of rows."""
+    return np.asarray(column).reshape(-1).tolist()
 
 
-def _chosen(example: Mapping[str, Any], kind: str | int, features: int, batched: bool) -> Any:
-    """Return which features to render, bool of shape (rows, features), like the grids' library."""
+def _chosen(example: Mapping[str, Any], kind: str | int, rows: int, features: int) -> Any:
+    """Return which features to render, bool of shape (rows, features), or (features,) of a row."""
     if isinstance(kind, int):
         if not -features <= kind < features:
             raise SalientImageNetError(f"There is no feature {kind}: a class has {features}.")
-        rows = len(example["grids"]) if batched else 1
-        one = np.zeros((rows, features), np.bool_)
-        one[:, kind] = True
-        return _like(one, example["grids"])
+        return np.arange(features) == np.full((rows, 1), kind % features)
     if kind not in KINDS:
         raise SalientImageNetError(f"There is no kind {kind!r}: use core, spurious or a position.")
-    if kind in example:
-        chosen = example[kind]
-    else:
-        chosen = _like(np.asarray(example["kinds"]) == kind, example["grids"])
-    return chosen if batched else chosen[None]
-
-
-def _like(flags: npt.NDArray[np.bool_], grids: Any) -> Any:
-    """Return `flags` as a tensor on the device of `grids` where that is one."""
-    if isinstance(grids, np.ndarray | bytes | list):
-        return flags
-    import torch  # noqa: PLC0415
-
-    return torch.from_numpy(flags).to(grids.device)
+    return example[kind] if kind in example else np.asarray(example["kinds"]) == kind
 
 
 _NO_GRIDS = np.empty((0, 1, 1), np.uint8)
@@ -653,23 +521,17 @@ class SoftMask(PIL.Image.Image):
     """A mask as a PIL image of mode L whose pixels are rendered when they are first asked for.
 
     Whoever wants only a crop asks `cropped` for it and never pays for the full size. In a pickle,
-    on its way between processes, it is its grids: a few hundred bytes.
-
-    Attributes
-    ----------
-    grids : ndarray of uint8, shape (features, grid_height, grid_width)
-        The grids that it is the maximum of.
+    on its way between processes, it is its `grids`, uint8 of shape (features, grid_height,
+    grid_width): a few hundred bytes.
     """
 
-    def __init__(self, grids: npt.NDArray[np.uint8], target: _Target) -> None:
+    def __init__(self, grids: UInt8s, target: _Target) -> None:
         super().__init__()
         self.grids = grids
         self.target = target
         # Pillow has no public way to say what an image will be before it is loaded; its own lazy
         # images (`PIL.ImageFile`) set these two as well, and leave `_im` None until `load`.
-        self._mode = "L"
-        height, width = target.shape
-        self._size = (width, height)
+        self._mode, self._size = "L", target.shape[::-1]
 
     @property
     def box(self) -> Box:
@@ -687,7 +549,7 @@ class SoftMask(PIL.Image.Image):
             self.im = PIL.Image.fromarray(self.numpy()).im
         return super().load()
 
-    def numpy(self, out: npt.NDArray[np.uint8] | None = None) -> npt.NDArray[np.uint8]:
+    def numpy(self, out: UInt8s | None = None) -> UInt8s:
         """Render the mask as uint8 of shape (height, width), without PIL, into `out` if given."""
         if out is not None and (out.shape != self.target.shape or out.dtype != np.uint8):
             raise SalientImageNetError(
@@ -700,38 +562,22 @@ class SoftMask(PIL.Image.Image):
             _render([self.grids], [self.target], [pixels])
         return pixels
 
-    def cropped(
-        self,
-        window: tuple[float, float, float, float],
-        size: tuple[int, int],
-        flip: bool = False,
-    ) -> SoftMask:
+    def cropped(self, window: Window, size: tuple[int, int], flip: bool = False) -> SoftMask:
         """Return the mask of a part of the original image, at (height, width), unrendered."""
         return SoftMask(self.grids, replace(self.target, window=window, size=size, flip=flip))
 
     def stored(self) -> dict[str, Any] | None:
         """Return what a row stores of the mask, None where it was cropped or changed."""
         target = self.target
-        whole = (target.window, target.size, target.flip) == (None, None, False)
-        changed = self.rendered and not np.array_equal(
-            np.asarray(self), SoftMask(self.grids, target).numpy()
-        )
-        if changed or not whole:
+        if target != _Target(target.width, target.height, geometry=target.geometry):
             return None
-        _, grid_height, grid_width = self.grids.shape
-        return {
-            "grids": self.grids.tobytes(),
-            "grid_height": grid_height,
-            "grid_width": grid_width,
-            "width": target.width,
-            "height": target.height,
-        }
+        if self.rendered and self.tobytes() != SoftMask(self.grids, target).tobytes():
+            return None
+        values = self.grids.tobytes(), *self.grids.shape[1:], target.width, target.height
+        return dict(zip(SoftMaskFeature.pa_type.names, values, strict=True))
 
     def save(self, fp: Any, format: str | None = None, **params: Any) -> None:  # noqa: A002 (PIL's)
-        """Save the pixels as PIL does; the PNG of a whole mask also tells its grids.
-
-        `datasets` makes PNGs of all PIL images that a user's ``map`` returns, masks among them.
-        """
+        """Save as PIL does; PNGs of whole masks, as `datasets` makes in ``map``, tell the grids."""
         if stored := self.stored():
             text = PIL.PngImagePlugin.PngInfo()
             text.add_text(_PNG_GRIDS, json.dumps({**stored, "grids": stored["grids"].hex()}))
@@ -763,13 +609,9 @@ class StoredImage(Image):  # type: ignore[misc]
     Unlike `datasets.Image` it does not rotate by EXIF: masks were made on unrotated pixels. The
     size of the image that masks were made from travels along and is compared on decoding.
 
-    Parameters
-    ----------
-    decode : bool
-        False gives a dict of ``bytes``, ``path``, ``width`` and ``height``; ``bytes`` is None for
-        an image that is a file of its own.
-    on_mismatch : {"error", "warn"}
-        What to do with an image of another size than that from which its masks were made.
+    With ``decode=False`` it gives a dict of ``bytes`` (None for an image that is a file of its
+    own), ``path``, ``width`` and ``height``. An image of another size than that from which its
+    masks were made is an error, or with ``on_mismatch="warn"`` a warning.
     """
 
     mode: str | None = "RGB"
@@ -788,11 +630,10 @@ class StoredImage(Image):  # type: ignore[misc]
         """Return the image as RGB, in the orientation of its stored pixels."""
         if isinstance(value, PIL.Image.Image):
             return value
+        content = value["bytes"]
         try:
-            if value["bytes"] is not None:
-                image = PIL.Image.open(io.BytesIO(value["bytes"]))
-            else:
-                image = PIL.Image.open(_local(value["path"]))
+            file = _local(value["path"]) if content is None else io.BytesIO(content)
+            image = PIL.Image.open(file)
             image.load()
             decoded = image if image.mode == "RGB" else image.convert("RGB")
         except OSError as error:
@@ -812,36 +653,28 @@ class StoredImage(Image):  # type: ignore[misc]
 
     def cast_storage(self, storage: pa.Array) -> pa.StructArray:
         """Return Arrow's form of the column from what `datasets.Image` takes."""
-        sizes = [
-            storage.field(name).cast(pa.int32())
-            if pa.types.is_struct(storage.type) and storage.type.get_field_index(name) >= 0
-            else pa.nulls(len(storage), pa.int32())
-            for name in _SIZE
-        ]
-        image = Image().cast_storage(storage)
-        return _struct(
-            self.pa_type, [image.field("bytes"), image.field("path"), *sizes], image.is_null()
-        )
+        return self._with_sizes(Image().cast_storage(storage), storage)
 
     def embed_storage(self, storage: pa.StructArray, *args: Any, **kwargs: Any) -> pa.StructArray:
         """Return the column with the bytes of its files in it."""
         image = Image().embed_storage(Image().cast_storage(storage), *args, **kwargs)
-        sizes = [storage.field(name) for name in _SIZE]
-        return _struct(
-            self.pa_type, [image.field("bytes"), image.field("path"), *sizes], storage.is_null()
-        )
+        return self._with_sizes(image, storage)
+
+    def _with_sizes(self, image: pa.StructArray, storage: pa.Array) -> pa.StructArray:
+        """Return images in the form of this column, with the sizes that `storage` has, if any."""
+        told = storage.type.names if pa.types.is_struct(storage.type) else ()
+        unknown = pa.nulls(len(storage), pa.int32())
+        sizes = [storage.field(n).cast(pa.int32()) if n in told else unknown for n in _SIZE]
+        parts, fields = [image.field(0), image.field(1), *sizes], list(self.pa_type)
+        return pa.StructArray.from_arrays(parts, fields=fields, mask=storage.is_null())
 
 
 @dataclass
 class SoftMaskFeature:
     """A column of masks, stored as grids and decoded to `SoftMask`, which renders on demand.
 
-    Parameters
-    ----------
-    decode : bool
-        False gives a dict of ``grids``, ``grid_height``, ``grid_width``, ``width`` and ``height``.
-    geometry : {"aligned", "upstream"}
-        See `grid_box`.
+    With ``decode=False`` it gives a dict of ``grids``, ``grid_height``, ``grid_width``, ``width``
+    and ``height``. For `geometry` see `grid_box`.
     """
 
     decode: bool = True
@@ -849,25 +682,25 @@ class SoftMaskFeature:
     id: str | None = field(default=None, repr=False)
     dtype: ClassVar[str] = "PIL.Image.Image"
     pa_type: ClassVar[Any] = pa.struct(
-        {
-            "grids": pa.binary(),
-            "grid_height": pa.int32(),
-            "grid_width": pa.int32(),
-            "width": pa.int32(),
-            "height": pa.int32(),
-        }
+        {"grids": pa.binary(), **dict.fromkeys(("grid_height", "grid_width", *_SIZE), pa.int32())}
     )
     _type: str = field(default="SoftMaskFeature", init=False, repr=False)
 
     def __call__(self) -> Any:
-        """Return the Arrow type."""
+        """Return the Arrow type, as `datasets` asks for it."""
         return self.pa_type
 
     def encode_example(self, value: Any) -> Any:
         """Return the stored form of a mask, or of the PNG that `datasets` made of one."""
         if value is None or (isinstance(value, dict) and "grids" in value):
             return value
-        stored = value.stored() if isinstance(value, SoftMask) else _grids_in(value)
+        stored = None
+        if isinstance(value, SoftMask):
+            stored = value.stored()
+        elif isinstance(value, dict) and value.get("bytes"):
+            with PIL.Image.open(io.BytesIO(value["bytes"])) as picture:
+                text = getattr(picture, "text", {}).get(_PNG_GRIDS, "null")
+            stored = json.loads(text, object_hook=_from_hex)
         if stored is None:
             raise SalientImageNetError(
                 "A mask that was cropped or changed is not stored as grids: return it under "
@@ -887,9 +720,8 @@ class SoftMaskFeature:
         """Return Arrow's form of the column."""
         if pa.types.is_null(storage.type):
             return pa.nulls(len(storage), self.pa_type)
-        if pa.types.is_struct(storage.type) and storage.type.get_field_index("grids") < 0:
-            rows = [self.encode_example(value) for value in storage.to_pylist()]
-            return pa.array(rows, self.pa_type)
+        if pa.types.is_struct(storage.type) and "grids" not in storage.type.names:
+            return pa.array(map(self.encode_example, storage.to_pylist()), self.pa_type)
         return storage.cast(self.pa_type)
 
     def flatten(self) -> Any:
@@ -897,16 +729,7 @@ class SoftMaskFeature:
         return self if self.decode else {f.name: Value(str(f.type)) for f in self.pa_type}
 
 
-def _grids_in(value: Any) -> dict[str, Any] | None:
-    """Return what the PNG of a mask tells of its grids, None for other pictures."""
-    content = value.get("bytes") if isinstance(value, dict) else None
-    if not content:
-        return None
-    with PIL.Image.open(io.BytesIO(content)) as picture:
-        text = getattr(picture, "text", {}).get(_PNG_GRIDS)
-    if text is None:
-        return None
-    stored: dict[str, Any] = json.loads(text)
+def _from_hex(stored: dict[str, Any]) -> dict[str, Any]:
     return {**stored, "grids": bytes.fromhex(stored["grids"])}
 
 
@@ -922,15 +745,9 @@ def image_features(
     """Return the columns of the config ``images``, from those of ``masks``."""
     first = {
         "image": StoredImage(decode=decode, on_mismatch=on_mismatch),
-        "core_mask": SoftMaskFeature(geometry=geometry),
-        "spurious_mask": SoftMaskFeature(geometry=geometry),
+        **{name: SoftMaskFeature(geometry=geometry) for name in _PICTURES},
     }
-    rest = {name: kind for name, kind in masks.items() if name not in first}
-    return Features({**first, **rest})
-
-
-def _struct(kind: pa.StructType, arrays: list[pa.Array], mask: pa.Array) -> pa.StructArray:
-    return pa.StructArray.from_arrays(arrays, fields=list(kind), mask=mask)
+    return Features({**first, **{name: masks[name] for name in masks if name not in first}})
 
 
 def _local(path: str) -> Any:
@@ -953,43 +770,33 @@ def _mismatch(name: str, seen: tuple[int, int], expected: tuple[int, int]) -> st
 
 def _masks_to_images(table: pa.Table, images: pa.StructArray) -> pa.Table:
     """Return rows of the config ``images`` from rows of ``masks`` (without their pictures)."""
-    grids, grid_height, grid_width = _grid_matrix(table)
-    kinds = _matrix(table["kinds"])
-    sizes = {name: table[name].combine_chunks() for name in ("width", "height")}
-    columns: dict[str, Any] = {
-        "image": _struct(
-            StoredImage.pa_type,
-            [images.field("bytes"), images.field("path"), *sizes.values()],
-            pa.array(np.zeros(len(table), np.bool_)),
-        )
-    }
+    grids, kinds = _grid_matrix(table), _matrix(table["kinds"])
+    sizes = [table[name].combine_chunks() for name in SoftMaskFeature.pa_type.names[1:]]
+    image = [images.field(0), images.field(1), *sizes[2:]]
+    columns = {"image": pa.StructArray.from_arrays(image, fields=list(StoredImage.pa_type))}
     for kind in KINDS:
         chosen = kinds == kind
         counts = chosen.sum(axis=1)
         ends = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32) * grids.shape[2]
-        packed = pa.Array.from_buffers(
-            pa.binary(), len(table), [None, pa.py_buffer(ends), pa.py_buffer(grids[chosen])]
-        )
-        shape = [pa.repeat(pa.scalar(n, pa.int32()), len(table)) for n in (grid_height, grid_width)]
-        columns[f"{kind}_mask"] = _struct(
-            SoftMaskFeature.pa_type, [packed, *shape, *sizes.values()], pa.array(counts == 0)
+        buffers = [None, pa.py_buffer(ends), pa.py_buffer(grids[chosen])]
+        packed = pa.Array.from_buffers(pa.binary(), len(table), buffers)
+        columns[f"{kind}_mask"] = pa.StructArray.from_arrays(
+            [packed, *sizes], fields=list(SoftMaskFeature.pa_type), mask=pa.array(counts == 0)
         )
     rest = {name: table[name] for name in table.column_names if name not in columns}
     return pa.table({**columns, **rest})
 
 
-def _grid_matrix(table: pa.Table) -> tuple[npt.NDArray[np.uint8], int, int]:
-    """Return the grids of rows as (rows, features, cells), and height and width of a grid."""
-    features = table["kinds"].type.list_size
-    heights = table["grid_height"].unique().to_pylist() or [1]
-    widths = table["grid_width"].unique().to_pylist() or [1]
-    height, width = heights[0], widths[0]
+def _grid_matrix(table: pa.Table) -> UInt8s:
+    """Return the grids of rows as (rows, features, cells)."""
+    heights, widths = (table[n].unique().to_pylist() or [1] for n in ("grid_height", "grid_width"))
+    shape = len(table), table["kinds"].type.list_size, heights[0] * widths[0]
     packed = np.frombuffer(b"".join(table["grids"].to_pylist()), np.uint8)
-    if len(heights) + len(widths) > 2 or packed.size != len(table) * features * height * width:
+    if len(heights) + len(widths) > 2 or packed.size != math.prod(shape):
         raise SalientImageNetError(
             "Rows of masks have grids of different sizes: the build is corrupt, make it again."
         )
-    return packed.reshape(len(table), features, height * width), height, width
+    return packed.reshape(shape)
 
 
 def _matrix(column: pa.ChunkedArray) -> npt.NDArray[Any]:

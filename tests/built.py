@@ -12,7 +12,8 @@ import pytest
 from datasets import load_dataset
 from torchvision import transforms
 
-from salient_imagenet_1m import unpack_grids, upsample
+from builder.dataset.upsampling import upsample
+from salient_imagenet_1m import unpack_grids
 from tests import reference
 
 ONE_LEVEL = 1

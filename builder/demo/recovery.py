@@ -40,8 +40,9 @@ from numpy.typing import NDArray
 
 from builder.dataset import metrics
 from builder.dataset.scores import score
+from builder.dataset.upsampling import upsample
 from builder.demo.world import CORE, FIRST_CUE, Truth
-from salient_imagenet_1m import CROP_SIZE, unpack_grids, upsample
+from salient_imagenet_1m import CROP_SIZE, unpack_grids
 
 Scores = dict[str, float]
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from salient_imagenet_1m import upsample
+from builder.dataset.upsampling import upsample
 
 SIDE = 144
 """Pixels of a thumbnail's side."""

@@ -15,8 +15,9 @@ from PIL import Image as Pillow
 from builder.dataset.dataset import DataSet
 from builder.dataset.format import parquet_schema, preview_features
 from builder.dataset.layout import file_name
+from builder.dataset.upsampling import upsample
 from builder.storage.parquet import write_parquet
-from salient_imagenet_1m import CROP_SIZE, KINDS, union, unpack_grids, upsample
+from salient_imagenet_1m import CROP_SIZE, KINDS, union, unpack_grids
 
 PREVIEW = "preview"
 

@@ -25,13 +25,14 @@ from datasets import load_dataset
 from PIL import Image
 from torchvision import transforms
 
+from builder.dataset.upsampling import upsample
 from builder.run.build import build
 from builder.run.runner import ShardRunner
 from builder.settings import Settings
 from builder.shards.engine import InProcess
 from builder.shards.job import Job, open_job
 from builder.stages import Stages
-from salient_imagenet_1m import unpack_grids, upsample
+from salient_imagenet_1m import unpack_grids
 from tests.benchmarks import memory
 from tests.quiet import Quiet
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import salient_imagenet_1m as si
+from builder.dataset.upsampling import upsample
 from tests.conftest import PLANTED, World
 
 
@@ -38,5 +39,5 @@ def test_masks_at_the_network_s_resolution_are_the_grids_upsampled(
         if core.any():
             box = si.crop_box(row["width"], row["height"])
             rendered = si.render(row, "core", window=box, size=224)
-            expected = si.upsample(grids[core], 224, 224).max(axis=0)
+            expected = upsample(grids[core], 224, 224).max(axis=0)
             assert np.abs(rendered.astype(float) - expected).max() <= 0.5 + 1e-3

@@ -14,6 +14,7 @@ import PIL.Image
 import pytest
 
 import salient_imagenet_1m as si
+from builder.dataset.upsampling import upsample
 
 SIZES = [(500, 375), (375, 500), (256, 256), (224, 224), (299, 1000), (61, 47), (1600, 1201)]
 
@@ -116,7 +117,7 @@ def test_window_is_a_crop_of_the_whole() -> None:
 def test_network_crop_is_upsample_over_the_box() -> None:
     row = example(np.random.default_rng(3), 500, 375)
     mask = si.render(row, window=si.crop_box(500, 375), size=224)
-    close(mask, si.upsample(grids_of(row, "core"), 224, 224).max(axis=0))
+    close(mask, upsample(grids_of(row, "core"), 224, 224).max(axis=0))
 
 
 def test_against_opencv() -> None:
