@@ -1040,32 +1040,34 @@ class Build:
             If it is no build, or of a newer format.
         """
         location = os.fspath(directory).rstrip("/")
-        local = "://" not in location
-        if local and not Path(location).exists() and _HUB_ID.fullmatch(location):
-            location, local = f"hf://datasets/{location}", False
-        if local and not Path(location).is_dir():
+        if _HUB_ID.fullmatch(location) and not Path(location).exists():
+            location = f"hf://datasets/{location}"
+        if "://" not in location and not Path(location).is_dir():
             raise FileNotFoundError(
                 f"There is no directory {location}: give the path of a build of Salient "
                 "ImageNet-1M, or its id on the Hub."
             )
         try:
-            manifest = json.loads(_read(f"{location}/manifest.json"))
+            with _opened(f"{location}/manifest.json") as file:
+                manifest = json.load(file)
             version = int(manifest["format_version"])
             manifest["files"], manifest["splits"]
-        except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+        except Exception as error:
             if location.startswith("hf://") and isinstance(error, FileNotFoundError):
-                raise SalientImageNetError(
+                sentence = (
                     f"There is no build of Salient ImageNet-1M at {location}, or none that you may "
                     "see: check its id, and run `hf auth login` if it is private."
-                ) from error
-            raise SalientImageNetError(
-                f"{location} is no build of Salient ImageNet-1M, it has no valid manifest.json: "
-                "give the directory that was the builder's --out."
-            ) from error
-        except Exception as error:
-            if local:
+                )
+            elif isinstance(error, FileNotFoundError | ValueError | KeyError | TypeError):
+                sentence = (
+                    f"{location} is no build of Salient ImageNet-1M, it has no valid "
+                    "manifest.json: give the directory that was the builder's --out."
+                )
+            elif "://" in location:
+                sentence = _unreachable(location, error)
+            else:
                 raise
-            raise _unreachable(location, error) from error
+            raise SalientImageNetError(sentence) from error
         if version > FORMAT_VERSION:
             raise SalientImageNetError(
                 f"{location} has format version {version}, newer than this loader's "
@@ -1113,12 +1115,10 @@ class Build:
         with _parquet(file) as opened:
             return Features.from_arrow_schema(opened.schema_arrow)
 
-    def scan(
-        self, config: str, split: str, columns: list[str], where: pc.Expression | None = None
-    ) -> pa.Table:
+    def scan(self, config: str, split: str, columns: list[str]) -> pa.Table:
         """Read columns of all files of a config and split at once."""
         files = self.files(config, split)
-        return pa.concat_tables([part for file in files for part in _scan(file, columns, where)])
+        return pa.concat_tables([part for file in files for part in _scan(file, columns)])
 
     def images_by_label(self, split: str) -> dict[int, int]:
         """Return how many images of each label a split has."""
@@ -1134,22 +1134,15 @@ class Build:
         return dict(zip(table["label"].to_pylist(), table["wnid"].to_pylist(), strict=True))
 
 
-def _filesystem(url: str) -> tuple[Any, str]:
+def _opened(url: str) -> Any:
     import fsspec  # noqa: PLC0415 (of datasets' own needs)
 
-    filesystem, path = fsspec.core.url_to_fs(url)
-    return filesystem, path
+    return fsspec.open(url, "rb")
 
 
-def _read(url: str) -> bytes:
-    filesystem, path = _filesystem(url)
-    content: bytes = filesystem.cat_file(path)
-    return content
-
-
-def _unreachable(url: str, error: Exception) -> SalientImageNetError:
+def _unreachable(url: str, error: Exception) -> str:
     """Say that a URL cannot be read; each protocol's library has exceptions of its own for it."""
-    return SalientImageNetError(
+    return (
         f"{url} cannot be read ({_first_line(error)}): check your connection, and that you may "
         "read it, or download the build and give its directory."
     )
@@ -1162,32 +1155,30 @@ def _first_line(error: Exception) -> str:
 @contextmanager
 def _parquet(file: str) -> Iterator[Any]:
     """Open a Parquet file; what is wrong with it becomes a sentence."""
-    filesystem, path = _filesystem(file)
     try:
-        with filesystem.open(path, "rb") as opened, pq.ParquetFile(opened) as parquet:
+        with _opened(file) as opened, pq.ParquetFile(opened) as parquet:
             yield parquet
-    except FileNotFoundError as error:
-        raise SalientImageNetError(
-            f"{file} is missing, though the build's manifest.json lists it: download or copy the "
-            "build again."
-        ) from error
-    except (pa.ArrowInvalid, OSError) as error:
-        # Arrow's own errors are no OSErrors of a more special kind, as a connection's are.
-        if "://" in file and isinstance(error, OSError) and type(error) is not OSError:
-            raise _unreachable(file, error) from error
-        raise SalientImageNetError(
-            f"{file} is corrupt ({_first_line(error)}): download or copy it again, its "
-            "SHA-256 is in the build's manifest.json."
-        ) from error
     except Exception as error:
-        if "://" not in file or isinstance(error, SalientImageNetError):
+        remote = "://" in file
+        if isinstance(error, FileNotFoundError):
+            sentence = (
+                f"{file} is missing, though the build's manifest.json lists it: download or copy "
+                "the build again."
+            )
+        # Arrow's own errors are no OSErrors of a more special kind, as a connection's are.
+        elif remote and type(error) not in (pa.ArrowInvalid, OSError):
+            sentence = _unreachable(file, error)
+        elif isinstance(error, pa.ArrowInvalid | OSError):
+            sentence = (
+                f"{file} is corrupt ({_first_line(error)}): download or copy it again, its "
+                "SHA-256 is in the build's manifest.json."
+            )
+        else:
             raise
-        raise _unreachable(file, error) from error
+        raise SalientImageNetError(sentence) from error
 
 
-def _scan(
-    file: str, columns: list[str] | None, where: pc.Expression | None = None
-) -> Iterator[pa.Table]:
+def _scan(file: str, columns: list[str], where: pc.Expression | None = None) -> Iterator[pa.Table]:
     """Yield the rows of a Parquet file that match a filter, in order, a row group at a time.
 
     This thread reads: a scanner's threads, left in the middle of a file, crash the interpreter when
@@ -1250,22 +1241,20 @@ class Selection:
 
     def resolve(self, build: Build, split: str) -> _Filter:
         """Look up in a build what the selection means for one of its splits."""
-        labels = None if self.labels is None else self._labels(build, split)
-        sizes: dict[int, int] = {}
+        labels, sizes = None, {}
+        if self.labels is not None:
+            wnids = build.wnids(split)
+            known: dict[int | str, int] = {wnid: label for label, wnid in wnids.items()}
+            known |= {label: label for label in wnids}
+            unknown = [label for label in self.labels if label not in known]
+            if unknown:
+                raise SalientImageNetError(
+                    f"The build has no class {unknown[0]!r}: use labels or wnids of its features."
+                )
+            labels = pa.array([known[label] for label in self.labels], pa.int64())
         if self.least_spurious is not None or self.zone == "validated":
             sizes = build.images_by_label(split)
         return _Filter(self, labels, sizes)
-
-    def _labels(self, build: Build, split: str) -> tuple[int, ...]:
-        wnids = build.wnids(split)
-        known: dict[int | str, int] = {label: label for label in wnids}
-        known |= {wnid: label for label, wnid in wnids.items()}
-        unknown = [label for label in self.labels or () if label not in known]
-        if unknown:
-            raise SalientImageNetError(
-                f"The build has no class {unknown[0]!r}: use labels or wnids of its features."
-            )
-        return tuple(known[label] for label in self.labels or ())
 
 
 @dataclass(frozen=True)
@@ -1273,28 +1262,24 @@ class _Filter:
     """A selection with the numbers of one build and split filled in."""
 
     selection: Selection
-    labels: tuple[int, ...] | None
+    labels: pa.Array | None
     sizes: dict[int, int]
 
     def expression(self, config: str) -> pc.Expression | None:
         """Return the part that Parquet can filter by, as far as the config has the columns."""
         label, rank = pc.field("label"), pc.field("spuriosity_rank")
-        terms = []
-        if self.labels is not None:
-            terms.append(label.isin(pa.array(self.labels, pa.int64())))
+        terms = [] if self.labels is None else [label.isin(self.labels)]
+        most, least = self.selection.most_spurious, self.selection.least_spurious
         if config != "features":
             if self.selection.ranked:
                 terms.append(rank.is_valid())
-            ends = []
-            if self.selection.most_spurious is not None:
-                ends.append(rank < self.selection.most_spurious)
-            if self.selection.least_spurious is not None:
+            ends = [] if most is None else [rank < most]
+            if least is not None:
                 by_size: dict[int, list[int]] = {}
                 for number, size in self.sizes.items():
                     by_size.setdefault(size, []).append(number)
                 ends += [
-                    label.isin(pa.array(labels, pa.int64()))
-                    & (rank >= size - self.selection.least_spurious)
+                    label.isin(pa.array(labels, pa.int64())) & (rank >= size - least)
                     for size, labels in by_size.items()
                 ]
             if ends:
@@ -1306,11 +1291,11 @@ class _Filter:
         if self.selection.zone is None:
             return table
         ranks = _matrix(table["activation_ranks"])
-        if self.selection.zone == "first_release":
-            inside = ranks < FIRST_RELEASE_RANKS
-        else:
-            sizes = np.array([self.sizes[n] for n in table["label"].to_pylist()], np.int64)
-            inside = ranks < VALIDATED_FRACTION * sizes[:, None]
+        limits: Any = FIRST_RELEASE_RANKS
+        if self.selection.zone == "validated":
+            sizes = [self.sizes[label] for label in table["label"].to_pylist()]
+            limits = VALIDATED_FRACTION * np.array(sizes, np.int64)[:, None]
+        inside = ranks < limits
         kinds = table["kinds"].combine_chunks().flatten()
         kept = pc.if_else(pa.array(inside.ravel()), kinds, pa.scalar(None, kinds.type))
         column = table.schema.get_field_index("kinds")
