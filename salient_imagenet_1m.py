@@ -39,9 +39,8 @@ from collections.abc import Sequence as Sequence_
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache, partial, reduce
-from itertools import compress, islice
-from operator import and_, or_
+from functools import cached_property, lru_cache, partial
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Literal, NamedTuple, cast, get_args
 
@@ -847,32 +846,34 @@ class Build:
             If it is no build, or of a newer format.
         """
         location = os.fspath(directory).rstrip("/")
-        local = "://" not in location
-        if local and not Path(location).exists() and _HUB_ID.fullmatch(location):
-            location, local = f"hf://datasets/{location}", False
-        if local and not Path(location).is_dir():
+        if _HUB_ID.fullmatch(location) and not Path(location).exists():
+            location = f"hf://datasets/{location}"
+        if "://" not in location and not Path(location).is_dir():
             raise FileNotFoundError(
                 f"There is no directory {location}: give the path of a build of Salient "
                 "ImageNet-1M, or its id on the Hub."
             )
         try:
-            manifest = json.loads(_read(f"{location}/manifest.json"))
+            with _opened(f"{location}/manifest.json") as file:
+                manifest = json.load(file)
             version = int(manifest["format_version"])
             manifest["files"], manifest["splits"]
-        except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+        except Exception as error:
             if location.startswith("hf://") and isinstance(error, FileNotFoundError):
-                raise SalientImageNetError(
+                sentence = (
                     f"There is no build of Salient ImageNet-1M at {location}, or none that you may "
                     "see: check its id, and run `hf auth login` if it is private."
-                ) from error
-            raise SalientImageNetError(
-                f"{location} is no build of Salient ImageNet-1M, it has no valid manifest.json: "
-                "give the directory that was the builder's --out."
-            ) from error
-        except Exception as error:
-            if local:
+                )
+            elif isinstance(error, FileNotFoundError | ValueError | KeyError | TypeError):
+                sentence = (
+                    f"{location} is no build of Salient ImageNet-1M, it has no valid "
+                    "manifest.json: give the directory that was the builder's --out."
+                )
+            elif "://" in location:
+                sentence = _unreachable(location, error)
+            else:
                 raise
-            raise _unreachable(location, error) from error
+            raise SalientImageNetError(sentence) from error
         if version > FORMAT_VERSION:
             raise SalientImageNetError(
                 f"{location} has format version {version}, newer than this loader's "
@@ -920,12 +921,10 @@ class Build:
         with _parquet(file) as opened:
             return Features.from_arrow_schema(opened.schema_arrow)
 
-    def scan(
-        self, config: str, split: str, columns: list[str], where: pc.Expression | None = None
-    ) -> pa.Table:
+    def scan(self, config: str, split: str, columns: list[str]) -> pa.Table:
         """Read columns of all files of a config and split at once."""
         files = self.files(config, split)
-        return pa.concat_tables([part for file in files for part in _scan(file, columns, where)])
+        return pa.concat_tables([part for file in files for part in _scan(file, columns)])
 
     def images_by_label(self, split: str) -> dict[int, int]:
         """Return how many images of each label a split has."""
@@ -941,22 +940,15 @@ class Build:
         return dict(zip(table["label"].to_pylist(), table["wnid"].to_pylist(), strict=True))
 
 
-def _filesystem(url: str) -> tuple[Any, str]:
+def _opened(url: str) -> Any:
     import fsspec  # noqa: PLC0415 (of datasets' own needs)
 
-    filesystem, path = fsspec.core.url_to_fs(url)
-    return filesystem, path
+    return fsspec.open(url, "rb")
 
 
-def _read(url: str) -> bytes:
-    filesystem, path = _filesystem(url)
-    content: bytes = filesystem.cat_file(path)
-    return content
-
-
-def _unreachable(url: str, error: Exception) -> SalientImageNetError:
+def _unreachable(url: str, error: Exception) -> str:
     """Say that a URL cannot be read; each protocol's library has exceptions of its own for it."""
-    return SalientImageNetError(
+    return (
         f"{url} cannot be read ({_first_line(error)}): check your connection, and that you may "
         "read it, or download the build and give its directory."
     )
@@ -969,41 +961,39 @@ def _first_line(error: Exception) -> str:
 @contextmanager
 def _parquet(file: str) -> Iterator[Any]:
     """Open a Parquet file; what is wrong with it becomes a sentence."""
-    filesystem, path = _filesystem(file)
     try:
-        with filesystem.open(path, "rb") as opened, pq.ParquetFile(opened) as parquet:
+        with _opened(file) as opened, pq.ParquetFile(opened) as parquet:
             yield parquet
-    except FileNotFoundError as error:
-        raise SalientImageNetError(
-            f"{file} is missing, though the build's manifest.json lists it: download or copy the "
-            "build again."
-        ) from error
-    except (pa.ArrowInvalid, OSError) as error:
-        # Arrow's own errors are no OSErrors of a more special kind, as a connection's are.
-        if "://" in file and isinstance(error, OSError) and type(error) is not OSError:
-            raise _unreachable(file, error) from error
-        raise SalientImageNetError(
-            f"{file} is corrupt ({_first_line(error)}): download or copy it again, its "
-            "SHA-256 is in the build's manifest.json."
-        ) from error
     except Exception as error:
-        if "://" not in file or isinstance(error, SalientImageNetError):
+        remote = "://" in file
+        if isinstance(error, FileNotFoundError):
+            sentence = (
+                f"{file} is missing, though the build's manifest.json lists it: download or copy "
+                "the build again."
+            )
+        # Arrow's own errors are no OSErrors of a more special kind, as a connection's are.
+        elif remote and type(error) not in (pa.ArrowInvalid, OSError):
+            sentence = _unreachable(file, error)
+        elif isinstance(error, pa.ArrowInvalid | OSError):
+            sentence = (
+                f"{file} is corrupt ({_first_line(error)}): download or copy it again, its "
+                "SHA-256 is in the build's manifest.json."
+            )
+        else:
             raise
-        raise _unreachable(file, error) from error
+        raise SalientImageNetError(sentence) from error
 
 
-def _scan(
-    file: str, columns: list[str] | None, where: pc.Expression | None = None
-) -> Iterator[pa.Table]:
-    """Yield the rows of a Parquet file that match a filter, in order, a row group at a time.
+def _scan(file: str, columns: Iterable[str]) -> Iterator[pa.Table]:
+    """Yield those columns that a Parquet file has, in order, a row group at a time.
 
     This thread reads: a scanner's threads, left in the middle of a file, crash the interpreter when
-    it ends. Rows are in random order, so that no row group could be passed over anyway.
+    it ends.
     """
     with _parquet(file) as parquet:
+        stored = [name for name in parquet.schema_arrow.names if name in columns]
         for group in range(parquet.num_row_groups):
-            table = parquet.read_row_group(group, columns, use_threads=False)
-            yield table if where is None else table.filter(where)
+            yield parquet.read_row_group(group, stored, use_threads=False)
 
 
 # Selections ---------------------------------------------------------------------------------------
@@ -1057,22 +1047,21 @@ class Selection:
 
     def resolve(self, build: Build, split: str) -> _Filter:
         """Look up in a build what the selection means for one of its splits."""
-        labels = None if self.labels is None else self._labels(build, split)
-        sizes: dict[int, int] = {}
+        labels, sizes = None, np.zeros(0, np.int64)
+        if self.labels is not None:
+            wnids = build.wnids(split)
+            known: dict[int | str, int] = {wnid: label for label, wnid in wnids.items()}
+            known |= {label: label for label in wnids}
+            unknown = [label for label in self.labels if label not in known]
+            if unknown:
+                raise SalientImageNetError(
+                    f"The build has no class {unknown[0]!r}: use labels or wnids of its features."
+                )
+            labels = [known[label] for label in self.labels]
         if self.least_spurious is not None or self.zone == "validated":
-            sizes = build.images_by_label(split)
+            images = build.images_by_label(split)
+            sizes = np.array([images.get(label, 0) for label in range(max(images, default=-1) + 1)])
         return _Filter(self, labels, sizes)
-
-    def _labels(self, build: Build, split: str) -> tuple[int, ...]:
-        wnids = build.wnids(split)
-        known: dict[int | str, int] = {label: label for label in wnids}
-        known |= {wnid: label for label, wnid in wnids.items()}
-        unknown = [label for label in self.labels or () if label not in known]
-        if unknown:
-            raise SalientImageNetError(
-                f"The build has no class {unknown[0]!r}: use labels or wnids of its features."
-            )
-        return tuple(known[label] for label in self.labels or ())
 
 
 @dataclass(frozen=True)
@@ -1080,55 +1069,43 @@ class _Filter:
     """A selection with the numbers of one build and split filled in."""
 
     selection: Selection
-    labels: tuple[int, ...] | None
-    sizes: dict[int, int]
+    labels: list[int] | None
+    sizes: npt.NDArray[np.int64]
 
-    def expression(self, config: str) -> pc.Expression | None:
-        """Return the part that Parquet can filter by, as far as the config has the columns."""
-        label, rank = pc.field("label"), pc.field("spuriosity_rank")
-        terms = []
+    def apply(self, table: pa.Table) -> pa.Table:
+        """Return the selected rows, by the conditions for which the table has columns."""
+        wanted = self.selection
+        labels = table["label"].to_numpy()
+        kept = np.ones(len(table), np.bool_)
         if self.labels is not None:
-            terms.append(label.isin(pa.array(self.labels, pa.int64())))
-        if config != "features":
-            if self.selection.ranked:
-                terms.append(rank.is_valid())
-            ends = []
-            if self.selection.most_spurious is not None:
-                ends.append(rank < self.selection.most_spurious)
-            if self.selection.least_spurious is not None:
-                by_size: dict[int, list[int]] = {}
-                for number, size in self.sizes.items():
-                    by_size.setdefault(size, []).append(number)
-                ends += [
-                    label.isin(pa.array(labels, pa.int64()))
-                    & (rank >= size - self.selection.least_spurious)
-                    for size, labels in by_size.items()
-                ]
-            if ends:
-                terms.append(reduce(or_, ends))
-        return reduce(and_, terms) if terms else None
-
-    def in_zone(self, table: pa.Table) -> pa.Table:
-        """Leave out masks outside the zone, and images of which no mask is left."""
-        if self.selection.zone is None:
+            kept &= np.isin(labels, self.labels)
+        if "spuriosity_rank" in table.column_names:
+            most, least = wanted.most_spurious, wanted.least_spurious
+            ranks = table["spuriosity_rank"].fill_null(-1).to_numpy()
+            if wanted.ranked or most or least:
+                kept &= ranks >= 0
+            if most or least:
+                ends = ranks < (most or 0)
+                if least:
+                    ends |= ranks >= self.sizes[labels] - least
+                kept &= ends
+        table = table.filter(pa.array(kept))
+        if wanted.zone is None or "kinds" not in table.column_names:
             return table
-        ranks = _matrix(table["activation_ranks"])
-        if self.selection.zone == "first_release":
-            inside = ranks < FIRST_RELEASE_RANKS
-        else:
-            sizes = np.array([self.sizes[n] for n in table["label"].to_pylist()], np.int64)
-            inside = ranks < VALIDATED_FRACTION * sizes[:, None]
+        return self._in_zone(table)
+
+    def _in_zone(self, table: pa.Table) -> pa.Table:
+        """Leave out masks outside the zone, and images of which no mask is left."""
+        limits: Any = FIRST_RELEASE_RANKS
+        if self.selection.zone == "validated":
+            limits = VALIDATED_FRACTION * self.sizes[table["label"].to_numpy()][:, None]
+        inside = _matrix(table["activation_ranks"]) < limits
         kinds = table["kinds"].combine_chunks().flatten()
         kept = pc.if_else(pa.array(inside.ravel()), kinds, pa.scalar(None, kinds.type))
         column = table.schema.get_field_index("kinds")
-        lists = pa.FixedSizeListArray.from_arrays(kept, ranks.shape[1])
+        lists = pa.FixedSizeListArray.from_arrays(kept, inside.shape[1])
         table = table.set_column(column, table.schema.field(column), lists)
         return table.filter(pa.array(inside.any(axis=1)))
-
-    def apply(self, table: pa.Table) -> pa.Table:
-        """Return the selected rows of a table of masks."""
-        expression = self.expression("masks")
-        return self.in_zone(table if expression is None else table.filter(expression))
 
 
 # Your images --------------------------------------------------------------------------------------
@@ -1168,10 +1145,11 @@ class ImageFolder:
     `find` lists no folder where a row's path can be told from its id.
     """
 
-    in_files = True
-
-    def __init__(self, base: str, index: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, base: str, wnids: dict[int, str] | None = None, index: dict[str, str] | None = None
+    ) -> None:
         self.base = base
+        self._wnids = wnids or {}
         self._index = index
         self._listings: dict[str, dict[str, str]] = {}
 
@@ -1186,13 +1164,17 @@ class ImageFolder:
             names = _entries(self.base, os.DirEntry.is_file)
             yield [name for name in names if _IMAGENET_NAME.fullmatch(PurePosixPath(name).stem)]
 
-    def find(self, ids: list[str], wnids: list[str]) -> list[str | None]:
-        """Return the path of each image, None where it is missing."""
-        return [self._find(name, wnid) for name, wnid in zip(ids, wnids, strict=True)]
+    def find(self, rows: pa.Table) -> list[str | None]:
+        """Return the path of each row's image, None where it is missing."""
+        ids, labels = rows["image_id"].to_pylist(), rows["label"].to_pylist()
+        if self._index is not None:
+            return [self._index.get(name) for name in ids]
+        return [
+            self._find(name, self._wnids.get(label, ""))
+            for name, label in zip(ids, labels, strict=True)
+        ]
 
     def _find(self, name: str, wnid: str) -> str | None:
-        if self._index is not None:
-            return self._index.get(name)
         for folder in (f"{self.base}/{wnid}", self.base):
             path = f"{folder}/{name}.JPEG"
             known = self._listings.get(folder)
@@ -1239,8 +1221,6 @@ class ImageTar:
     `find` lists the members once and keeps the list in the cache.
     """
 
-    in_files = False
-
     def __init__(self, path: str, cache: Path | None = None) -> None:
         self.base = path
         self._cache = cache or _cache(None)
@@ -1251,12 +1231,11 @@ class ImageTar:
         with tarfile.open(self.base, "r:") as tar:
             yield from _members(tar, folder=None, start=0)
 
-    def find(self, ids: list[str], wnids: list[str]) -> list[str | None]:
-        """Return ``offset:size`` of each image, None where it is missing."""
-        del wnids
+    def find(self, rows: pa.Table) -> list[str | None]:
+        """Return ``offset:size`` of each row's image, None where it is missing."""
         index, spans = self._indexed
-        rows = index.find(ids).tolist()
-        return [":".join(map(str, spans[row])) if row >= 0 else None for row in rows]
+        places = index.find(rows["image_id"].to_pylist()).tolist()
+        return [":".join(map(str, spans[place])) if place >= 0 else None for place in places]
 
     @cached_property
     def _indexed(self) -> tuple[_Index, npt.NDArray[np.int64]]:
@@ -1355,15 +1334,14 @@ def open_dataset(name: str, split: str, streaming: bool = False) -> Any:
         If that cannot be done; who catches it says what to do.
     """
     aliases = _FOLDERS.get(split, (split,))
+    opened = partial(datasets.load_dataset, streaming=streaming)
     try:
         if shards := _shards(Path(name), aliases):
-            files = {split: shards[1]}
-            return datasets.load_dataset(
-                shards[0], data_files=files, split=split, streaming=streaming
-            )
+            form, files = shards
+            return opened(form, data_files={split: files}, split=split)
         known = datasets.get_dataset_split_names(name)
         if there := [alias for alias in aliases if alias in known]:
-            return datasets.load_dataset(name, split=there[0], streaming=streaming)
+            return opened(name, split=there[0])
         reason = f"it has {', '.join(known)}"
     except Exception as error:
         reason = _first_line(error)
@@ -1424,38 +1402,32 @@ class _Records:
     """The rows of ``masks`` of a split without the pictures, by image id, memory-mapped."""
 
     def __init__(self, build: Build, split: str, cache: Path) -> None:
-        self.directory = cache / f"{build.digest}-{split}-rows"
-        _make(self.directory, partial(self._write, build, split))
-        self._open()
+        directory = cache / f"{build.digest}-{split}-rows"
+        _make(directory, partial(self._write, build, split))
+        self.__setstate__(directory)
 
-    def _open(self) -> None:
-        self._index = _Index(self.directory)
-        self._labels: npt.NDArray[np.int64] = _mapped(self.directory / "labels.npy")
+    def __getstate__(self) -> Path:
+        return self._directory
+
+    def __setstate__(self, directory: Path) -> None:
+        self._directory = directory
+        self._index = _Index(directory)
+        self._labels: npt.NDArray[np.int64] = _mapped(directory / "labels.npy")
         # `datasets` copies the rows that are asked for; Arrow's take would copy whole chunks.
-        rows = datasets.Dataset.from_file(str(self.directory / "rows.arrow"))
+        rows = datasets.Dataset.from_file(str(directory / "rows.arrow"))
         self._rows = rows.with_format("arrow")
-        self._wnids: dict[str, int] = json.loads((self.directory / "wnids.json").read_text())
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"directory": self.directory}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.directory = state["directory"]
-        self._open()
+        self._wnids: dict[str, int] = json.loads((directory / "wnids.json").read_text())
 
     @staticmethod
     def _write(build: Build, split: str, directory: Path) -> None:
-        files = build.files("masks", split)
-        with _parquet(files[0]) as parquet:
-            schema = parquet.schema_arrow
-        columns = [name for name in schema.names if name not in _PICTURES]
-        features = Features.from_arrow_schema(schema)
-        kept = Features({name: features[name] for name in columns}).arrow_schema
+        features = build.features("masks", split)
+        kept = Features({n: kind for n, kind in features.items() if n not in _PICTURES})
+        schema = kept.arrow_schema
         names, labels = [], []
-        with pa.ipc.new_stream(str(directory / "rows.arrow"), kept) as rows:
-            for file in files:
-                for table in _scan(file, columns):
-                    rows.write_table(table.cast(kept))
+        with pa.ipc.new_stream(str(directory / "rows.arrow"), schema) as rows:
+            for file in build.files("masks", split):
+                for table in _scan(file, schema.names):
+                    rows.write_table(table.cast(schema))
                     names += table["image_id"].to_pylist()
                     labels.append(table["label"].to_numpy())
         _Index.write(directory, names)
@@ -1521,11 +1493,16 @@ def _make(directory: Path, write: Callable[[Path], None]) -> None:
                 raise
 
 
-def _mapped(path: Path) -> Any:
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+_mapped = partial(np.load, mmap_mode="r", allow_pickle=False)
 
 
 # The dataset --------------------------------------------------------------------------------------
+
+_FOR_IMAGES = frozenset(
+    ("image_id", "label", "width", "height", "kinds", "grids", "grid_height", "grid_width")
+)
+_FOR_FILTER = frozenset(("label", "spuriosity_rank", "kinds", "activation_ranks"))
+"""Columns that are read, where stored, though the user may not want them."""
 
 _TAR_ROWS = 32
 """Images whose bytes are held at once: as many rows as annotations come in would be 100 MB."""
@@ -1592,7 +1569,7 @@ class SalientImageNet1M(datasets.ArrowBasedBuilder):  # type: ignore[misc]
         splits = [build.split(config.split)] if config.split else build.splits
         generators, absent = [], None
         for split in splits:
-            features = self._columns(build.features(self._stored, split))
+            self.info.features = self._columns(build.features(self._stored, split))
             try:
                 source = self._source(build, split) if config.name == "images" else None
             except _NoSuchSplitError as error:
@@ -1603,12 +1580,10 @@ class SalientImageNet1M(datasets.ArrowBasedBuilder):  # type: ignore[misc]
                 "files": build.files(self._stored, split),
                 "filter_": config.select.resolve(build, split) if config.select else None,
                 "source": source,
-                "wnids": build.wnids(split) if source else None,
             }
             generators.append(datasets.SplitGenerator(name=split, gen_kwargs=kwargs))
-            self.info.features = features
         if absent and (config.split or not generators):
-            raise absent
+            raise SalientImageNetError(f"{absent}: check images= and split=.") from absent
         return generators
 
     @property
@@ -1628,7 +1603,7 @@ class SalientImageNet1M(datasets.ArrowBasedBuilder):  # type: ignore[misc]
         return Features({name: stored[name] for name in config.columns or stored})
 
     def _source(self, build: Build, split: str) -> _Source:
-        """Open the user's images."""
+        """Open the user's images, in which the build's first ones tell the layout."""
         root = self.config.images
         if not root:
             raise SalientImageNetError("Say images=, your ImageNet directory or its official tar.")
@@ -1636,103 +1611,86 @@ class SalientImageNet1M(datasets.ArrowBasedBuilder):  # type: ignore[misc]
         if not path.exists():
             raise FileNotFoundError(f"There is no file or directory {root}: check images=.")
         first = next(_scan(build.files("masks", split)[0], ["image_id", "label"])).slice(0, 64)
-        ids, wnids = first["image_id"].to_pylist(), build.wnids(split)
-        classes = [wnids.get(label, "") for label in first["label"].to_pylist()]
-        try:
-            bases = image_bases(path, split)
-        except _NoSuchSplitError as error:
-            raise _NoSuchSplitError(f"{error}: check images= and split=.") from error
-        source: _Source
+        ids = first["image_id"].to_pylist()
+        bases, wnids = image_bases(path, split), build.wnids(split)
         cache = _cache(self.config.cache)
-        for base in bases:
-            source = ImageTar(str(base), cache) if base.is_file() else ImageFolder(str(base))
-            if any(source.find(ids, classes)):
+        tars = [ImageTar(str(base), cache) for base in bases if base.is_file()]
+        sources: list[_Source] = [ImageFolder(str(b), wnids) for b in bases if b.is_dir()]
+        for source in sources + tars:
+            if any(source.find(first)):
                 return source
         index = _anywhere(bases)
-        if any(name in index for name in ids):
-            return ImageFolder(str(bases[0]), index)
-        tars = [ImageTar(str(base)) for base in bases if base.is_file()]
+        if not index.keys().isdisjoint(ids):
+            return ImageFolder(str(bases[0]), index=index)
         seen = sorted(index) or [member.path for tar in tars for member in islice(tar.listing(), 3)]
         raise _NoSuchSplitError(
             f"None of the build's images is in {bases[0]}: found "
-            f"{', '.join(seen[:3]) or 'no files'}; expected names such as {', '.join(ids[:3])}; "
-            "check images= and split=."
+            f"{', '.join(seen[:3]) or 'no files'}; expected names such as {', '.join(ids[:3])}"
         )
 
     def _generate_tables(
-        self,
-        files: list[str],
-        filter_: _Filter | None,
-        source: _Source | None,
-        wnids: dict[int, str] | None,
+        self, files: list[str], filter_: _Filter | None, source: _Source | None
     ) -> Iterator[tuple[Any, pa.Table]]:
         """Yield the selected rows of each file, with their images' paths or bytes."""
         schema = self.info.features.arrow_schema
+        key = getattr(datasets.builder, "Key", "{}_{}".format)  # as the release of `datasets` wants
         for number, file in enumerate(files):
-            part = 0
+            tables = self._read(file, filter_)
+            if source:
+                tables = self._with_images(tables, source)
             with _skips_reported(file):
-                for table in self._read(file, filter_):
-                    for rows in self._with_images(table, source, wnids or {}):
-                        yield _key_of(number, part), rows.select(schema.names).cast(schema)
-                        part += 1
+                for part, table in enumerate(tables):
+                    yield key(number, part), table.select(schema.names).cast(schema)
 
     def _read(self, file: str, filter_: _Filter | None) -> Iterator[pa.Table]:
-        names = list(self.info.features)
+        columns = set(self.info.features)
         if self.config.name == "images":
-            with _parquet(file) as parquet:
-                names = [name for name in parquet.schema_arrow.names if name not in _PICTURES]
-        zone = filter_ is not None and filter_.selection.zone and self._stored == "masks"
-        needed = ["label", "kinds", "activation_ranks"] if zone else []
-        columns = [*names, *(name for name in needed if name not in names)]
-        where = filter_.expression(self.config.name) if filter_ else None
-        for table in _scan(file, columns, where):
-            if filter_ is not None and zone:
-                table = filter_.in_zone(table)  # noqa: PLW2901
-            if len(table):
-                yield table
+            columns = columns.difference(_PICTURES) | _FOR_IMAGES
+        if filter_:
+            columns |= _FOR_FILTER
+        for table in _scan(file, columns):
+            kept = filter_.apply(table) if filter_ else table
+            if len(kept):
+                yield kept
 
-    def _with_images(
-        self, table: pa.Table, source: _Source | None, wnids: dict[int, str]
-    ) -> Iterator[pa.Table]:
-        if source is None:
-            yield table
-            return
-        config = self.config
-        ids = table["image_id"].to_pylist()
-        paths = source.find(ids, [wnids.get(label, "") for label in table["label"].to_pylist()])
-        present = np.array([path is not None for path in paths])
-        if not present.all():
-            missing = [name for name, there in zip(ids, present, strict=True) if not there]
-            if config.on_missing == "error":
-                raise SalientImageNetError(_missing(missing, source.base))
-            skipped["missing"] += len(missing)
-            table = table.filter(pa.array(present))
-            paths = [path for path in paths if path is not None]
-        step = max(1, len(table)) if source.in_files else _TAR_ROWS
-        for start in range(0, len(table), step):
-            rows = table.slice(start, step)
-            names = cast(list[str], paths[start : start + step])
-            content = None if source.in_files else [source.read(name) for name in names]
-            if not source.in_files:
-                names = [f"{name}.JPEG" for name in rows["image_id"].to_pylist()]
-            if config.on_mismatch == "skip":
-                seen = [_size(image) for image in content or names]
-                same = [mine == size for mine, size in zip(seen, _sizes(rows), strict=True)]
-                skipped["mismatch"] += same.count(False)
-                rows = rows.filter(pa.array(same))
-                names = list(compress(names, same))
-                content = None if content is None else list(compress(content, same))
-            if len(rows):
-                images = pa.StructArray.from_arrays(
-                    [
-                        pa.array(content, pa.binary())
-                        if content
-                        else pa.nulls(len(names), pa.binary()),
-                        pa.array(names),
-                    ],
-                    ["bytes", "path"],
+    def _with_images(self, tables: Iterable[pa.Table], source: _Source) -> Iterator[pa.Table]:
+        for table in tables:
+            paths = source.find(table)
+            there = pa.array([path is not None for path in paths])
+            missing = table["image_id"].filter(pc.invert(there)).to_pylist()
+            if missing and self.config.on_missing == "error":
+                raise SalientImageNetError(
+                    f"{len(missing)} of the images that masks were made from are not in "
+                    f"{source.base}, such as {', '.join(missing[:3])}: complete the images, or use "
+                    "on_missing='skip'."
                 )
-                yield _masks_to_images(rows, images)
+            skipped["missing"] += len(missing)
+            present = table.filter(there) if missing else table
+            found = [path for path in paths if path is not None]
+            step = _TAR_ROWS if isinstance(source, ImageTar) else max(1, len(found))
+            for start in range(0, len(found), step):
+                some = found[start : start + step]
+                rows = self._joined(present.slice(start, step), some, source)
+                if len(rows):
+                    yield rows
+
+    def _joined(self, rows: pa.Table, paths: list[str], source: _Source) -> pa.Table:
+        """Return rows with their images, without those of another size where that is wanted."""
+        content: list[Any] = [None] * len(paths)
+        if isinstance(source, ImageTar):
+            content = [source.read(path) for path in paths]
+            paths = [f"{name}.JPEG" for name in rows["image_id"].to_pylist()]
+        images = pa.StructArray.from_arrays(
+            [pa.array(content, pa.binary()), pa.array(paths)], ["bytes", "path"]
+        )
+        if self.config.on_mismatch == "skip":
+            headers = content if isinstance(source, ImageTar) else paths
+            same = pa.array(
+                [_size(h) == size for h, size in zip(headers, _sizes(rows), strict=True)]
+            )
+            skipped["mismatch"] += len(same) - same.true_count
+            rows, images = rows.filter(same), images.filter(same)
+        return _masks_to_images(rows, images)
 
 
 _NOTHING_LEFT = "No image is left: widen select=, or look in the log why all were skipped."
@@ -1749,26 +1707,12 @@ def _skips_reported(source: str) -> Iterator[None]:
         _logger.warning("Images of %s were skipped: %s.", source, reasons)
 
 
-def _key_of(file: int, part: int) -> Any:
-    """Return a key as this release of `datasets` wants it."""
-    key = getattr(datasets.builder, "Key", None)
-    return key(file, part) if key else f"{file}_{part}"
-
-
-def _missing(ids: Sequence_[str], where: str) -> str:
-    return (
-        f"{len(ids)} of the images that masks were made from are not in {where}, such as "
-        f"{', '.join(ids[:3])}: complete the images, or use on_missing='skip'."
-    )
-
-
 def _size(image: bytes | str) -> tuple[int, int] | None:
     """Return the size that the header of an image tells, by its bytes or path; None without one."""
     try:
         file = io.BytesIO(image) if isinstance(image, bytes) else _local(image)
         with PIL.Image.open(file) as opened:
-            size: tuple[int, int] = opened.size
-            return size
+            return opened.size
     except OSError:
         return None
 

@@ -95,6 +95,26 @@ def test_rankings_and_features(world: World) -> None:
     assert features.num_rows == 5
 
 
+@pytest.mark.parametrize("way", ["images", "masks", "rankings"])
+def test_what_selects_need_not_be_among_the_columns(world: World, way: str) -> None:
+    images = world.images if way == "images" else None
+    select = si.Selection(labels=(1, 2), most_spurious=2)
+    for streaming in (True, False):
+        rows = si.load(
+            world.build,
+            way,
+            images=images,
+            split="train",
+            streaming=streaming,
+            columns=["image_id"],
+            select=select,
+        )
+        expected = {r["image_id"] for r in world.rows["train"] if r["label"] == 1 and rank(r) < 2}
+        found = list(rows)
+        assert {row["image_id"] for row in found} == expected
+        assert all(set(row) == {"image_id"} for row in found)
+
+
 def test_bad_selections(world: World) -> None:
     with pytest.raises(si.SalientImageNetError, match="no zone 'best'"):
         si.Selection(zone="best")  # type: ignore[arg-type]
