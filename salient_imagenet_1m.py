@@ -2004,10 +2004,8 @@ def load(
         ``train`` or ``validation``; without it, a dict of all splits of the build.
     streaming : bool
         Give a `datasets.IterableDataset`, which starts at once, in place of a `datasets.Dataset`.
-    select : Selection, optional
-        Only some images.
-    columns : sequence of str, optional
-        Only some columns.
+    select, columns : Selection, sequence of str, optional
+        Only some images, only some columns.
     transform : callable, optional
         From an example to an example: `RandomResizedCrop`, `CenterCrop`, `V2`, or your own.
     mask_size : int, optional
@@ -2032,10 +2030,8 @@ def load(
         How masks lie on images, see `grid_box`.
     decode : bool
         False gives a dict with bytes or path in place of decoded images.
-    num_proc : int, optional
-        Processes to prepare a `datasets.Dataset` with.
-    cache_dir : str or path, optional
-        In place of the cache of `datasets`.
+    num_proc, cache_dir : optional
+        Processes to prepare a `datasets.Dataset` with, and a directory for it, as in `datasets`.
 
     Returns
     -------
@@ -2071,36 +2067,41 @@ def load(
         "geometry": geometry,
         "decode": decode,
     }
-    if config == "images" and _is_dataset(images, split):
-        opened = _open_dataset(images, build, split, streaming)
-        joined = join(opened, directory, split=split, cache_dir=cache_dir, **options)
-        joined = joined.select_columns(list(columns)) if columns else joined
-        return _finish(joined, transform, format, render, threads)
-    split, base = _published(build, split, streaming)
-    cache = None if cache_dir is None else os.fspath(cache_dir)
-    builder = SalientImageNet1M(
-        cache_dir=cache,
-        config_name=config,
-        data_dir=build.location,
-        images=None if images is None else os.fspath(images),
-        split=base,
-        columns=tuple(columns) if columns else None,
-        cache=cache,
-        **options,
-    )
-    if streaming:
-        stream = builder.as_streaming_dataset(split)
-        return _finish(stream, transform, format, render, threads)
+    opened = _opened(images, build, split, streaming) if config == "images" else None
+    if opened is not None:
+        dataset = join(opened, directory, split=split, cache_dir=cache_dir, **options)
+        dataset = dataset.select_columns(list(columns)) if columns else dataset
+    else:
+        split, base = _published(build, split, streaming)
+        cache = None if cache_dir is None else os.fspath(cache_dir)
+        builder = SalientImageNet1M(
+            cache_dir=cache,
+            config_name=config,
+            data_dir=build.location,
+            images=None if images is None else os.fspath(images),
+            split=base,
+            columns=tuple(columns) if columns else None,
+            cache=cache,
+            **options,
+        )
+        if streaming:
+            dataset = builder.as_streaming_dataset(split)
+        else:
+            _prepare(builder, num_proc)
+            dataset = builder.as_dataset(split)
+    return _finish(dataset, transform, format, render, threads)
+
+
+def _prepare(builder: SalientImageNet1M, num_proc: int | None) -> None:
     try:
         builder.download_and_prepare(num_proc=num_proc)
     except datasets.exceptions.DatasetGenerationError as error:
         if isinstance(error.__cause__, SalientImageNetError):
             raise error.__cause__ from None
         raise
-    empty = [name for name, info in builder.info.splits.items() if not info.num_examples]
-    if base in empty or len(empty) == len(builder.info.splits):
+    left = [name for name, info in builder.info.splits.items() if info.num_examples]
+    if not left or builder.config.split not in (None, *left):
         raise SalientImageNetError(_NOTHING_LEFT)
-    return _finish(builder.as_dataset(split), transform, format, render, threads)
 
 
 def _published(build: Build, split: str | None, streaming: bool) -> tuple[str | None, str | None]:
@@ -2130,35 +2131,16 @@ def _check_options(select: Any, on_missing: str, on_mismatch: str, geometry: str
             raise SalientImageNetError(f"There is no {name} {value!r}: use {' or '.join(known)}.")
 
 
-def _check_dataset(dataset: Any) -> None:
-    if isinstance(dataset, dict):
-        splits = ", ".join(map(repr, dataset))
-        raise SalientImageNetError(
-            f"A dict of datasets is joined one by one: give one of {splits}."
-        )
-    if not isinstance(dataset, datasets.Dataset | datasets.IterableDataset):
-        raise SalientImageNetError(
-            f"Images are a path or a dataset of `datasets`, not {type(dataset).__name__}: "
-            "open them with datasets.load_dataset('imagefolder', data_dir=...)."
-        )
-
-
-def _is_dataset(images: Any, split: str | None) -> bool:
-    """Tell images that `datasets` opens from folders and official tars."""
-    if isinstance(images, datasets.Dataset | datasets.IterableDataset):
-        return True
+def _opened(images: Any, build: Build, split: str | None, streaming: bool) -> Any:
+    """Return the dataset that images are, or that `datasets` opens; None for folders and tars."""
     if images is None:
         raise SalientImageNetError(
             "Say images=, your ImageNet directory, its official tar, a dataset or its id."
         )
     if not isinstance(images, str | os.PathLike):
-        _check_dataset(images)
-    return is_dataset(os.fspath(images), split)
-
-
-def _open_dataset(images: Any, build: Build, split: str | None, streaming: bool) -> Any:
-    if isinstance(images, datasets.Dataset | datasets.IterableDataset):
         return images
+    if not is_dataset(os.fspath(images), split):
+        return None
     if split is None:
         raise SalientImageNetError(f"Say split=, {' or '.join(build.splits)}.")
     try:
@@ -2176,10 +2158,7 @@ def _finish(
 ) -> Any:
     """Apply the user's transform, and turn the result into tensors where that is wanted."""
     if isinstance(dataset, dict):
-        parts = {
-            name: _finish(part, transform, form, rendered, threads)
-            for name, part in dataset.items()
-        }
+        parts = {n: _finish(d, transform, form, rendered, threads) for n, d in dataset.items()}
         return type(dataset)(parts)
     if form not in (None, "torch"):
         raise SalientImageNetError(f"There is no format {form!r}: use torch or None.")
@@ -2188,21 +2167,21 @@ def _finish(
             "What V2 does to an image is not known when its masks are rendered later: leave out "
             "render=False, or use RandomResizedCrop or CenterCrop."
         )
-    steps = [transform] if transform else []
     tensors = ToTensors(rendered) if form else None
-    if not (steps or tensors or threads):
+    if not (transform or tensors or threads):
         return dataset
     if isinstance(dataset, datasets.Dataset):
-        return dataset.with_transform(_OnBatch(steps, tensors))
-    # Images are decoded by the first step, as its threads are to do it, and images of a batch at
-    # full size would be a lot. The columns go, or those that a step dropped would come back.
-    steps = [_Decode.of(dataset.features), *steps]
+        return dataset.with_transform(_OnBatch(_Step({}, transform), tensors))
+    # Images are decoded by the step, as its threads are to do it, and images of a batch at full
+    # size would be a lot. The columns go, or those that the transform dropped would come back.
+    kinds = {name: kind for name, kind in dataset.features.items() if require_decoding(kind)}
+    step = _Step(kinds, transform)
     columns = list(dataset.features)
     undecoded = dataset.decode(False)
     if not (tensors or threads):
-        return undecoded.map(_Steps(steps), remove_columns=columns)
+        return undecoded.map(step, remove_columns=columns)
     return undecoded.map(
-        _OnBatch(steps, tensors, threads),
+        _OnBatch(step, tensors, threads),
         batched=True,
         batch_size=4 * (threads or 4),
         remove_columns=columns,
@@ -2210,47 +2189,32 @@ def _finish(
 
 
 @dataclass(frozen=True)
-class _Steps:
-    steps: list[Callable[[dict[str, Any]], dict[str, Any]]]
+class _Step:
+    """Decodes the columns of these kinds (`Features` looks at all, each time), and transforms."""
+
+    kinds: dict[str, Any]
+    transform: Callable[[dict[str, Any]], dict[str, Any]] | None
 
     def __call__(self, example: dict[str, Any]) -> dict[str, Any]:
-        for step in self.steps:
-            example = step(example)
-        return example
-
-
-@dataclass(frozen=True)
-class _Decode:
-    """Decodes those columns of an example that need it; `Features` looks at all, each time."""
-
-    columns: dict[str, Any]
-
-    @classmethod
-    def of(cls, features: Features) -> _Decode:
-        return cls({name: kind for name, kind in features.items() if require_decoding(kind)})
-
-    def __call__(self, example: dict[str, Any]) -> dict[str, Any]:
-        decoded = {
-            name: decode_nested_example(kind, example[name]) for name, kind in self.columns.items()
-        }
-        return {**example, **decoded}
+        decoded = {n: decode_nested_example(kind, example[n]) for n, kind in self.kinds.items()}
+        example = {**example, **decoded}
+        return self.transform(example) if self.transform else example
 
 
 @dataclass(frozen=True)
 class _OnBatch:
-    """Steps on each example of a batch, by so many threads, and tensors of all of them together."""
+    """A step on each example of a batch, by so many threads, and tensors of all together."""
 
-    steps: list[Callable[[dict[str, Any]], dict[str, Any]]]
-    tensors: ToTensors | None = None
+    step: _Step
+    tensors: ToTensors | None
     threads: int | None = None
 
     def __call__(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         rows = [dict(zip(batch, row, strict=True)) for row in zip(*batch.values(), strict=True)]
-        steps = _Steps(self.steps)
         if self.threads:
-            results = list(_pool(os.getpid(), self.threads).map(steps, rows))
+            results = list(_pool(os.getpid(), self.threads).map(self.step, rows))
         else:
-            results = [steps(row) for row in rows]
+            results = [self.step(row) for row in rows]
         if self.tensors:
             results = self.tensors.batch(results)
         names = results[0] if results else batch
@@ -2295,8 +2259,6 @@ def join(
     dataset : datasets.Dataset or datasets.IterableDataset
         It has a column of images, and tells their file names: in the images' paths, or in a column
         ``image_id``, ``file_name``, ``filename`` or ``__key__`` (WebDataset).
-    directory : str or path
-        A build: a directory, or the id of a dataset on the Hub.
     split : str, optional
         The build's split; by default the dataset's.
     image_column, id_column : str, optional
@@ -2305,7 +2267,7 @@ def join(
         What to do with images of another size, or another label, than masks were made from. Of a
         `datasets.Dataset` the labels and the sizes of some images are compared beforehand, and
         that of each image by the transforms; with ``skip`` all sizes are.
-    select, on_missing, geometry, decode, cache_dir
+    directory, select, on_missing, geometry, decode, cache_dir
         As for `load`.
 
     Returns
@@ -2318,15 +2280,22 @@ def join(
     SalientImageNetError
         If the dataset does not fit the build; the sentence says what to do.
     """
-    _check_dataset(dataset)
+    if isinstance(dataset, dict):
+        splits = ", ".join(map(repr, dataset))
+        raise SalientImageNetError(
+            f"A dict of datasets is joined one by one: give one of {splits}."
+        )
+    if not isinstance(dataset, datasets.Dataset | datasets.IterableDataset):
+        raise SalientImageNetError(
+            f"Images are a path or a dataset of `datasets`, not {type(dataset).__name__}: "
+            "open them with datasets.load_dataset('imagefolder', data_dir=...)."
+        )
     _check_options(select, on_missing, on_mismatch, geometry)
     build = Build.open(directory)
     split = build.split(str(split or _split_of(dataset, build)))
-    probe = dataset
     if dataset.features is None:
-        probe = dataset._resolve_features()
-        dataset = probe
-    column = image_column or _image_column(probe)
+        dataset = dataset._resolve_features()
+    column = image_column or _image_column(dataset)
     for name in (column, id_column):
         if name and name not in dataset.features:
             raise SalientImageNetError(
@@ -2338,22 +2307,18 @@ def join(
         records=records,
         filter=select.resolve(build, split) if select else None,
         column=column,
-        name_column=id_column or _name_column(dataset),
+        name_column=id_column or next((n for n in _NAME_COLUMNS if n in dataset.features), None),
         translation=records.translation(dataset.features.get("label")),
         features=features,
         on_missing=on_missing,
         on_mismatch=on_mismatch,
     )
     raw = dataset.cast_column(column, Image(decode=False))
-    others = {n: f for n, f in raw.features.items() if n not in features and n != column}
     if isinstance(dataset, datasets.Dataset):
         return joiner.map_style(raw)
-    return raw.map(
-        joiner,
-        batched=True,
-        batch_size=_JOIN_ROWS,
-        remove_columns=list(raw.features),
-    ).cast(Features({**features, **others}))
+    others = {n: f for n, f in raw.features.items() if n not in features and n != column}
+    joined = raw.map(joiner, batched=True, batch_size=_JOIN_ROWS, remove_columns=list(raw.features))
+    return joined.cast(Features({**features, **others}))
 
 
 def _split_of(dataset: Any, build: Build) -> str:
@@ -2375,10 +2340,6 @@ def _image_column(dataset: Any) -> str:
             " say image_column=."
         )
     return str(columns[0])
-
-
-def _name_column(dataset: Any) -> str | None:
-    return next((name for name in _NAME_COLUMNS if name in dataset.features), None)
 
 
 @dataclass(frozen=True)
@@ -2424,55 +2385,55 @@ class _Join:
             )
         ids = [image_id(cast(str, name)) for name in names]
         found = self.records.find(ids)
+        if missing := [ids[row] for row in np.flatnonzero(found < 0).tolist()]:
+            self._allow_missing(missing, len(ids))
         kept = np.flatnonzero(found >= 0)
-        if len(kept) < len(ids):
-            missing = [ids[row] for row in np.flatnonzero(found < 0).tolist()]
-            if not len(kept) and self.on_missing == "error":
-                raise SalientImageNetError(
-                    f"None of these images is in the build: {', '.join(missing[:3])}; it has names "
-                    f"such as {', '.join(self.records.ids)}: check the dataset and split=."
-                )
-            if self.on_missing == "error":
-                raise SalientImageNetError(
-                    f"The build has no masks of {len(missing)} images, such as "
-                    f"{', '.join(missing[:3])}: leave them out, or use on_missing='skip'."
-                )
-            skipped["missing"] += len(missing)
         if self.filter is not None and len(kept):
-            blocks = np.array_split(kept, math.ceil(len(kept) / _BATCH_ROWS))
-            kept = np.concatenate([self._selected(found, block) for block in blocks])
+            selected = []
+            for block in np.array_split(kept, math.ceil(len(kept) / _BATCH_ROWS)):
+                table = self.records.take(found[block]).append_column("_row", pa.array(block))
+                selected.append(self.filter.apply(table)["_row"].to_numpy())
+            kept = np.concatenate(selected)
         if labels is not None and self.translation is not None and len(kept):
             theirs = np.asarray(labels)[kept]
-            known = np.where(theirs >= 0, self.translation[theirs], _NONE)
-            kept = kept[self._same_labels(self.records.labels(found[kept]), known)]
+            theirs = np.where(theirs >= 0, self.translation[theirs], _NONE)
+            kept = kept[self._same_labels(self.records.labels(found[kept]), theirs)]
         return found[kept], kept
 
-    def _selected(
-        self, found: npt.NDArray[np.int64], kept: npt.NDArray[np.int64]
-    ) -> npt.NDArray[np.int64]:
-        assert self.filter is not None
-        table = self.records.take(found[kept]).append_column("_row", pa.array(kept))
-        return np.asarray(self.filter.apply(table)["_row"])
+    def _allow_missing(self, missing: list[str], of: int) -> None:
+        some = ", ".join(missing[:3])
+        if self.on_missing == "error" and len(missing) == of:
+            raise SalientImageNetError(
+                f"None of these images is in the build: {some}; it has names "
+                f"such as {', '.join(self.records.ids)}: check the dataset and split=."
+            )
+        if self.on_missing == "error":
+            raise SalientImageNetError(
+                f"The build has no masks of {len(missing)} images, such as "
+                f"{some}: leave them out, or use on_missing='skip'."
+            )
+        skipped["missing"] += len(missing)
 
     def _same_labels(
         self, ours: npt.NDArray[np.int64], theirs: npt.NDArray[np.int64]
     ) -> npt.NDArray[np.bool_]:
         """Return which rows to keep; a label of -1 is unknown."""
         same: npt.NDArray[np.bool_] = (ours == theirs) | (theirs == _NONE)
-        if not same.all():
-            first = int(np.flatnonzero(~same)[0])
-            message = (
-                f"The dataset labels an image {theirs[first]} that is {ours[first]} here: labels "
-                "are indices of sorted wnids, not the devkit's; drop the dataset's column label, "
-                "or use on_mismatch='warn'."
-            )
-            if self.on_mismatch == "error":
-                raise SalientImageNetError(message)
-            _logger.warning(message)
-            if self.on_mismatch == "skip":
-                skipped["mismatch"] += int((~same).sum())
-                return same
-        return np.ones(len(ours), np.bool_)
+        if same.all():
+            return same
+        first = int(np.argmin(same))
+        message = (
+            f"The dataset labels an image {theirs[first]} that is {ours[first]} here: labels "
+            "are indices of sorted wnids, not the devkit's; drop the dataset's column label, "
+            "or use on_mismatch='warn'."
+        )
+        if self.on_mismatch == "error":
+            raise SalientImageNetError(message)
+        _logger.warning(message)
+        if self.on_mismatch == "warn":
+            return np.ones_like(same)
+        skipped["mismatch"] += int((~same).sum())
+        return same
 
     def map_style(self, raw: datasets.Dataset) -> datasets.Dataset:
         """Return a dataset of the same images with the build's columns beside them.
@@ -2480,12 +2441,17 @@ class _Join:
         No image is read or copied: annotations become a memory-mapped table of their own.
         """
         with _skips_reported("the dataset"):
-            found, kept = self.look_up(_names(raw, self.column, self.name_column), _labels(raw))
+            if self.name_column:
+                names = _values(raw, self.name_column)
+            else:
+                names = _values(raw.select_columns([self.column]).flatten(), f"{self.column}.path")
+            labels = _values(raw, "label") if "label" in raw.column_names else None
+            found, kept = self.look_up(names, labels)
             raw = raw.select(kept) if len(kept) < len(raw) else raw
-            same = self._same_sizes(raw, found)
-            if not same.all():
-                skipped["mismatch"] += int((~same).sum())
-                raw, found = raw.select(np.flatnonzero(same)), found[same]
+            if others := self._other_sizes(raw, found):
+                skipped["mismatch"] += len(others)
+                raw = raw.select(np.delete(np.arange(len(raw)), others))
+                found = np.delete(found, others)
         if not len(found):
             raise SalientImageNetError(_NOTHING_LEFT)
         images = raw.cast_column(self.column, self.features["image"])
@@ -2507,31 +2473,25 @@ class _Join:
         joined: datasets.Dataset = datasets.concatenate_datasets(
             [annotations, images.remove_columns(ours)], axis=1
         )
-        first = [name for name in self.features if name in joined.column_names]
-        return joined.select_columns(
-            [*first, *(name for name in joined.column_names if name not in first)]
-        )
+        return joined.select_columns(list(dict.fromkeys([*self.features, *joined.column_names])))
 
-    def _same_sizes(
-        self, raw: datasets.Dataset, found: npt.NDArray[np.int64]
-    ) -> npt.NDArray[np.bool_]:
-        """Return which images to keep, by their size; an error is told from some of them."""
-        same = np.ones(len(raw), np.bool_)
+    def _other_sizes(self, raw: datasets.Dataset, found: npt.NDArray[np.int64]) -> list[int]:
+        """Return the images to skip for their sizes; an error is told from some of them."""
         if self.on_mismatch == "warn":
-            return same
+            return []
         step = 1 if self.on_mismatch == "skip" else max(1, len(raw) // _CHECKED_ROWS)
-        rows = np.arange(0, len(raw), step)
-        sizes = _sizes(self.records.take(found[rows]))
+        sizes = _sizes(self.records.take(found[::step]))
         images = raw.select_columns([self.column])  # others may hold images, which would decode
-        for row, size in zip(rows.tolist(), sizes, strict=True):
+        others = []
+        for row, size in zip(range(0, len(raw), step), sizes, strict=True):
             image = images[row][self.column]
             seen = _size(image["bytes"] or image["path"])
             if seen in (None, size):  # one that cannot be read is an error when it is wanted
                 continue
             if self.on_mismatch == "error":
                 raise SalientImageNetError(_mismatch(str(image["path"]), seen, size))
-            same[row] = False
-        return same
+            others.append(row)
+        return others
 
 
 def _sizes(table: pa.Table) -> list[tuple[int, int]]:
@@ -2544,22 +2504,10 @@ def _annotate(records: _Records, columns: Features, batch: pa.Table) -> pa.Table
     return _masks_to_images(table, no_images).select(list(columns)).cast(columns.arrow_schema)
 
 
-def _names(dataset: datasets.Dataset, column: str, name_column: str | None) -> list[str | None]:
-    """Return the file names of all rows, from Arrow: rows would read the images' bytes."""
-    if name_column:
-        return list(dataset.select_columns([name_column])[name_column])
-    names = pc.struct_field(dataset.data.table[column], "path")
-    indices = dataset._indices
-    if indices is not None:
-        names = names.take(indices.column(0))
-    paths: list[str | None] = names.to_pylist()
-    return paths
-
-
-def _labels(dataset: datasets.Dataset) -> list[int] | None:
-    if "label" not in dataset.column_names:
-        return None
-    return list(dataset.select_columns(["label"])["label"])
+def _values(dataset: datasets.Dataset, column: str) -> list[Any]:
+    """Return a column, from Arrow: row by row would take long."""
+    values: list[Any] = dataset.select_columns([column]).with_format("arrow")[:][column].to_pylist()
+    return values
 
 
 # Transforms of image and masks together -----------------------------------------------------------
