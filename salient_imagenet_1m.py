@@ -2009,18 +2009,16 @@ def load(
     transform : callable, optional
         From an example to an example: `RandomResizedCrop`, `CenterCrop`, `V2`, or your own.
     mask_size : int, optional
-        With `RandomResizedCrop` or `CenterCrop`: pixels of either side of the crop's masks, those
-        of ``render(size=mask_size, window=crop)``; by default the crop's. At 56 in place of 224
-        they are a sixteenth of the bytes, and enough for losses on feature maps. Upsampled to 224
-        they are off by one or two of 255 levels in the mean, but at the box's edge by up to 255.
+        Of the two crops: pixels of either side of their masks, which are then those of
+        ``render(size=mask_size, window=crop)``. 56 is enough for losses on feature maps; upsampled
+        from there to 224 masks are off by up to all 255 levels at the box's edge.
     format : {"torch"}, optional
         Give tensors that a ``DataLoader`` can collate, see `ToTensors` and `collate`.
     render : bool
         With ``format="torch"``: whether to hand out masks, or grids for `render` on the device, to
         which you then say the `geometry`.
     threads : int, optional
-        With ``streaming``: decode and transform this many images at a time, in threads of each
-        worker.
+        With ``streaming``: threads of each worker that decode and transform images.
     on_missing : {"error", "skip"}
         What to do where masks or images have no counterpart; `skipped` counts them.
     on_mismatch : {"error", "warn", "skip"}
@@ -2448,31 +2446,21 @@ class _Join:
             labels = _values(raw, "label") if "label" in raw.column_names else None
             found, kept = self.look_up(names, labels)
             raw = raw.select(kept) if len(kept) < len(raw) else raw
-            if others := self._other_sizes(raw, found):
-                skipped["mismatch"] += len(others)
-                raw = raw.select(np.delete(np.arange(len(raw)), others))
-                found = np.delete(found, others)
+            if unlike := self._other_sizes(raw, found):
+                skipped["mismatch"] += len(unlike)
+                raw = raw.select(np.delete(np.arange(len(raw)), unlike))
+                found = np.delete(found, unlike)
         if not len(found):
             raise SalientImageNetError(_NOTHING_LEFT)
         images = raw.cast_column(self.column, self.features["image"])
         if self.column != "image":
             images = images.rename_column(self.column, "image")
         columns = Features({n: kind for n, kind in self.features.items() if n != "image"})
-        annotations = (
-            datasets.Dataset.from_dict({"row": found})
-            .with_format("arrow")
-            .map(
-                partial(_annotate, self.records, columns),
-                batched=True,
-                batch_size=_BATCH_ROWS,
-                features=columns,
-            )
-            .with_format(None)
-        )
-        ours = [name for name in columns if name in images.column_names]
-        joined: datasets.Dataset = datasets.concatenate_datasets(
-            [annotations, images.remove_columns(ours)], axis=1
-        )
+        rows = datasets.Dataset.from_dict({"row": found}).with_format("arrow")
+        annotate = partial(_annotate, self.records, columns)
+        annotated = rows.map(annotate, batched=True, batch_size=_BATCH_ROWS, features=columns)
+        others = images.remove_columns([n for n in columns if n in images.column_names])
+        joined = datasets.concatenate_datasets([annotated.with_format(None), others], axis=1)
         return joined.select_columns(list(dict.fromkeys([*self.features, *joined.column_names])))
 
     def _other_sizes(self, raw: datasets.Dataset, found: npt.NDArray[np.int64]) -> list[int]:
@@ -2537,24 +2525,21 @@ def _cut(
     left, top, right, bottom = window
     scaled = (left * scale_x, top * scale_y, right * scale_x, bottom * scale_y)
     size = (mask_size, mask_size)
-    masks = {
-        name: _cut_mask(example[name], scaled, size, flip) for name in _PICTURES if name in example
-    }
     cut = {"image": image, "window": scaled, "flip": flip, "mask_size": size}
-    return {**example, **masks, **cut}
+    for name in _PICTURES:
+        if example.get(name) is not None:
+            cut[name] = _cut_mask(example[name], scaled, size, flip)
+    return {**example, **cut}
 
 
 def _cut_mask(
-    mask: PIL.Image.Image | None, window: Window, size: tuple[int, int], flip: bool
-) -> PIL.Image.Image | None:
+    mask: PIL.Image.Image, window: Window, size: tuple[int, int], flip: bool = False
+) -> PIL.Image.Image:
     """Return a window of a mask, unrendered unless the user has made a picture of it."""
-    if mask is None:
-        return None
     if isinstance(mask, SoftMask):
         return mask.cropped(window, size, flip)
     mask = _gray(mask)
-    left, top, right, bottom = window
-    box = (left, top, min(right, mask.width), min(bottom, mask.height))
+    box = (*window[:2], min(window[2], mask.width), min(window[3], mask.height))
     cut = mask.resize(size[::-1], PIL.Image.Resampling.BILINEAR, box)
     return cut.transpose(PIL.Image.Transpose.FLIP_LEFT_RIGHT) if flip else cut
 
@@ -2590,19 +2575,15 @@ class RandomResizedCrop:
 
     Parameters
     ----------
-    size : int
-        Pixels of either side of the result.
-    scale : (float, float)
-        Least and greatest part of the image's area.
-    ratio : (float, float)
-        Least and greatest width over height.
+    size, mask_size : int
+        Pixels of either side of the image and of the masks, by default the same (see `load`).
+    scale, ratio : (float, float)
+        Least and greatest part of the image's area, and width over height.
     flip : float
         Probability to mirror.
     seed : int, optional
         By default the seed is drawn by torch where that is in use (so ``torch.manual_seed`` makes
         runs repeat), else by the system. Workers and epochs of a ``DataLoader`` differ either way.
-    mask_size : int, optional
-        Pixels of either side of the masks; by default `size`. See `load`.
     """
 
     size: int
@@ -2650,13 +2631,13 @@ class RandomResizedCrop:
 
     def _random(self) -> np.random.Generator:
         torch = sys.modules.get("torch")
-        worker = torch.utils.data.get_worker_info() if torch is not None else None
+        worker = torch.utils.data.get_worker_info() if torch else None
         owner = os.getpid(), worker.seed if worker else None
         if self._generator is None or self._owner != owner:
             seeds = [] if self.seed is None else [self.seed]
-            if worker is not None:
+            if worker:
                 seeds.append(worker.seed)
-            elif torch is not None and not seeds:
+            elif torch and not seeds:
                 seeds.append(int(torch.empty((), dtype=torch.int64).random_()))
             self._generator, self._owner = np.random.default_rng(seeds or None), owner
         return self._generator
@@ -2673,12 +2654,10 @@ class CenterCrop:
 
     Parameters
     ----------
-    size : int
-        Pixels of either side of the result.
+    size, mask_size : int
+        Pixels of either side of the image and of the masks, by default the same (see `load`).
     resize : int
         Pixels of the short side before the cut.
-    mask_size : int, optional
-        Pixels of either side of the masks; by default `size`. See `load`.
     """
 
     size: int = CROP_SIZE
@@ -2693,11 +2672,7 @@ class CenterCrop:
             )
 
     def __call__(self, example: dict[str, Any]) -> dict[str, Any]:
-        """Return the example with ``image``, ``core_mask``, ``spurious_mask`` cut alike.
-
-        Its new columns ``window`` and ``flip`` tell `render` where; ``mask_size`` is height and
-        width of its masks, which `ToTensors` gives those that a class does not have.
-        """
+        """Return the example cut as `RandomResizedCrop` does, but for the window."""
         image = _decoded(example, self)
         width, height = resized_size(image.width, image.height, self.resize)
         left, top = round((width - self.size) / 2.0), round((height - self.size) / 2.0)
@@ -2737,13 +2712,10 @@ class ToTensors:
 
         Where masks are small, most of what they cost is calls.
         """
-        pictures = [self._pictures(example) for example in examples]
-        results = [
-            {**{name: example[name] for name in example if name not in _PICTURES}, **tensors}
-            for example, tensors in zip(examples, _tensors(pictures), strict=True)
-        ]
-        if results:
-            self._numbers(results)
+        results = _tensors([self._pictures(example) for example in examples])
+        for name, values in self._columns(examples).items():
+            for result, value in zip(results, values, strict=True):
+                result.setdefault(name, value)
         return results
 
     def _pictures(self, example: dict[str, Any]) -> dict[str, Any]:
@@ -2752,13 +2724,13 @@ class ToTensors:
 
         pictures: dict[str, Any] = {}
         image = example.get("image")
-        width, height = example.get("width", 1), example.get("height", 1)
+        size: Any = example.get("height", 1), example.get("width", 1)
         if isinstance(image, PIL.Image.Image):
             pictures["image"] = image if image.mode == "RGB" else image.convert("RGB")
-            width, height = image.size
+            size = image.height, image.width
         elif isinstance(image, torch.Tensor):
-            height, width = image.shape[-2:]
-        height, width = example.get("mask_size", (height, width))
+            size = image.shape[-2:]
+        height, width = example.get("mask_size", size)
         for name in _PICTURES:
             mask = example.get(name)
             if isinstance(mask, torch.Tensor):
@@ -2768,70 +2740,55 @@ class ToTensors:
                 pictures[name] = empty if mask is None else _gray(mask)
         return pictures
 
-    def _numbers(self, results: list[dict[str, Any]]) -> None:
-        """Make tensors of the lists of numbers in examples, column by column."""
+    def _columns(self, examples: Sequence_[dict[str, Any]]) -> dict[str, Any]:
+        """Return the other columns of examples, lists of numbers as tensors."""
         import torch  # noqa: PLC0415
 
-        columns = list(results[0])
-
-        def put(name: str, values: Any) -> None:
-            for result, value in zip(results, values, strict=True):
-                result[name] = value
-
-        def taken(name: str) -> list[Any]:
-            return [result.pop(name, None) for result in results]
-
-        if not self.render and "grids" in columns:
-            for result in results:
-                _check_columns(result, "core")
-            whole = [(0, 0, result["width"], result["height"]) for result in results]
-            windows = [cut or all_ for cut, all_ in zip(taken("window"), whole, strict=True)]
-            put("window", torch.tensor(windows, dtype=torch.float64))
-            put("flip", torch.tensor([bool(flip) for flip in taken("flip")]))
-            sizes = zip(taken("grid_height"), taken("grid_width"), strict=True)
-            grids = [
-                unpack_grids(data, *size).copy()
-                for data, size in zip(taken("grids"), sizes, strict=True)
+        first = examples[0] if examples else {}
+        columns: dict[str, Any] = {
+            name: [example[name] for example in examples]
+            for name in first
+            if name not in (*_PICTURES, *_WHERE)
+        }
+        if not self.render and "grids" in first:
+            _check_columns(first, "core")
+            columns["grids"] = [
+                torch.from_numpy(unpack_grids(e["grids"], e["grid_height"], e["grid_width"]).copy())
+                for e in examples
             ]
-            put("grids", map(torch.from_numpy, grids))
-        else:
-            for name in ("grids", "grid_height", "grid_width", "window", "flip"):
-                taken(name)
-        taken("mask_size")
-        if "kinds" in columns:
-            kinds = taken("kinds")
+            windows = [e.get("window") or (0, 0, e["width"], e["height"]) for e in examples]
+            columns["window"] = torch.tensor(windows, dtype=torch.float64)
+            columns["flip"] = torch.tensor([bool(e.get("flip")) for e in examples])
+        if kinds := columns.pop("kinds", None):
             for kind in KINDS:
-                put(kind, torch.tensor([[value == kind for value in row] for row in kinds]))
-        for name in ("features", "activations", "peaks", "activation_ranks"):
-            if name in columns:
-                put(name, torch.tensor(taken(name)))
+                columns[kind] = torch.tensor([[value == kind for value in row] for row in kinds])
+        for name in {"features", "activations", "peaks", "activation_ranks"} & columns.keys():
+            columns[name] = torch.tensor(columns[name])
         for name, null in (("spuriosity", math.nan), ("spuriosity_rank", -1)):
             if name in columns:
-                put(name, [null if value is None else value for value in taken(name)])
+                columns[name] = [null if value is None else value for value in columns[name]]
+        return columns
+
+
+_WHERE = ("grids", "grid_height", "grid_width", "window", "flip", "mask_size")
+"""Columns of an example by which its masks are rendered: grids, and what a transform tells."""
 
 
 def collate(examples: Sequence_[Mapping[str, Any]]) -> Any:
-    """Stack examples like ``torch.utils.data.default_collate``, for ``DataLoader(collate_fn=)``.
+    """Stack examples of `ToTensors` like ``torch.utils.data.default_collate``.
 
-    What is small (labels, grids, numbers) goes from a worker to the main process in one message;
-    by itself each tensor would take a piece of shared memory, which costs more than a mask.
-
-    Parameters
-    ----------
-    examples : sequence of dict
-        As `ToTensors` makes them.
-
-    Returns
-    -------
-    dict
+    For ``DataLoader(collate_fn=)``: what is small (labels, grids, numbers) goes from a worker to
+    the main process in one message; by itself each tensor would take a piece of shared memory,
+    which costs more than a mask.
     """
     import torch  # noqa: PLC0415
 
     batch = {}
     for name, first in examples[0].items():
-        values = [example[name] for example in examples]
-        stacked = torch.stack if _is_small(first) else torch.utils.data.default_collate
-        batch[name] = stacked(values)
+        on_cpu = isinstance(first, torch.Tensor) and first.device.type == "cpu"
+        small = on_cpu and first.nbytes <= _SMALL
+        stack = torch.stack if small else torch.utils.data.default_collate
+        batch[name] = stack([example[name] for example in examples])
     return _Message(batch) if torch.utils.data.get_worker_info() else batch
 
 
@@ -2839,17 +2796,12 @@ _SMALL = 4096
 """Bytes of an example's tensor that are better copied than shared between processes."""
 
 
-def _is_small(value: Any) -> bool:
-    return hasattr(value, "numpy") and value.device.type == "cpu" and value.nbytes <= _SMALL
-
-
 class _Message(dict[str, Any]):
-    """A batch in a worker; in a pickle its small tensors are arrays, which hold their own bytes."""
+    """A batch in a worker; pickled, tensors outside shared memory are arrays with their bytes."""
 
     def __reduce__(self) -> Any:
-        limit = _SMALL * max((len(value) for value in self.values()), default=0)
         columns = {
-            name: value.numpy() if hasattr(value, "numpy") and value.nbytes <= limit else value
+            name: value.numpy() if hasattr(value, "is_shared") and not value.is_shared() else value
             for name, value in self.items()
         }
         return _received, (columns,)
@@ -2889,14 +2841,13 @@ def _tensors(examples: Sequence_[dict[str, Any]]) -> list[dict[str, Any]]:
             for plane, band in zip(planes, image.split(), strict=True):
                 plane[:] = band
         results.append({**pictures, **dict(zip(images, tensors, strict=True))})
-    _render(
-        [mask.grids for mask, _ in unrendered],
-        [mask.target for mask, _ in unrendered],
-        [plane for _, plane in unrendered],
-    )
+    masks = [mask for mask, _ in unrendered]
+    planes_of = [plane for _, plane in unrendered]
+    _render([mask.grids for mask in masks], [mask.target for mask in masks], planes_of)
     return results
 
 
+@dataclass(frozen=True)
 class V2:
     """A bridge to `torchvision.transforms.v2`: your pipeline, for image and masks together.
 
@@ -2912,8 +2863,7 @@ class V2:
         ``spurious_mask`` (uint8, (1, height, width)).
     """
 
-    def __init__(self, transforms: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-        self.transforms = transforms
+    transforms: Callable[[dict[str, Any]], dict[str, Any]]
 
     def __call__(self, example: dict[str, Any]) -> dict[str, Any]:
         """Return the example with transformed tensors in place of image and masks."""
@@ -2921,14 +2871,12 @@ class V2:
         from torchvision import tv_tensors  # noqa: PLC0415
 
         image = _decoded(example, self)
-        inputs = {
-            "image": tv_tensors.Image(torch.from_numpy(np.array(image)).permute(2, 0, 1)),
-            **{
-                name: _mask_tensor()(torch.from_numpy(_sized(example[name], *image.size))[None])
-                for name in _PICTURES
-                if name in example
-            },
-        }
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+        inputs = {"image": tv_tensors.Image(pixels)}
+        for name in _PICTURES:
+            if name in example:
+                mask = torch.from_numpy(_sized(example[name], *image.size))
+                inputs[name] = _mask_tensor()(mask[None])
         outputs = self.transforms(inputs)
         if not isinstance(outputs, dict):
             raise SalientImageNetError(
@@ -2942,33 +2890,25 @@ def _sized(mask: PIL.Image.Image | None, width: int, height: int) -> npt.NDArray
     """Return a mask at the size of its image, which may be a resized copy; zero for no mask."""
     if mask is None:
         return np.zeros((height, width), np.uint8)
-    if not isinstance(mask, SoftMask):
-        return np.array(_gray(mask).resize((width, height), PIL.Image.Resampling.BILINEAR))
-    if mask.size == (width, height):
-        return mask.numpy()
-    return mask.cropped((0, 0, mask.width, mask.height), (height, width)).numpy()
+    if _gray(mask).size != (width, height):
+        mask = _cut_mask(mask, (0, 0, mask.width, mask.height), (height, width))
+    return mask.numpy() if isinstance(mask, SoftMask) else np.array(_gray(mask))
 
 
 @lru_cache(maxsize=1)
 def _mask_tensor() -> Any:
     """Return a class of tv_tensors that v2 moves like masks, but bilinearly."""
+    import torch  # noqa: PLC0415
     from torchvision import tv_tensors  # noqa: PLC0415
     from torchvision.transforms.v2 import functional  # noqa: PLC0415
 
     class SoftMaskTensor(tv_tensors.Mask):  # type: ignore[misc]
         pass
 
-    def move_like(name: str) -> None:
-        kernel = getattr(functional, f"{name}_image")
-
-        def move(mask: Any, *args: Any, **kwargs: Any) -> Any:
-            import torch  # noqa: PLC0415
-
-            moved = kernel(mask.as_subclass(torch.Tensor), *args, **kwargs)
-            return tv_tensors.wrap(moved, like=mask)
-
-        functional.register_kernel(name, SoftMaskTensor)(move)
+    def moved(kernel: Callable[..., Any], mask: Any, *args: Any, **kwargs: Any) -> Any:
+        return tv_tensors.wrap(kernel(mask.as_subclass(torch.Tensor), *args, **kwargs), like=mask)
 
     for name in ("resize", "resized_crop", "affine", "rotate", "perspective", "elastic"):
-        move_like(name)
+        kernel = getattr(functional, f"{name}_image")
+        functional.register_kernel(name, SoftMaskTensor)(partial(moved, kernel))
     return SoftMaskTensor
