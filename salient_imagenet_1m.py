@@ -2169,50 +2169,39 @@ def _finish(
     if not (transform or tensors or threads):
         return dataset
     if isinstance(dataset, datasets.Dataset):
-        return dataset.with_transform(_OnBatch(_Step({}, transform), tensors))
-    # Images are decoded by the step, as its threads are to do it, and images of a batch at full
+        return dataset.with_transform(_Steps(transform, tensors).on_batch)
+    # Images are decoded by the steps, as their threads are to do it, and images of a batch at full
     # size would be a lot. The columns go, or those that the transform dropped would come back.
     kinds = {name: kind for name, kind in dataset.features.items() if require_decoding(kind)}
-    step = _Step(kinds, transform)
-    columns = list(dataset.features)
-    undecoded = dataset.decode(False)
+    steps = _Steps(transform, tensors, threads, kinds)
+    stream, columns = dataset.decode(False), list(dataset.features)
     if not (tensors or threads):
-        return undecoded.map(step, remove_columns=columns)
-    return undecoded.map(
-        _OnBatch(step, tensors, threads),
-        batched=True,
-        batch_size=4 * (threads or 4),
-        remove_columns=columns,
-    )
+        return stream.map(steps.on_example, remove_columns=columns)
+    size = 4 * (threads or 4)
+    return stream.map(steps.on_batch, batched=True, batch_size=size, remove_columns=columns)
 
 
 @dataclass(frozen=True)
-class _Step:
-    """Decodes the columns of these kinds (`Features` looks at all, each time), and transforms."""
+class _Steps:
+    """Decodes columns of `kinds` (`Features` would look at all, each time) and transforms."""
 
-    kinds: dict[str, Any]
     transform: Callable[[dict[str, Any]], dict[str, Any]] | None
+    tensors: ToTensors | None
+    threads: int | None = None
+    kinds: Mapping[str, Any] = field(default_factory=dict)
 
-    def __call__(self, example: dict[str, Any]) -> dict[str, Any]:
+    def on_example(self, example: dict[str, Any]) -> dict[str, Any]:
         decoded = {n: decode_nested_example(kind, example[n]) for n, kind in self.kinds.items()}
         example = {**example, **decoded}
         return self.transform(example) if self.transform else example
 
-
-@dataclass(frozen=True)
-class _OnBatch:
-    """A step on each example of a batch, by so many threads, and tensors of all together."""
-
-    step: _Step
-    tensors: ToTensors | None
-    threads: int | None = None
-
-    def __call__(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    def on_batch(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        """Return the batch in tensors if wanted, which are made of all examples together."""
         rows = [dict(zip(batch, row, strict=True)) for row in zip(*batch.values(), strict=True)]
         if self.threads:
-            results = list(_pool(os.getpid(), self.threads).map(self.step, rows))
+            results = list(_pool(os.getpid(), self.threads).map(self.on_example, rows))
         else:
-            results = [self.step(row) for row in rows]
+            results = [self.on_example(row) for row in rows]
         if self.tensors:
             results = self.tensors.batch(results)
         names = results[0] if results else batch
@@ -2234,6 +2223,7 @@ _patched_for_streaming = True
 _NAME_COLUMNS = ("image_id", "file_name", "filename", "__key__")
 _JOIN_ROWS = 16
 _CHECKED_ROWS = 32
+_Rows = npt.NDArray[np.int64]
 
 
 def join(
@@ -2367,14 +2357,12 @@ class _Join:
             skipped["mismatch"] += same.count(False)
             kept, table = kept[same], table.filter(pa.array(same))
         chosen = [images[row] for row in kept.tolist()]
-        struct = pa.array(chosen, pa.struct({"bytes": pa.binary(), "path": pa.string()}))
-        rows = _masks_to_images(table, struct).select(list(self.features)).to_pydict()
+        rows = _masks_to_images(table, pa.array(chosen, Image.pa_type))
+        rows = rows.select(list(self.features)).to_pydict()
         others = (name for name in batch if name not in rows and name != self.column)
         return {**rows, **{name: [batch[name][row] for row in kept] for name in others}}
 
-    def look_up(
-        self, names: Sequence_[str | None], labels: Sequence_[int] | None
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    def look_up(self, names: list[str | None], labels: list[int] | None) -> tuple[_Rows, _Rows]:
         """Return rows of the build, and the rows of the dataset that they belong to."""
         if not all(isinstance(name, str) for name in names):
             raise SalientImageNetError(
@@ -2402,28 +2390,26 @@ class _Join:
         some = ", ".join(missing[:3])
         if self.on_missing == "error" and len(missing) == of:
             raise SalientImageNetError(
-                f"None of these images is in the build: {some}; it has names "
-                f"such as {', '.join(self.records.ids)}: check the dataset and split=."
+                f"None of these images is in the build: {some}; it has names such as "
+                f"{', '.join(self.records.ids)}: check the dataset and split=."
             )
         if self.on_missing == "error":
             raise SalientImageNetError(
-                f"The build has no masks of {len(missing)} images, such as "
-                f"{some}: leave them out, or use on_missing='skip'."
+                f"The build has no masks of {len(missing)} images, such as {some}: leave them out, "
+                "or use on_missing='skip'."
             )
         skipped["missing"] += len(missing)
 
-    def _same_labels(
-        self, ours: npt.NDArray[np.int64], theirs: npt.NDArray[np.int64]
-    ) -> npt.NDArray[np.bool_]:
+    def _same_labels(self, ours: _Rows, theirs: _Rows) -> npt.NDArray[np.bool_]:
         """Return which rows to keep; a label of -1 is unknown."""
         same: npt.NDArray[np.bool_] = (ours == theirs) | (theirs == _NONE)
         if same.all():
             return same
         first = int(np.argmin(same))
         message = (
-            f"The dataset labels an image {theirs[first]} that is {ours[first]} here: labels "
-            "are indices of sorted wnids, not the devkit's; drop the dataset's column label, "
-            "or use on_mismatch='warn'."
+            f"The dataset labels an image {theirs[first]} that is {ours[first]} here: labels are "
+            "indices of sorted wnids, not the devkit's; drop the dataset's column label, or use "
+            "on_mismatch='warn'."
         )
         if self.on_mismatch == "error":
             raise SalientImageNetError(message)
@@ -2434,15 +2420,9 @@ class _Join:
         return same
 
     def map_style(self, raw: datasets.Dataset) -> datasets.Dataset:
-        """Return a dataset of the same images with the build's columns beside them.
-
-        No image is read or copied: annotations become a memory-mapped table of their own.
-        """
+        """Return the same images, unread, beside a memory-mapped table of the build's columns."""
         with _skips_reported("the dataset"):
-            if self.name_column:
-                names = _values(raw, self.name_column)
-            else:
-                names = _values(raw.select_columns([self.column]).flatten(), f"{self.column}.path")
+            names = _values(raw, self.name_column or self.column)
             labels = _values(raw, "label") if "label" in raw.column_names else None
             found, kept = self.look_up(names, labels)
             raw = raw.select(kept) if len(kept) < len(raw) else raw
@@ -2463,7 +2443,7 @@ class _Join:
         joined = datasets.concatenate_datasets([annotated.with_format(None), others], axis=1)
         return joined.select_columns(list(dict.fromkeys([*self.features, *joined.column_names])))
 
-    def _other_sizes(self, raw: datasets.Dataset, found: npt.NDArray[np.int64]) -> list[int]:
+    def _other_sizes(self, raw: datasets.Dataset, found: _Rows) -> list[int]:
         """Return the images to skip for their sizes; an error is told from some of them."""
         if self.on_mismatch == "warn":
             return []
@@ -2488,14 +2468,18 @@ def _sizes(table: pa.Table) -> list[tuple[int, int]]:
 
 def _annotate(records: _Records, columns: Features, batch: pa.Table) -> pa.Table:
     table = records.take(batch["row"].to_numpy())
-    no_images = pa.nulls(len(table), pa.struct({"bytes": pa.binary(), "path": pa.string()}))
-    return _masks_to_images(table, no_images).select(list(columns)).cast(columns.arrow_schema)
+    rows = _masks_to_images(table, pa.nulls(len(table), Image.pa_type))
+    return rows.select(list(columns)).cast(columns.arrow_schema)
 
 
 def _values(dataset: datasets.Dataset, column: str) -> list[Any]:
-    """Return a column, from Arrow: row by row would take long."""
-    values: list[Any] = dataset.select_columns([column]).with_format("arrow")[:][column].to_pylist()
-    return values
+    """Return a column, of images their paths, from Arrow: rows would read the images' bytes."""
+    values = dataset.data.table[column]
+    if isinstance(dataset.features[column], Image):
+        values = pc.struct_field(values, "path")
+    if dataset._indices is not None:
+        values = values.take(dataset._indices.column(0))
+    return list(values.to_pylist())
 
 
 # Transforms of image and masks together -----------------------------------------------------------
@@ -2510,8 +2494,7 @@ def _cut(
 ) -> dict[str, Any]:
     """Return the example with `image`, and masks of a window of the decoded image.
 
-    An image that is a resized copy, which `on_mismatch="warn"` lets through, has its window scaled
-    to the original's pixels.
+    That of a resized copy, which `on_mismatch="warn"` lets through, is scaled to the original.
     """
     if "window" in example:
         raise SalientImageNetError(
@@ -2521,9 +2504,8 @@ def _cut(
     original = example.get("width", seen[0]), example.get("height", seen[1])
     if seen != original and not example["image"].info.get(_RESIZED_ALLOWED):
         raise SalientImageNetError(_mismatch(example.get("image_id", ""), seen, original))
-    scale_x, scale_y = original[0] / seen[0], original[1] / seen[1]
-    left, top, right, bottom = window
-    scaled = (left * scale_x, top * scale_y, right * scale_x, bottom * scale_y)
+    x, y = original[0] / seen[0], original[1] / seen[1]
+    scaled = (window[0] * x, window[1] * y, window[2] * x, window[3] * y)
     size = (mask_size, mask_size)
     cut = {"image": image, "window": scaled, "flip": flip, "mask_size": size}
     for name in _PICTURES:
@@ -2598,8 +2580,8 @@ class RandomResizedCrop:
     def __call__(self, example: dict[str, Any]) -> dict[str, Any]:
         """Return the example with ``image``, ``core_mask``, ``spurious_mask`` cut alike.
 
-        Its new columns ``window`` and ``flip`` tell `render` where; ``mask_size`` is height and
-        width of its masks, which `ToTensors` gives those that a class does not have.
+        Of its new columns ``window`` and ``flip`` tell `render` where the masks lie, ``mask_size``
+        their height and width.
         """
         generator = self._random()
         image = _decoded(example, self)
@@ -2672,7 +2654,7 @@ class CenterCrop:
             )
 
     def __call__(self, example: dict[str, Any]) -> dict[str, Any]:
-        """Return the example cut as `RandomResizedCrop` does, but for the window."""
+        """Return the example with image and masks cut alike; see `RandomResizedCrop`."""
         image = _decoded(example, self)
         width, height = resized_size(image.width, image.height, self.resize)
         left, top = round((width - self.size) / 2.0), round((height - self.size) / 2.0)
@@ -2708,10 +2690,7 @@ class ToTensors:
         return self.batch([example])[0]
 
     def batch(self, examples: Sequence_[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return examples, which have the same columns, in tensors, their masks rendered together.
-
-        Where masks are small, most of what they cost is calls.
-        """
+        """Return examples of the same columns in tensors; to render all at once saves calls."""
         results = _tensors([self._pictures(example) for example in examples])
         for name, values in self._columns(examples).items():
             for result, value in zip(results, values, strict=True):
@@ -2735,9 +2714,10 @@ class ToTensors:
             mask = example.get(name)
             if isinstance(mask, torch.Tensor):
                 pictures[name] = mask
-            elif name in example and self.render:
-                empty = SoftMask(_NO_GRIDS, _Target(width, height))
-                pictures[name] = empty if mask is None else _gray(mask)
+            elif self.render and mask is not None:
+                pictures[name] = _gray(mask)
+            elif self.render and name in example:
+                pictures[name] = SoftMask(_NO_GRIDS, _Target(width, height))
         return pictures
 
     def _columns(self, examples: Sequence_[dict[str, Any]]) -> dict[str, Any]:
@@ -2824,26 +2804,25 @@ def _tensors(examples: Sequence_[dict[str, Any]]) -> list[dict[str, Any]]:
     """
     import torch  # noqa: PLC0415
 
-    unrendered: list[tuple[SoftMask, npt.NDArray[np.uint8]]] = []
-    results = []
+    results: list[dict[str, Any]] = []
+    unrendered: list[SoftMask] = []
+    unfilled: list[npt.NDArray[np.uint8]] = []
     for pictures in examples:
         images = {n: i for n, i in pictures.items() if isinstance(i, PIL.Image.Image)}
         shapes = [(len(i.getbands()), i.height, i.width) for i in images.values()]
         counts = [math.prod(shape) for shape in shapes]
         parts = torch.empty(sum(counts), dtype=torch.uint8).split_with_sizes(counts)
         tensors = [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+        results.append({**pictures, **dict(zip(images, tensors, strict=True))})
         for image, tensor in zip(images.values(), tensors, strict=True):
-            planes = tensor.numpy()
             if isinstance(image, SoftMask) and not image.rendered:
-                unrendered.append((image, planes[0]))
+                unrendered.append(image)
+                unfilled.append(tensor[0].numpy())
                 continue
             # Band by band, which is faster than to transpose an array of all three.
-            for plane, band in zip(planes, image.split(), strict=True):
+            for plane, band in zip(tensor.numpy(), image.split(), strict=True):
                 plane[:] = band
-        results.append({**pictures, **dict(zip(images, tensors, strict=True))})
-    masks = [mask for mask, _ in unrendered]
-    planes_of = [plane for _, plane in unrendered]
-    _render([mask.grids for mask in masks], [mask.target for mask in masks], planes_of)
+    _render([mask.grids for mask in unrendered], [mask.target for mask in unrendered], unfilled)
     return results
 
 
