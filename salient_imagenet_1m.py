@@ -1755,25 +1755,21 @@ def load(
         ``train`` or ``validation``; without it, a dict of all splits of the build.
     streaming : bool
         Give a `datasets.IterableDataset`, which starts at once, in place of a `datasets.Dataset`.
-    select : Selection, optional
-        Only some images.
-    columns : sequence of str, optional
-        Only some columns.
+    select, columns : Selection, sequence of str, optional
+        Only some images, only some columns.
     transform : callable, optional
         From an example to an example: `RandomResizedCrop`, `CenterCrop`, `V2`, or your own.
     mask_size : int, optional
-        With `RandomResizedCrop` or `CenterCrop`: pixels of either side of the crop's masks, those
-        of ``render(size=mask_size, window=crop)``; by default the crop's. At 56 in place of 224
-        they are a sixteenth of the bytes, and enough for losses on feature maps. Upsampled to 224
-        they are off by one or two of 255 levels in the mean, but at the box's edge by up to 255.
+        Of the two crops: pixels of either side of their masks, which are then those of
+        ``render(size=mask_size, window=crop)``. 56 is enough for losses on feature maps; upsampled
+        from there to 224 masks are off by up to all 255 levels at the box's edge.
     format : {"torch"}, optional
         Give tensors that a ``DataLoader`` can collate, see `ToTensors` and `collate`.
     render : bool
         With ``format="torch"``: whether to hand out masks, or grids for `render` on the device, to
         which you then say the `geometry`.
     threads : int, optional
-        With ``streaming``: decode and transform this many images at a time, in threads of each
-        worker.
+        With ``streaming``: threads of each worker that decode and transform images.
     on_missing : {"error", "skip"}
         What to do where masks or images have no counterpart; `skipped` counts them.
     on_mismatch : {"error", "warn", "skip"}
@@ -1783,10 +1779,8 @@ def load(
         How masks lie on images, see `grid_box`.
     decode : bool
         False gives a dict with bytes or path in place of decoded images.
-    num_proc : int, optional
-        Processes to prepare a `datasets.Dataset` with.
-    cache_dir : str or path, optional
-        In place of the cache of `datasets`.
+    num_proc, cache_dir : optional
+        Processes to prepare a `datasets.Dataset` with, and a directory for it, as in `datasets`.
 
     Returns
     -------
@@ -1822,36 +1816,41 @@ def load(
         "geometry": geometry,
         "decode": decode,
     }
-    if config == "images" and _is_dataset(images, split):
-        opened = _open_dataset(images, build, split, streaming)
-        joined = join(opened, directory, split=split, cache_dir=cache_dir, **options)
-        joined = joined.select_columns(list(columns)) if columns else joined
-        return _finish(joined, transform, format, render, threads)
-    split, base = _published(build, split, streaming)
-    cache = None if cache_dir is None else os.fspath(cache_dir)
-    builder = SalientImageNet1M(
-        cache_dir=cache,
-        config_name=config,
-        data_dir=build.location,
-        images=None if images is None else os.fspath(images),
-        split=base,
-        columns=tuple(columns) if columns else None,
-        cache=cache,
-        **options,
-    )
-    if streaming:
-        stream = builder.as_streaming_dataset(split)
-        return _finish(stream, transform, format, render, threads)
+    opened = _opened(images, build, split, streaming) if config == "images" else None
+    if opened is not None:
+        dataset = join(opened, directory, split=split, cache_dir=cache_dir, **options)
+        dataset = dataset.select_columns(list(columns)) if columns else dataset
+    else:
+        split, base = _published(build, split, streaming)
+        cache = None if cache_dir is None else os.fspath(cache_dir)
+        builder = SalientImageNet1M(
+            cache_dir=cache,
+            config_name=config,
+            data_dir=build.location,
+            images=None if images is None else os.fspath(images),
+            split=base,
+            columns=tuple(columns) if columns else None,
+            cache=cache,
+            **options,
+        )
+        if streaming:
+            dataset = builder.as_streaming_dataset(split)
+        else:
+            _prepare(builder, num_proc)
+            dataset = builder.as_dataset(split)
+    return _finish(dataset, transform, format, render, threads)
+
+
+def _prepare(builder: SalientImageNet1M, num_proc: int | None) -> None:
     try:
         builder.download_and_prepare(num_proc=num_proc)
     except datasets.exceptions.DatasetGenerationError as error:
         if isinstance(error.__cause__, SalientImageNetError):
             raise error.__cause__ from None
         raise
-    empty = [name for name, info in builder.info.splits.items() if not info.num_examples]
-    if base in empty or len(empty) == len(builder.info.splits):
+    left = [name for name, info in builder.info.splits.items() if info.num_examples]
+    if not left or builder.config.split not in (None, *left):
         raise SalientImageNetError(_NOTHING_LEFT)
-    return _finish(builder.as_dataset(split), transform, format, render, threads)
 
 
 def _published(build: Build, split: str | None, streaming: bool) -> tuple[str | None, str | None]:
@@ -1881,35 +1880,16 @@ def _check_options(select: Any, on_missing: str, on_mismatch: str, geometry: str
             raise SalientImageNetError(f"There is no {name} {value!r}: use {' or '.join(known)}.")
 
 
-def _check_dataset(dataset: Any) -> None:
-    if isinstance(dataset, dict):
-        splits = ", ".join(map(repr, dataset))
-        raise SalientImageNetError(
-            f"A dict of datasets is joined one by one: give one of {splits}."
-        )
-    if not isinstance(dataset, datasets.Dataset | datasets.IterableDataset):
-        raise SalientImageNetError(
-            f"Images are a path or a dataset of `datasets`, not {type(dataset).__name__}: "
-            "open them with datasets.load_dataset('imagefolder', data_dir=...)."
-        )
-
-
-def _is_dataset(images: Any, split: str | None) -> bool:
-    """Tell images that `datasets` opens from folders and official tars."""
-    if isinstance(images, datasets.Dataset | datasets.IterableDataset):
-        return True
+def _opened(images: Any, build: Build, split: str | None, streaming: bool) -> Any:
+    """Return the dataset that images are, or that `datasets` opens; None for folders and tars."""
     if images is None:
         raise SalientImageNetError(
             "Say images=, your ImageNet directory, its official tar, a dataset or its id."
         )
     if not isinstance(images, str | os.PathLike):
-        _check_dataset(images)
-    return is_dataset(os.fspath(images), split)
-
-
-def _open_dataset(images: Any, build: Build, split: str | None, streaming: bool) -> Any:
-    if isinstance(images, datasets.Dataset | datasets.IterableDataset):
         return images
+    if not is_dataset(os.fspath(images), split):
+        return None
     if split is None:
         raise SalientImageNetError(f"Say split=, {' or '.join(build.splits)}.")
     try:
@@ -1927,10 +1907,7 @@ def _finish(
 ) -> Any:
     """Apply the user's transform, and turn the result into tensors where that is wanted."""
     if isinstance(dataset, dict):
-        parts = {
-            name: _finish(part, transform, form, rendered, threads)
-            for name, part in dataset.items()
-        }
+        parts = {n: _finish(d, transform, form, rendered, threads) for n, d in dataset.items()}
         return type(dataset)(parts)
     if form not in (None, "torch"):
         raise SalientImageNetError(f"There is no format {form!r}: use torch or None.")
@@ -1939,69 +1916,43 @@ def _finish(
             "What V2 does to an image is not known when its masks are rendered later: leave out "
             "render=False, or use RandomResizedCrop or CenterCrop."
         )
-    steps = [transform] if transform else []
     tensors = ToTensors(rendered) if form else None
-    if not (steps or tensors or threads):
+    if not (transform or tensors or threads):
         return dataset
     if isinstance(dataset, datasets.Dataset):
-        return dataset.with_transform(_OnBatch(steps, tensors))
-    # Images are decoded by the first step, as its threads are to do it, and images of a batch at
-    # full size would be a lot. The columns go, or those that a step dropped would come back.
-    steps = [_Decode.of(dataset.features), *steps]
-    columns = list(dataset.features)
-    undecoded = dataset.decode(False)
+        return dataset.with_transform(_Steps(transform, tensors).on_batch)
+    # Images are decoded by the steps, as their threads are to do it, and images of a batch at full
+    # size would be a lot. The columns go, or those that the transform dropped would come back.
+    kinds = {name: kind for name, kind in dataset.features.items() if require_decoding(kind)}
+    steps = _Steps(transform, tensors, threads, kinds)
+    stream, columns = dataset.decode(False), list(dataset.features)
     if not (tensors or threads):
-        return undecoded.map(_Steps(steps), remove_columns=columns)
-    return undecoded.map(
-        _OnBatch(steps, tensors, threads),
-        batched=True,
-        batch_size=4 * (threads or 4),
-        remove_columns=columns,
-    )
+        return stream.map(steps.on_example, remove_columns=columns)
+    size = 4 * (threads or 4)
+    return stream.map(steps.on_batch, batched=True, batch_size=size, remove_columns=columns)
 
 
 @dataclass(frozen=True)
 class _Steps:
-    steps: list[Callable[[dict[str, Any]], dict[str, Any]]]
+    """Decodes columns of `kinds` (`Features` would look at all, each time) and transforms."""
 
-    def __call__(self, example: dict[str, Any]) -> dict[str, Any]:
-        for step in self.steps:
-            example = step(example)
-        return example
-
-
-@dataclass(frozen=True)
-class _Decode:
-    """Decodes those columns of an example that need it; `Features` looks at all, each time."""
-
-    columns: dict[str, Any]
-
-    @classmethod
-    def of(cls, features: Features) -> _Decode:
-        return cls({name: kind for name, kind in features.items() if require_decoding(kind)})
-
-    def __call__(self, example: dict[str, Any]) -> dict[str, Any]:
-        decoded = {
-            name: decode_nested_example(kind, example[name]) for name, kind in self.columns.items()
-        }
-        return {**example, **decoded}
-
-
-@dataclass(frozen=True)
-class _OnBatch:
-    """Steps on each example of a batch, by so many threads, and tensors of all of them together."""
-
-    steps: list[Callable[[dict[str, Any]], dict[str, Any]]]
-    tensors: ToTensors | None = None
+    transform: Callable[[dict[str, Any]], dict[str, Any]] | None
+    tensors: ToTensors | None
     threads: int | None = None
+    kinds: Mapping[str, Any] = field(default_factory=dict)
 
-    def __call__(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    def on_example(self, example: dict[str, Any]) -> dict[str, Any]:
+        decoded = {n: decode_nested_example(kind, example[n]) for n, kind in self.kinds.items()}
+        example = {**example, **decoded}
+        return self.transform(example) if self.transform else example
+
+    def on_batch(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        """Return the batch in tensors if wanted, which are made of all examples together."""
         rows = [dict(zip(batch, row, strict=True)) for row in zip(*batch.values(), strict=True)]
-        steps = _Steps(self.steps)
         if self.threads:
-            results = list(_pool(os.getpid(), self.threads).map(steps, rows))
+            results = list(_pool(os.getpid(), self.threads).map(self.on_example, rows))
         else:
-            results = [steps(row) for row in rows]
+            results = [self.on_example(row) for row in rows]
         if self.tensors:
             results = self.tensors.batch(results)
         names = results[0] if results else batch
@@ -2023,6 +1974,7 @@ _patched_for_streaming = True
 _NAME_COLUMNS = ("image_id", "file_name", "filename", "__key__")
 _JOIN_ROWS = 16
 _CHECKED_ROWS = 32
+_Rows = npt.NDArray[np.int64]
 
 
 def join(
@@ -2046,8 +1998,6 @@ def join(
     dataset : datasets.Dataset or datasets.IterableDataset
         It has a column of images, and tells their file names: in the images' paths, or in a column
         ``image_id``, ``file_name``, ``filename`` or ``__key__`` (WebDataset).
-    directory : str or path
-        A build: a directory, or the id of a dataset on the Hub.
     split : str, optional
         The build's split; by default the dataset's.
     image_column, id_column : str, optional
@@ -2056,7 +2006,7 @@ def join(
         What to do with images of another size, or another label, than masks were made from. Of a
         `datasets.Dataset` the labels and the sizes of some images are compared beforehand, and
         that of each image by the transforms; with ``skip`` all sizes are.
-    select, on_missing, geometry, decode, cache_dir
+    directory, select, on_missing, geometry, decode, cache_dir
         As for `load`.
 
     Returns
@@ -2069,15 +2019,22 @@ def join(
     SalientImageNetError
         If the dataset does not fit the build; the sentence says what to do.
     """
-    _check_dataset(dataset)
+    if isinstance(dataset, dict):
+        splits = ", ".join(map(repr, dataset))
+        raise SalientImageNetError(
+            f"A dict of datasets is joined one by one: give one of {splits}."
+        )
+    if not isinstance(dataset, datasets.Dataset | datasets.IterableDataset):
+        raise SalientImageNetError(
+            f"Images are a path or a dataset of `datasets`, not {type(dataset).__name__}: "
+            "open them with datasets.load_dataset('imagefolder', data_dir=...)."
+        )
     _check_options(select, on_missing, on_mismatch, geometry)
     build = Build.open(directory)
     split = build.split(str(split or _split_of(dataset, build)))
-    probe = dataset
     if dataset.features is None:
-        probe = dataset._resolve_features()
-        dataset = probe
-    column = image_column or _image_column(probe)
+        dataset = dataset._resolve_features()
+    column = image_column or _image_column(dataset)
     for name in (column, id_column):
         if name and name not in dataset.features:
             raise SalientImageNetError(
@@ -2089,22 +2046,18 @@ def join(
         records=records,
         filter=select.resolve(build, split) if select else None,
         column=column,
-        name_column=id_column or _name_column(dataset),
+        name_column=id_column or next((n for n in _NAME_COLUMNS if n in dataset.features), None),
         translation=records.translation(dataset.features.get("label")),
         features=features,
         on_missing=on_missing,
         on_mismatch=on_mismatch,
     )
     raw = dataset.cast_column(column, Image(decode=False))
-    others = {n: f for n, f in raw.features.items() if n not in features and n != column}
     if isinstance(dataset, datasets.Dataset):
         return joiner.map_style(raw)
-    return raw.map(
-        joiner,
-        batched=True,
-        batch_size=_JOIN_ROWS,
-        remove_columns=list(raw.features),
-    ).cast(Features({**features, **others}))
+    others = {n: f for n, f in raw.features.items() if n not in features and n != column}
+    joined = raw.map(joiner, batched=True, batch_size=_JOIN_ROWS, remove_columns=list(raw.features))
+    return joined.cast(Features({**features, **others}))
 
 
 def _split_of(dataset: Any, build: Build) -> str:
@@ -2126,10 +2079,6 @@ def _image_column(dataset: Any) -> str:
             " say image_column=."
         )
     return str(columns[0])
-
-
-def _name_column(dataset: Any) -> str | None:
-    return next((name for name in _NAME_COLUMNS if name in dataset.features), None)
 
 
 @dataclass(frozen=True)
@@ -2159,14 +2108,12 @@ class _Join:
             skipped["mismatch"] += same.count(False)
             kept, table = kept[same], table.filter(pa.array(same))
         chosen = [images[row] for row in kept.tolist()]
-        struct = pa.array(chosen, pa.struct({"bytes": pa.binary(), "path": pa.string()}))
-        rows = _masks_to_images(table, struct).select(list(self.features)).to_pydict()
+        rows = _masks_to_images(table, pa.array(chosen, Image.pa_type))
+        rows = rows.select(list(self.features)).to_pydict()
         others = (name for name in batch if name not in rows and name != self.column)
         return {**rows, **{name: [batch[name][row] for row in kept] for name in others}}
 
-    def look_up(
-        self, names: Sequence_[str | None], labels: Sequence_[int] | None
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    def look_up(self, names: list[str | None], labels: list[int] | None) -> tuple[_Rows, _Rows]:
         """Return rows of the build, and the rows of the dataset that they belong to."""
         if not all(isinstance(name, str) for name in names):
             raise SalientImageNetError(
@@ -2175,114 +2122,95 @@ class _Join:
             )
         ids = [image_id(cast(str, name)) for name in names]
         found = self.records.find(ids)
+        if missing := [ids[row] for row in np.flatnonzero(found < 0).tolist()]:
+            self._allow_missing(missing, len(ids))
         kept = np.flatnonzero(found >= 0)
-        if len(kept) < len(ids):
-            missing = [ids[row] for row in np.flatnonzero(found < 0).tolist()]
-            if not len(kept) and self.on_missing == "error":
-                raise SalientImageNetError(
-                    f"None of these images is in the build: {', '.join(missing[:3])}; it has names "
-                    f"such as {', '.join(self.records.ids)}: check the dataset and split=."
-                )
-            if self.on_missing == "error":
-                raise SalientImageNetError(
-                    f"The build has no masks of {len(missing)} images, such as "
-                    f"{', '.join(missing[:3])}: leave them out, or use on_missing='skip'."
-                )
-            skipped["missing"] += len(missing)
         if self.filter is not None and len(kept):
-            blocks = np.array_split(kept, math.ceil(len(kept) / _BATCH_ROWS))
-            kept = np.concatenate([self._selected(found, block) for block in blocks])
+            selected = []
+            for block in np.array_split(kept, math.ceil(len(kept) / _BATCH_ROWS)):
+                table = self.records.take(found[block]).append_column("_row", pa.array(block))
+                selected.append(self.filter.apply(table)["_row"].to_numpy())
+            kept = np.concatenate(selected)
         if labels is not None and self.translation is not None and len(kept):
             theirs = np.asarray(labels)[kept]
-            known = np.where(theirs >= 0, self.translation[theirs], _NONE)
-            kept = kept[self._same_labels(self.records.labels(found[kept]), known)]
+            theirs = np.where(theirs >= 0, self.translation[theirs], _NONE)
+            kept = kept[self._same_labels(self.records.labels(found[kept]), theirs)]
         return found[kept], kept
 
-    def _selected(
-        self, found: npt.NDArray[np.int64], kept: npt.NDArray[np.int64]
-    ) -> npt.NDArray[np.int64]:
-        assert self.filter is not None
-        table = self.records.take(found[kept]).append_column("_row", pa.array(kept))
-        return np.asarray(self.filter.apply(table)["_row"])
+    def _allow_missing(self, missing: list[str], of: int) -> None:
+        some = ", ".join(missing[:3])
+        if self.on_missing == "error" and len(missing) == of:
+            raise SalientImageNetError(
+                f"None of these images is in the build: {some}; it has names such as "
+                f"{', '.join(self.records.ids)}: check the dataset and split=."
+            )
+        if self.on_missing == "error":
+            raise SalientImageNetError(
+                f"The build has no masks of {len(missing)} images, such as {some}: leave them out, "
+                "or use on_missing='skip'."
+            )
+        skipped["missing"] += len(missing)
 
-    def _same_labels(
-        self, ours: npt.NDArray[np.int64], theirs: npt.NDArray[np.int64]
-    ) -> npt.NDArray[np.bool_]:
+    def _same_labels(self, ours: _Rows, theirs: _Rows) -> npt.NDArray[np.bool_]:
         """Return which rows to keep; a label of -1 is unknown."""
         same: npt.NDArray[np.bool_] = (ours == theirs) | (theirs == _NONE)
-        if not same.all():
-            first = int(np.flatnonzero(~same)[0])
-            message = (
-                f"The dataset labels an image {theirs[first]} that is {ours[first]} here: labels "
-                "are indices of sorted wnids, not the devkit's; drop the dataset's column label, "
-                "or use on_mismatch='warn'."
-            )
-            if self.on_mismatch == "error":
-                raise SalientImageNetError(message)
-            _logger.warning(message)
-            if self.on_mismatch == "skip":
-                skipped["mismatch"] += int((~same).sum())
-                return same
-        return np.ones(len(ours), np.bool_)
+        if same.all():
+            return same
+        first = int(np.argmin(same))
+        message = (
+            f"The dataset labels an image {theirs[first]} that is {ours[first]} here: labels are "
+            "indices of sorted wnids, not the devkit's; drop the dataset's column label, or use "
+            "on_mismatch='warn'."
+        )
+        if self.on_mismatch == "error":
+            raise SalientImageNetError(message)
+        _logger.warning(message)
+        if self.on_mismatch == "warn":
+            return np.ones_like(same)
+        skipped["mismatch"] += int((~same).sum())
+        return same
 
     def map_style(self, raw: datasets.Dataset) -> datasets.Dataset:
-        """Return a dataset of the same images with the build's columns beside them.
-
-        No image is read or copied: annotations become a memory-mapped table of their own.
-        """
+        """Return the same images, unread, beside a memory-mapped table of the build's columns."""
         with _skips_reported("the dataset"):
-            found, kept = self.look_up(_names(raw, self.column, self.name_column), _labels(raw))
+            names = _values(raw, self.name_column or self.column)
+            labels = _values(raw, "label") if "label" in raw.column_names else None
+            found, kept = self.look_up(names, labels)
             raw = raw.select(kept) if len(kept) < len(raw) else raw
-            same = self._same_sizes(raw, found)
-            if not same.all():
-                skipped["mismatch"] += int((~same).sum())
-                raw, found = raw.select(np.flatnonzero(same)), found[same]
+            if unlike := self._other_sizes(raw, found):
+                skipped["mismatch"] += len(unlike)
+                raw = raw.select(np.delete(np.arange(len(raw)), unlike))
+                found = np.delete(found, unlike)
         if not len(found):
             raise SalientImageNetError(_NOTHING_LEFT)
         images = raw.cast_column(self.column, self.features["image"])
         if self.column != "image":
             images = images.rename_column(self.column, "image")
         columns = Features({n: kind for n, kind in self.features.items() if n != "image"})
-        annotations = (
-            datasets.Dataset.from_dict({"row": found})
-            .with_format("arrow")
-            .map(
-                partial(_annotate, self.records, columns),
-                batched=True,
-                batch_size=_BATCH_ROWS,
-                features=columns,
-            )
-            .with_format(None)
-        )
-        ours = [name for name in columns if name in images.column_names]
-        joined: datasets.Dataset = datasets.concatenate_datasets(
-            [annotations, images.remove_columns(ours)], axis=1
-        )
-        first = [name for name in self.features if name in joined.column_names]
-        return joined.select_columns(
-            [*first, *(name for name in joined.column_names if name not in first)]
-        )
+        rows = datasets.Dataset.from_dict({"row": found}).with_format("arrow")
+        annotate = partial(_annotate, self.records, columns)
+        annotated = rows.map(annotate, batched=True, batch_size=_BATCH_ROWS, features=columns)
+        others = images.remove_columns([n for n in columns if n in images.column_names])
+        joined = datasets.concatenate_datasets([annotated.with_format(None), others], axis=1)
+        return joined.select_columns(list(dict.fromkeys([*self.features, *joined.column_names])))
 
-    def _same_sizes(
-        self, raw: datasets.Dataset, found: npt.NDArray[np.int64]
-    ) -> npt.NDArray[np.bool_]:
-        """Return which images to keep, by their size; an error is told from some of them."""
-        same = np.ones(len(raw), np.bool_)
+    def _other_sizes(self, raw: datasets.Dataset, found: _Rows) -> list[int]:
+        """Return the images to skip for their sizes; an error is told from some of them."""
         if self.on_mismatch == "warn":
-            return same
+            return []
         step = 1 if self.on_mismatch == "skip" else max(1, len(raw) // _CHECKED_ROWS)
-        rows = np.arange(0, len(raw), step)
-        sizes = _sizes(self.records.take(found[rows]))
+        sizes = _sizes(self.records.take(found[::step]))
         images = raw.select_columns([self.column])  # others may hold images, which would decode
-        for row, size in zip(rows.tolist(), sizes, strict=True):
+        others = []
+        for row, size in zip(range(0, len(raw), step), sizes, strict=True):
             image = images[row][self.column]
             seen = _size(image["bytes"] or image["path"])
             if seen in (None, size):  # one that cannot be read is an error when it is wanted
                 continue
             if self.on_mismatch == "error":
                 raise SalientImageNetError(_mismatch(str(image["path"]), seen, size))
-            same[row] = False
-        return same
+            others.append(row)
+        return others
 
 
 def _sizes(table: pa.Table) -> list[tuple[int, int]]:
@@ -2291,26 +2219,18 @@ def _sizes(table: pa.Table) -> list[tuple[int, int]]:
 
 def _annotate(records: _Records, columns: Features, batch: pa.Table) -> pa.Table:
     table = records.take(batch["row"].to_numpy())
-    no_images = pa.nulls(len(table), pa.struct({"bytes": pa.binary(), "path": pa.string()}))
-    return _masks_to_images(table, no_images).select(list(columns)).cast(columns.arrow_schema)
+    rows = _masks_to_images(table, pa.nulls(len(table), Image.pa_type))
+    return rows.select(list(columns)).cast(columns.arrow_schema)
 
 
-def _names(dataset: datasets.Dataset, column: str, name_column: str | None) -> list[str | None]:
-    """Return the file names of all rows, from Arrow: rows would read the images' bytes."""
-    if name_column:
-        return list(dataset.select_columns([name_column])[name_column])
-    names = pc.struct_field(dataset.data.table[column], "path")
-    indices = dataset._indices
-    if indices is not None:
-        names = names.take(indices.column(0))
-    paths: list[str | None] = names.to_pylist()
-    return paths
-
-
-def _labels(dataset: datasets.Dataset) -> list[int] | None:
-    if "label" not in dataset.column_names:
-        return None
-    return list(dataset.select_columns(["label"])["label"])
+def _values(dataset: datasets.Dataset, column: str) -> list[Any]:
+    """Return a column, of images their paths, from Arrow: rows would read the images' bytes."""
+    values = dataset.data.table[column]
+    if isinstance(dataset.features[column], Image):
+        values = pc.struct_field(values, "path")
+    if dataset._indices is not None:
+        values = values.take(dataset._indices.column(0))
+    return list(values.to_pylist())
 
 
 # Transforms of image and masks together -----------------------------------------------------------
@@ -2325,8 +2245,7 @@ def _cut(
 ) -> dict[str, Any]:
     """Return the example with `image`, and masks of a window of the decoded image.
 
-    An image that is a resized copy, which `on_mismatch="warn"` lets through, has its window scaled
-    to the original's pixels.
+    That of a resized copy, which `on_mismatch="warn"` lets through, is scaled to the original.
     """
     if "window" in example:
         raise SalientImageNetError(
@@ -2336,28 +2255,24 @@ def _cut(
     original = example.get("width", seen[0]), example.get("height", seen[1])
     if seen != original and not example["image"].info.get(_RESIZED_ALLOWED):
         raise SalientImageNetError(_mismatch(example.get("image_id", ""), seen, original))
-    scale_x, scale_y = original[0] / seen[0], original[1] / seen[1]
-    left, top, right, bottom = window
-    scaled = (left * scale_x, top * scale_y, right * scale_x, bottom * scale_y)
+    x, y = original[0] / seen[0], original[1] / seen[1]
+    scaled = (window[0] * x, window[1] * y, window[2] * x, window[3] * y)
     size = (mask_size, mask_size)
-    masks = {
-        name: _cut_mask(example[name], scaled, size, flip) for name in _PICTURES if name in example
-    }
     cut = {"image": image, "window": scaled, "flip": flip, "mask_size": size}
-    return {**example, **masks, **cut}
+    for name in _PICTURES:
+        if example.get(name) is not None:
+            cut[name] = _cut_mask(example[name], scaled, size, flip)
+    return {**example, **cut}
 
 
 def _cut_mask(
-    mask: PIL.Image.Image | None, window: Window, size: tuple[int, int], flip: bool
-) -> PIL.Image.Image | None:
+    mask: PIL.Image.Image, window: Window, size: tuple[int, int], flip: bool = False
+) -> PIL.Image.Image:
     """Return a window of a mask, unrendered unless the user has made a picture of it."""
-    if mask is None:
-        return None
     if isinstance(mask, SoftMask):
         return mask.cropped(window, size, flip)
     mask = _gray(mask)
-    left, top, right, bottom = window
-    box = (left, top, min(right, mask.width), min(bottom, mask.height))
+    box = (*window[:2], min(window[2], mask.width), min(window[3], mask.height))
     cut = mask.resize(size[::-1], PIL.Image.Resampling.BILINEAR, box)
     return cut.transpose(PIL.Image.Transpose.FLIP_LEFT_RIGHT) if flip else cut
 
@@ -2393,19 +2308,15 @@ class RandomResizedCrop:
 
     Parameters
     ----------
-    size : int
-        Pixels of either side of the result.
-    scale : (float, float)
-        Least and greatest part of the image's area.
-    ratio : (float, float)
-        Least and greatest width over height.
+    size, mask_size : int
+        Pixels of either side of the image and of the masks, by default the same (see `load`).
+    scale, ratio : (float, float)
+        Least and greatest part of the image's area, and width over height.
     flip : float
         Probability to mirror.
     seed : int, optional
         By default the seed is drawn by torch where that is in use (so ``torch.manual_seed`` makes
         runs repeat), else by the system. Workers and epochs of a ``DataLoader`` differ either way.
-    mask_size : int, optional
-        Pixels of either side of the masks; by default `size`. See `load`.
     """
 
     size: int
@@ -2420,8 +2331,8 @@ class RandomResizedCrop:
     def __call__(self, example: dict[str, Any]) -> dict[str, Any]:
         """Return the example with ``image``, ``core_mask``, ``spurious_mask`` cut alike.
 
-        Its new columns ``window`` and ``flip`` tell `render` where; ``mask_size`` is height and
-        width of its masks, which `ToTensors` gives those that a class does not have.
+        Of its new columns ``window`` and ``flip`` tell `render` where the masks lie, ``mask_size``
+        their height and width.
         """
         generator = self._random()
         image = _decoded(example, self)
@@ -2453,13 +2364,13 @@ class RandomResizedCrop:
 
     def _random(self) -> np.random.Generator:
         torch = sys.modules.get("torch")
-        worker = torch.utils.data.get_worker_info() if torch is not None else None
+        worker = torch.utils.data.get_worker_info() if torch else None
         owner = os.getpid(), worker.seed if worker else None
         if self._generator is None or self._owner != owner:
             seeds = [] if self.seed is None else [self.seed]
-            if worker is not None:
+            if worker:
                 seeds.append(worker.seed)
-            elif torch is not None and not seeds:
+            elif torch and not seeds:
                 seeds.append(int(torch.empty((), dtype=torch.int64).random_()))
             self._generator, self._owner = np.random.default_rng(seeds or None), owner
         return self._generator
@@ -2476,12 +2387,10 @@ class CenterCrop:
 
     Parameters
     ----------
-    size : int
-        Pixels of either side of the result.
+    size, mask_size : int
+        Pixels of either side of the image and of the masks, by default the same (see `load`).
     resize : int
         Pixels of the short side before the cut.
-    mask_size : int, optional
-        Pixels of either side of the masks; by default `size`. See `load`.
     """
 
     size: int = CROP_SIZE
@@ -2496,11 +2405,7 @@ class CenterCrop:
             )
 
     def __call__(self, example: dict[str, Any]) -> dict[str, Any]:
-        """Return the example with ``image``, ``core_mask``, ``spurious_mask`` cut alike.
-
-        Its new columns ``window`` and ``flip`` tell `render` where; ``mask_size`` is height and
-        width of its masks, which `ToTensors` gives those that a class does not have.
-        """
+        """Return the example with image and masks cut alike; see `RandomResizedCrop`."""
         image = _decoded(example, self)
         width, height = resized_size(image.width, image.height, self.resize)
         left, top = round((width - self.size) / 2.0), round((height - self.size) / 2.0)
@@ -2536,17 +2441,11 @@ class ToTensors:
         return self.batch([example])[0]
 
     def batch(self, examples: Sequence_[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return examples, which have the same columns, in tensors, their masks rendered together.
-
-        Where masks are small, most of what they cost is calls.
-        """
-        pictures = [self._pictures(example) for example in examples]
-        results = [
-            {**{name: example[name] for name in example if name not in _PICTURES}, **tensors}
-            for example, tensors in zip(examples, _tensors(pictures), strict=True)
-        ]
-        if results:
-            self._numbers(results)
+        """Return examples of the same columns in tensors; to render all at once saves calls."""
+        results = _tensors([self._pictures(example) for example in examples])
+        for name, values in self._columns(examples).items():
+            for result, value in zip(results, values, strict=True):
+                result.setdefault(name, value)
         return results
 
     def _pictures(self, example: dict[str, Any]) -> dict[str, Any]:
@@ -2555,86 +2454,72 @@ class ToTensors:
 
         pictures: dict[str, Any] = {}
         image = example.get("image")
-        width, height = example.get("width", 1), example.get("height", 1)
+        size: Any = example.get("height", 1), example.get("width", 1)
         if isinstance(image, PIL.Image.Image):
             pictures["image"] = image if image.mode == "RGB" else image.convert("RGB")
-            width, height = image.size
+            size = image.height, image.width
         elif isinstance(image, torch.Tensor):
-            height, width = image.shape[-2:]
-        height, width = example.get("mask_size", (height, width))
+            size = image.shape[-2:]
+        height, width = example.get("mask_size", size)
         for name in _PICTURES:
             mask = example.get(name)
             if isinstance(mask, torch.Tensor):
                 pictures[name] = mask
-            elif name in example and self.render:
-                empty = SoftMask(_NO_GRIDS, _Target(width, height))
-                pictures[name] = empty if mask is None else _gray(mask)
+            elif self.render and mask is not None:
+                pictures[name] = _gray(mask)
+            elif self.render and name in example:
+                pictures[name] = SoftMask(_NO_GRIDS, _Target(width, height))
         return pictures
 
-    def _numbers(self, results: list[dict[str, Any]]) -> None:
-        """Make tensors of the lists of numbers in examples, column by column."""
+    def _columns(self, examples: Sequence_[dict[str, Any]]) -> dict[str, Any]:
+        """Return the other columns of examples, lists of numbers as tensors."""
         import torch  # noqa: PLC0415
 
-        columns = list(results[0])
-
-        def put(name: str, values: Any) -> None:
-            for result, value in zip(results, values, strict=True):
-                result[name] = value
-
-        def taken(name: str) -> list[Any]:
-            return [result.pop(name, None) for result in results]
-
-        if not self.render and "grids" in columns:
-            for result in results:
-                _check_columns(result, "core")
-            whole = [(0, 0, result["width"], result["height"]) for result in results]
-            windows = [cut or all_ for cut, all_ in zip(taken("window"), whole, strict=True)]
-            put("window", torch.tensor(windows, dtype=torch.float64))
-            put("flip", torch.tensor([bool(flip) for flip in taken("flip")]))
-            sizes = zip(taken("grid_height"), taken("grid_width"), strict=True)
-            grids = [
-                unpack_grids(data, *size).copy()
-                for data, size in zip(taken("grids"), sizes, strict=True)
+        first = examples[0] if examples else {}
+        columns: dict[str, Any] = {
+            name: [example[name] for example in examples]
+            for name in first
+            if name not in (*_PICTURES, *_WHERE)
+        }
+        if not self.render and "grids" in first:
+            _check_columns(first, "core")
+            columns["grids"] = [
+                torch.from_numpy(unpack_grids(e["grids"], e["grid_height"], e["grid_width"]).copy())
+                for e in examples
             ]
-            put("grids", map(torch.from_numpy, grids))
-        else:
-            for name in ("grids", "grid_height", "grid_width", "window", "flip"):
-                taken(name)
-        taken("mask_size")
-        if "kinds" in columns:
-            kinds = taken("kinds")
+            windows = [e.get("window") or (0, 0, e["width"], e["height"]) for e in examples]
+            columns["window"] = torch.tensor(windows, dtype=torch.float64)
+            columns["flip"] = torch.tensor([bool(e.get("flip")) for e in examples])
+        if kinds := columns.pop("kinds", None):
             for kind in KINDS:
-                put(kind, torch.tensor([[value == kind for value in row] for row in kinds]))
-        for name in ("features", "activations", "peaks", "activation_ranks"):
-            if name in columns:
-                put(name, torch.tensor(taken(name)))
+                columns[kind] = torch.tensor([[value == kind for value in row] for row in kinds])
+        for name in {"features", "activations", "peaks", "activation_ranks"} & columns.keys():
+            columns[name] = torch.tensor(columns[name])
         for name, null in (("spuriosity", math.nan), ("spuriosity_rank", -1)):
             if name in columns:
-                put(name, [null if value is None else value for value in taken(name)])
+                columns[name] = [null if value is None else value for value in columns[name]]
+        return columns
+
+
+_WHERE = ("grids", "grid_height", "grid_width", "window", "flip", "mask_size")
+"""Columns of an example by which its masks are rendered: grids, and what a transform tells."""
 
 
 def collate(examples: Sequence_[Mapping[str, Any]]) -> Any:
-    """Stack examples like ``torch.utils.data.default_collate``, for ``DataLoader(collate_fn=)``.
+    """Stack examples of `ToTensors` like ``torch.utils.data.default_collate``.
 
-    What is small (labels, grids, numbers) goes from a worker to the main process in one message;
-    by itself each tensor would take a piece of shared memory, which costs more than a mask.
-
-    Parameters
-    ----------
-    examples : sequence of dict
-        As `ToTensors` makes them.
-
-    Returns
-    -------
-    dict
+    For ``DataLoader(collate_fn=)``: what is small (labels, grids, numbers) goes from a worker to
+    the main process in one message; by itself each tensor would take a piece of shared memory,
+    which costs more than a mask.
     """
     import torch  # noqa: PLC0415
 
     batch = {}
     for name, first in examples[0].items():
-        values = [example[name] for example in examples]
-        stacked = torch.stack if _is_small(first) else torch.utils.data.default_collate
-        batch[name] = stacked(values)
+        on_cpu = isinstance(first, torch.Tensor) and first.device.type == "cpu"
+        small = on_cpu and first.nbytes <= _SMALL
+        stack = torch.stack if small else torch.utils.data.default_collate
+        batch[name] = stack([example[name] for example in examples])
     return _Message(batch) if torch.utils.data.get_worker_info() else batch
 
 
@@ -2642,17 +2527,12 @@ _SMALL = 4096
 """Bytes of an example's tensor that are better copied than shared between processes."""
 
 
-def _is_small(value: Any) -> bool:
-    return hasattr(value, "numpy") and value.device.type == "cpu" and value.nbytes <= _SMALL
-
-
 class _Message(dict[str, Any]):
-    """A batch in a worker; in a pickle its small tensors are arrays, which hold their own bytes."""
+    """A batch in a worker; pickled, tensors outside shared memory are arrays with their bytes."""
 
     def __reduce__(self) -> Any:
-        limit = _SMALL * max((len(value) for value in self.values()), default=0)
         columns = {
-            name: value.numpy() if hasattr(value, "numpy") and value.nbytes <= limit else value
+            name: value.numpy() if hasattr(value, "is_shared") and not value.is_shared() else value
             for name, value in self.items()
         }
         return _received, (columns,)
@@ -2675,31 +2555,29 @@ def _tensors(examples: Sequence_[dict[str, Any]]) -> list[dict[str, Any]]:
     """
     import torch  # noqa: PLC0415
 
-    unrendered: list[tuple[SoftMask, npt.NDArray[np.uint8]]] = []
-    results = []
+    results: list[dict[str, Any]] = []
+    unrendered: list[SoftMask] = []
+    unfilled: list[npt.NDArray[np.uint8]] = []
     for pictures in examples:
         images = {n: i for n, i in pictures.items() if isinstance(i, PIL.Image.Image)}
         shapes = [(len(i.getbands()), i.height, i.width) for i in images.values()]
         counts = [math.prod(shape) for shape in shapes]
         parts = torch.empty(sum(counts), dtype=torch.uint8).split_with_sizes(counts)
         tensors = [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+        results.append({**pictures, **dict(zip(images, tensors, strict=True))})
         for image, tensor in zip(images.values(), tensors, strict=True):
-            planes = tensor.numpy()
             if isinstance(image, SoftMask) and not image.rendered:
-                unrendered.append((image, planes[0]))
+                unrendered.append(image)
+                unfilled.append(tensor[0].numpy())
                 continue
             # Band by band, which is faster than to transpose an array of all three.
-            for plane, band in zip(planes, image.split(), strict=True):
+            for plane, band in zip(tensor.numpy(), image.split(), strict=True):
                 plane[:] = band
-        results.append({**pictures, **dict(zip(images, tensors, strict=True))})
-    _render(
-        [mask.grids for mask, _ in unrendered],
-        [mask.target for mask, _ in unrendered],
-        [plane for _, plane in unrendered],
-    )
+    _render([mask.grids for mask in unrendered], [mask.target for mask in unrendered], unfilled)
     return results
 
 
+@dataclass(frozen=True)
 class V2:
     """A bridge to `torchvision.transforms.v2`: your pipeline, for image and masks together.
 
@@ -2715,8 +2593,7 @@ class V2:
         ``spurious_mask`` (uint8, (1, height, width)).
     """
 
-    def __init__(self, transforms: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-        self.transforms = transforms
+    transforms: Callable[[dict[str, Any]], dict[str, Any]]
 
     def __call__(self, example: dict[str, Any]) -> dict[str, Any]:
         """Return the example with transformed tensors in place of image and masks."""
@@ -2724,14 +2601,12 @@ class V2:
         from torchvision import tv_tensors  # noqa: PLC0415
 
         image = _decoded(example, self)
-        inputs = {
-            "image": tv_tensors.Image(torch.from_numpy(np.array(image)).permute(2, 0, 1)),
-            **{
-                name: _mask_tensor()(torch.from_numpy(_sized(example[name], *image.size))[None])
-                for name in _PICTURES
-                if name in example
-            },
-        }
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+        inputs = {"image": tv_tensors.Image(pixels)}
+        for name in _PICTURES:
+            if name in example:
+                mask = torch.from_numpy(_sized(example[name], *image.size))
+                inputs[name] = _mask_tensor()(mask[None])
         outputs = self.transforms(inputs)
         if not isinstance(outputs, dict):
             raise SalientImageNetError(
@@ -2745,33 +2620,25 @@ def _sized(mask: PIL.Image.Image | None, width: int, height: int) -> npt.NDArray
     """Return a mask at the size of its image, which may be a resized copy; zero for no mask."""
     if mask is None:
         return np.zeros((height, width), np.uint8)
-    if not isinstance(mask, SoftMask):
-        return np.array(_gray(mask).resize((width, height), PIL.Image.Resampling.BILINEAR))
-    if mask.size == (width, height):
-        return mask.numpy()
-    return mask.cropped((0, 0, mask.width, mask.height), (height, width)).numpy()
+    if _gray(mask).size != (width, height):
+        mask = _cut_mask(mask, (0, 0, mask.width, mask.height), (height, width))
+    return mask.numpy() if isinstance(mask, SoftMask) else np.array(_gray(mask))
 
 
 @lru_cache(maxsize=1)
 def _mask_tensor() -> Any:
     """Return a class of tv_tensors that v2 moves like masks, but bilinearly."""
+    import torch  # noqa: PLC0415
     from torchvision import tv_tensors  # noqa: PLC0415
     from torchvision.transforms.v2 import functional  # noqa: PLC0415
 
     class SoftMaskTensor(tv_tensors.Mask):  # type: ignore[misc]
         pass
 
-    def move_like(name: str) -> None:
-        kernel = getattr(functional, f"{name}_image")
-
-        def move(mask: Any, *args: Any, **kwargs: Any) -> Any:
-            import torch  # noqa: PLC0415
-
-            moved = kernel(mask.as_subclass(torch.Tensor), *args, **kwargs)
-            return tv_tensors.wrap(moved, like=mask)
-
-        functional.register_kernel(name, SoftMaskTensor)(move)
+    def moved(kernel: Callable[..., Any], mask: Any, *args: Any, **kwargs: Any) -> Any:
+        return tv_tensors.wrap(kernel(mask.as_subclass(torch.Tensor), *args, **kwargs), like=mask)
 
     for name in ("resize", "resized_crop", "affine", "rotate", "perspective", "elastic"):
-        move_like(name)
+        kernel = getattr(functional, f"{name}_image")
+        functional.register_kernel(name, SoftMaskTensor)(partial(moved, kernel))
     return SoftMaskTensor
