@@ -1816,7 +1816,7 @@ def load(
         "geometry": geometry,
         "decode": decode,
     }
-    opened = _opened(images, build, split, streaming) if config == "images" else None
+    opened = _open_images(images, build, split, streaming) if config == "images" else None
     if opened is not None:
         dataset = join(opened, directory, split=split, cache_dir=cache_dir, **options)
         dataset = dataset.select_columns(list(columns)) if columns else dataset
@@ -1880,7 +1880,7 @@ def _check_options(select: Any, on_missing: str, on_mismatch: str, geometry: str
             raise SalientImageNetError(f"There is no {name} {value!r}: use {' or '.join(known)}.")
 
 
-def _opened(images: Any, build: Build, split: str | None, streaming: bool) -> Any:
+def _open_images(images: Any, build: Build, split: str | None, streaming: bool) -> Any:
     """Return the dataset that images are, or that `datasets` opens; None for folders and tars."""
     if images is None:
         raise SalientImageNetError(
