@@ -818,12 +818,8 @@ _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 class Build:
     """A directory that the builder wrote, here or on the Hub.
 
-    Attributes
-    ----------
-    location : str
-        A local path or a URL that fsspec opens, without a trailing slash.
-    manifest : dict
-        The contents of its manifest.json.
+    `location` is a local path or a URL that fsspec opens, without a trailing slash; `manifest` the
+    contents of its manifest.json.
     """
 
     location: str
@@ -831,12 +827,7 @@ class Build:
 
     @classmethod
     def open(cls, directory: str | os.PathLike[str]) -> Build:
-        """Open a build.
-
-        Parameters
-        ----------
-        directory : str or path
-            A local directory, the id of a dataset on the Hub, or a URL that fsspec opens.
+        """Open a local directory, the id of a dataset on the Hub, or a URL that fsspec opens.
 
         Raises
         ------
@@ -869,10 +860,8 @@ class Build:
                     f"{location} is no build of Salient ImageNet-1M, it has no valid "
                     "manifest.json: give the directory that was the builder's --out."
                 )
-            elif "://" in location:
-                sentence = _unreachable(location, error)
             else:
-                raise
+                sentence = _unreadable(location, error)
             raise SalientImageNetError(sentence) from error
         if version > FORMAT_VERSION:
             raise SalientImageNetError(
@@ -893,13 +882,7 @@ class Build:
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def split(self, name: str) -> str:
-        """Return the name of a split as published.
-
-        Raises
-        ------
-        SalientImageNetError
-            If the build holds no such split.
-        """
+        """Return the name of a split as published; a SalientImageNetError says if there is none."""
         split = _ALIASES.get(name, name)
         if split not in self.splits:
             raise SalientImageNetError(
@@ -917,8 +900,7 @@ class Build:
 
     def features(self, config: str, split: str) -> Features:
         """Return the columns of a config, read from the first file's metadata."""
-        file = self.files(config, split)[0]
-        with _parquet(file) as opened:
+        with _parquet(self.files(config, split)[0]) as opened:
             return Features.from_arrow_schema(opened.schema_arrow)
 
     def scan(self, config: str, split: str, columns: list[str]) -> pa.Table:
@@ -930,8 +912,7 @@ class Build:
         """Return how many images of each label a split has."""
         counts = self.manifest["splits"][split].get("counts", {}).get("images_by_label")
         if counts is None:  # Builds by other means; on the Hub this asks for every file.
-            labels = self.scan("masks", split, ["label"])["label"].value_counts()
-            return {count["values"].as_py(): count["counts"].as_py() for count in labels}
+            return Counter(self.scan("masks", split, ["label"])["label"].to_pylist())
         return {int(label): images for label, images in counts.items()}
 
     def wnids(self, split: str) -> dict[int, str]:
@@ -946,8 +927,8 @@ def _opened(url: str) -> Any:
     return fsspec.open(url, "rb")
 
 
-def _unreachable(url: str, error: Exception) -> str:
-    """Say that a URL cannot be read; each protocol's library has exceptions of its own for it."""
+def _unreadable(url: str, error: Exception) -> str:
+    """Say that a file cannot be read; each protocol's library has exceptions of its own for it."""
     return (
         f"{url} cannot be read ({_first_line(error)}): check your connection, and that you may "
         "read it, or download the build and give its directory."
@@ -965,30 +946,26 @@ def _parquet(file: str) -> Iterator[Any]:
         with _opened(file) as opened, pq.ParquetFile(opened) as parquet:
             yield parquet
     except Exception as error:
-        remote = "://" in file
         if isinstance(error, FileNotFoundError):
             sentence = (
                 f"{file} is missing, though the build's manifest.json lists it: download or copy "
                 "the build again."
             )
         # Arrow's own errors are no OSErrors of a more special kind, as a connection's are.
-        elif remote and type(error) not in (pa.ArrowInvalid, OSError):
-            sentence = _unreachable(file, error)
-        elif isinstance(error, pa.ArrowInvalid | OSError):
+        elif type(error) in (pa.ArrowInvalid, OSError):
             sentence = (
                 f"{file} is corrupt ({_first_line(error)}): download or copy it again, its "
                 "SHA-256 is in the build's manifest.json."
             )
         else:
-            raise
+            sentence = _unreadable(file, error)
         raise SalientImageNetError(sentence) from error
 
 
 def _scan(file: str, columns: Iterable[str]) -> Iterator[pa.Table]:
     """Yield those columns that a Parquet file has, in order, a row group at a time.
 
-    This thread reads: a scanner's threads, left in the middle of a file, crash the interpreter when
-    it ends.
+    This thread reads: a scanner's threads, left in the middle of a file, crash the interpreter.
     """
     with _parquet(file) as parquet:
         stored = [name for name in parquet.schema_arrow.names if name in columns]
@@ -1029,6 +1006,7 @@ class Selection:
     most_spurious: int | None = None
     least_spurious: int | None = None
     zone: Literal["validated", "first_release"] | None = None
+    _sizes: Any = field(default=None, repr=False, compare=False)  # of classes, once resolved
 
     def __post_init__(self) -> None:
         if isinstance(self.labels, str | int):
@@ -1039,66 +1017,53 @@ class Selection:
             raise SalientImageNetError(
                 f"There is no zone {self.zone!r}: use validated or first_release."
             )
-        for count in (self.most_spurious, self.least_spurious):
-            if count is not None and count < 1:
-                raise SalientImageNetError(
-                    "most_spurious and least_spurious count images: use 1 or more, or None."
-                )
+        if any(
+            count is not None and count < 1 for count in (self.most_spurious, self.least_spurious)
+        ):
+            raise SalientImageNetError(
+                "most_spurious and least_spurious count images: use 1 or more, or None."
+            )
 
-    def resolve(self, build: Build, split: str) -> _Filter:
-        """Look up in a build what the selection means for one of its splits."""
-        labels, sizes = None, np.zeros(0, np.int64)
-        if self.labels is not None:
-            wnids = build.wnids(split)
-            known: dict[int | str, int] = {wnid: label for label, wnid in wnids.items()}
-            known |= {label: label for label in wnids}
-            unknown = [label for label in self.labels if label not in known]
+    def resolve(self, build: Build, split: str) -> Selection:
+        """Return the selection with the labels and sizes of the classes in a build's split."""
+        labels, sizes = self.labels, None
+        if labels is not None:
+            wnids = build.wnids(split).items()
+            known = {name: label for label, wnid in wnids for name in (label, wnid)}
+            unknown = [label for label in labels if label not in known]
             if unknown:
                 raise SalientImageNetError(
                     f"The build has no class {unknown[0]!r}: use labels or wnids of its features."
                 )
-            labels = [known[label] for label in self.labels]
+            labels = tuple(known[label] for label in labels)
         if self.least_spurious is not None or self.zone == "validated":
             images = build.images_by_label(split)
             sizes = np.array([images.get(label, 0) for label in range(max(images, default=-1) + 1)])
-        return _Filter(self, labels, sizes)
-
-
-@dataclass(frozen=True)
-class _Filter:
-    """A selection with the numbers of one build and split filled in."""
-
-    selection: Selection
-    labels: list[int] | None
-    sizes: npt.NDArray[np.int64]
+        return replace(self, labels=labels, _sizes=sizes)
 
     def apply(self, table: pa.Table) -> pa.Table:
-        """Return the selected rows, by the conditions for which the table has columns."""
-        wanted = self.selection
+        """Return the rows that it selects, once resolved, by what the table has columns for."""
         labels = table["label"].to_numpy()
         kept = np.ones(len(table), np.bool_)
         if self.labels is not None:
             kept &= np.isin(labels, self.labels)
         if "spuriosity_rank" in table.column_names:
-            most, least = wanted.most_spurious, wanted.least_spurious
             ranks = table["spuriosity_rank"].fill_null(-1).to_numpy()
-            if wanted.ranked or most or least:
+            if self.ranked or self.most_spurious or self.least_spurious:
                 kept &= ranks >= 0
-            if most or least:
-                ends = ranks < (most or 0)
-                if least:
-                    ends |= ranks >= self.sizes[labels] - least
+            if self.most_spurious or self.least_spurious:
+                ends = ranks < (self.most_spurious or 0)
+                if self.least_spurious:
+                    ends |= ranks >= self._sizes[labels] - self.least_spurious
                 kept &= ends
         table = table.filter(pa.array(kept))
-        if wanted.zone is None or "kinds" not in table.column_names:
-            return table
-        return self._in_zone(table)
+        return self._in_zone(table) if self.zone and "kinds" in table.column_names else table
 
     def _in_zone(self, table: pa.Table) -> pa.Table:
         """Leave out masks outside the zone, and images of which no mask is left."""
         limits: Any = FIRST_RELEASE_RANKS
-        if self.selection.zone == "validated":
-            limits = VALIDATED_FRACTION * self.sizes[table["label"].to_numpy()][:, None]
+        if self.zone == "validated":
+            limits = VALIDATED_FRACTION * self._sizes[table["label"].to_numpy()][:, None]
         inside = _matrix(table["activation_ranks"]) < limits
         kinds = table["kinds"].combine_chunks().flatten()
         kept = pc.if_else(pa.array(inside.ravel()), kinds, pa.scalar(None, kinds.type))
@@ -1119,10 +1084,7 @@ _SHARDS = {"parquet": "parquet", "arrow": "arrow", "tar": "webdataset"}
 def image_bases(root: Path, split: str) -> list[Path]:
     """Return the folders (see `ImageFolder`) and tars (see `ImageTar`) that may hold a split.
 
-    Raises
-    ------
-    SalientImageNetError
-        If only other splits are there; who catches it says what to do.
+    Only other splits are a SalientImageNetError; who catches it says what to do.
     """
     if root.is_file():
         return [root]
@@ -1140,10 +1102,7 @@ def image_bases(root: Path, split: str) -> list[Path]:
 
 
 class ImageFolder:
-    """Images as files of their own: ``<wnid>/<name>``, or flat, or where an index says.
-
-    `find` lists no folder where a row's path can be told from its id.
-    """
+    """Images as files of their own: ``<wnid>/<name>``, or flat, or where an index says."""
 
     def __init__(
         self, base: str, wnids: dict[int, str] | None = None, index: dict[str, str] | None = None
@@ -1165,17 +1124,14 @@ class ImageFolder:
             yield [name for name in names if _IMAGENET_NAME.fullmatch(PurePosixPath(name).stem)]
 
     def find(self, rows: pa.Table) -> list[str | None]:
-        """Return the path of each row's image, None where it is missing."""
+        """Return the path of each row's image, None without; folders are listed only if need be."""
         ids, labels = rows["image_id"].to_pylist(), rows["label"].to_pylist()
         if self._index is not None:
             return [self._index.get(name) for name in ids]
-        return [
-            self._find(name, self._wnids.get(label, ""))
-            for name, label in zip(ids, labels, strict=True)
-        ]
+        return list(map(self._find, ids, labels))
 
-    def _find(self, name: str, wnid: str) -> str | None:
-        for folder in (f"{self.base}/{wnid}", self.base):
+    def _find(self, name: str, label: int) -> str | None:
+        for folder in (f"{self.base}/{self._wnids.get(label, '')}", self.base):
             path = f"{folder}/{name}.JPEG"
             known = self._listings.get(folder)
             if known != {} and os.path.isfile(path):  # noqa: PTH113 (ten times as fast as Path)
@@ -1216,10 +1172,7 @@ class TarMember(NamedTuple):
 
 
 class ImageTar:
-    """Images in an uncompressed tar, or in the tars that it holds, read where they lie.
-
-    `find` lists the members once and keeps the list in the cache.
-    """
+    """Images in an uncompressed tar, or in the tars that it holds, read where they lie."""
 
     def __init__(self, path: str, cache: Path | None = None) -> None:
         self.base = path
@@ -1239,7 +1192,7 @@ class ImageTar:
 
     @cached_property
     def _indexed(self) -> tuple[_Index, npt.NDArray[np.int64]]:
-        """An index of the members and where they lie, made once and memory-mapped."""
+        """An index of the members and where they lie, made once in the cache and memory-mapped."""
         status = Path(self.base).stat()
         name = f"{Path(self.base).resolve()} {status.st_size} {status.st_mtime_ns}"
         directory = self._cache / hashlib.sha256(name.encode()).hexdigest()[:16]
@@ -1287,9 +1240,6 @@ def _members(tar: tarfile.TarFile, folder: str | None, start: int) -> Iterator[T
         raise tarfile.ReadError("unexpected end of data")
 
 
-_Source = ImageFolder | ImageTar
-
-
 class _NoSuchSplitError(SalientImageNetError):
     """The images are there, but not those of the split."""
 
@@ -1301,11 +1251,10 @@ def is_dataset(name: str, split: str | None = None) -> bool:
         return bool(_HUB_ID.fullmatch(name)) and not root.exists() and not root.parent.is_dir()
     folders = [root, *(root / folder for folder in _entries(root, os.DirEntry.is_dir)[:16])]
     endings = {name.rpartition(".")[2] for folder in folders for name in os.listdir(folder)}  # noqa: PTH208
-    if not endings.isdisjoint(("parquet", "arrow")):
-        return True
     wanted = _FOLDERS.get(_ALIASES.get(str(split), str(split)))
     splits = [wanted] if wanted else _FOLDERS.values()
-    return "tar" in endings and any(_shards(root, aliases) for aliases in splits)
+    tars = "tar" in endings and any(_shards(root, aliases) for aliases in splits)
+    return tars or not endings.isdisjoint(("parquet", "arrow"))
 
 
 def _shards(root: Path, aliases: Sequence_[str]) -> tuple[str, list[str]] | None:
@@ -1326,13 +1275,7 @@ def _shards(root: Path, aliases: Sequence_[str]) -> tuple[str, list[str]] | None
 
 
 def open_dataset(name: str, split: str, streaming: bool = False) -> Any:
-    """Open the images of what `is_dataset`.
-
-    Raises
-    ------
-    SalientImageNetError
-        If that cannot be done; who catches it says what to do.
-    """
+    """Open images that `is_dataset` knows; who catches a SalientImageNetError says what to do."""
     aliases = _FOLDERS.get(split, (split,))
     opened = partial(datasets.load_dataset, streaming=streaming)
     try:
@@ -1354,6 +1297,7 @@ def open_dataset(name: str, split: str, streaming: bool = False) -> Any:
 
 _TRAIN_ID = re.compile(r"n(\d{8})_(0|[1-9]\d{0,8})")
 _OTHER_ID = re.compile(r"ILSVRC2012_(val|test)_(\d{8})")
+_mapped = partial(np.load, mmap_mode="r", allow_pickle=False)
 
 
 def _key(name: str) -> int:
@@ -1445,10 +1389,7 @@ class _Records:
         return np.asarray(self._labels[rows])
 
     def translation(self, kind: Any) -> npt.NDArray[np.int64] | None:
-        """Return our label for each label of another dataset, None where they do not compare.
-
-        An ImageFolder's classes are its folders, which may be some wnids only.
-        """
+        """Return our label for each of a dataset's, whose classes may be only some wnids."""
         names = getattr(kind, "names", None)
         if names is None:
             return None
@@ -1459,14 +1400,7 @@ class _Records:
 
     def find(self, names: Sequence_[str]) -> npt.NDArray[np.int64]:
         """Return the row of each image id, -1 where there is none."""
-        rows = self._index.find(names)
-        # Names that are not ImageNet's were hashed: make sure that it is the same one.
-        hashed = np.flatnonzero((rows >= 0) & (_keys(names) >> np.uint64(63) > 0))
-        theirs = self.take(rows[hashed])["image_id"].to_pylist()
-        for place, name in zip(hashed.tolist(), theirs, strict=True):
-            if name != names[place]:
-                rows[place] = _NONE
-        return rows
+        return self._index.find(names)
 
     def take(self, rows: npt.NDArray[np.int64]) -> pa.Table:
         """Return rows as a table like those of ``masks``, without the pictures."""
@@ -1493,27 +1427,22 @@ def _make(directory: Path, write: Callable[[Path], None]) -> None:
                 raise
 
 
-_mapped = partial(np.load, mmap_mode="r", allow_pickle=False)
-
-
 # The dataset --------------------------------------------------------------------------------------
 
-_FOR_IMAGES = frozenset(
-    ("image_id", "label", "width", "height", "kinds", "grids", "grid_height", "grid_width")
-)
-_FOR_FILTER = frozenset(("label", "spuriosity_rank", "kinds", "activation_ranks"))
-"""Columns that are read, where stored, though the user may not want them."""
+_FOR_IMAGES = {"image_id", "label", *_SIZE, "kinds", "grids", "grid_height", "grid_width"}
+_FOR_SELECTION = {"label", "spuriosity_rank", "kinds", "activation_ranks"}
+"""Columns that are read, where they are stored, though the user may not want them."""
 
 _TAR_ROWS = 32
 """Images whose bytes are held at once: as many rows as annotations come in would be 100 MB."""
 
+_NOTHING_LEFT = "No image is left: widen select=, or look in the log why all were skipped."
+_Source = ImageFolder | ImageTar
+
 
 @dataclass
 class SalientImageNet1MConfig(datasets.BuilderConfig):  # type: ignore[misc]
-    """What to read; ``data_dir`` is the build, ``cache`` a directory for lists of tars' members.
-
-    The others are as for `load`.
-    """
+    """What to read, as for `load`; ``cache`` is a directory for lists of tars' members."""
 
     images: str | None = None
     split: str | None = None
@@ -1537,12 +1466,7 @@ class SalientImageNet1MConfig(datasets.BuilderConfig):  # type: ignore[misc]
 class SalientImageNet1M(datasets.ArrowBasedBuilder):  # type: ignore[misc]
     """Salient ImageNet-1M as a `datasets` builder, with a Parquet file as the unit of sharding.
 
-    Examples
-    --------
-    >>> builder = SalientImageNet1M(
-    ...     config_name="images", data_dir="salient-imagenet-1m", images="/data/ILSVRC2012"
-    ... )  # doctest: +SKIP
-    >>> stream = builder.as_streaming_dataset("train")  # doctest: +SKIP
+    >>> SalientImageNet1M(config_name="images", data_dir=BUILD, images=IMAGES)  # doctest: +SKIP
     """
 
     VERSION = datasets.Version("1.0.0")
@@ -1566,30 +1490,25 @@ class SalientImageNet1M(datasets.ArrowBasedBuilder):  # type: ignore[misc]
                 "Say data_dir=, the directory of the build, or its id on the Hub."
             )
         build = Build.open(config.data_dir)
-        splits = [build.split(config.split)] if config.split else build.splits
+        stored = "masks" if config.name == "images" else config.name
         generators, absent = [], None
-        for split in splits:
-            self.info.features = self._columns(build.features(self._stored, split))
+        for split in [build.split(config.split)] if config.split else build.splits:
+            self.info.features = self._columns(build.features(stored, split))
             try:
                 source = self._source(build, split) if config.name == "images" else None
             except _NoSuchSplitError as error:
                 absent = error
                 continue
-            kwargs = {
+            options = {
                 # A list means shards, to `datasets`; everything else goes to each of them.
-                "files": build.files(self._stored, split),
-                "filter_": config.select.resolve(build, split) if config.select else None,
+                "files": build.files(stored, split),
+                "select": config.select.resolve(build, split) if config.select else None,
                 "source": source,
             }
-            generators.append(datasets.SplitGenerator(name=split, gen_kwargs=kwargs))
+            generators.append(datasets.SplitGenerator(name=split, gen_kwargs=options))
         if absent and (config.split or not generators):
             raise SalientImageNetError(f"{absent}: check images= and split=.") from absent
         return generators
-
-    @property
-    def _stored(self) -> str:
-        """The config whose files are read."""
-        return "masks" if self.config.name == "images" else self.config.name
 
     def _columns(self, stored: Features) -> Features:
         config = self.config
@@ -1629,35 +1548,28 @@ class SalientImageNet1M(datasets.ArrowBasedBuilder):  # type: ignore[misc]
         )
 
     def _generate_tables(
-        self, files: list[str], filter_: _Filter | None, source: _Source | None
+        self, files: list[str], select: Selection | None, source: _Source | None
     ) -> Iterator[tuple[Any, pa.Table]]:
         """Yield the selected rows of each file, with their images' paths or bytes."""
         schema = self.info.features.arrow_schema
         key = getattr(datasets.builder, "Key", "{}_{}".format)  # as the release of `datasets` wants
-        for number, file in enumerate(files):
-            tables = self._read(file, filter_)
-            if source:
-                tables = self._with_images(tables, source)
-            with _skips_reported(file):
-                for part, table in enumerate(tables):
-                    yield key(number, part), table.select(schema.names).cast(schema)
-
-    def _read(self, file: str, filter_: _Filter | None) -> Iterator[pa.Table]:
-        columns = set(self.info.features)
-        if self.config.name == "images":
+        columns = set(schema.names)
+        if source:
             columns = columns.difference(_PICTURES) | _FOR_IMAGES
-        if filter_:
-            columns |= _FOR_FILTER
-        for table in _scan(file, columns):
-            kept = filter_.apply(table) if filter_ else table
-            if len(kept):
-                yield kept
+        if select:
+            columns |= _FOR_SELECTION
+        for number, file in enumerate(files):
+            tables = _scan(file, columns)
+            selected = map(select.apply, tables) if select else tables
+            rows = self._with_images(selected, source) if source else selected
+            with _skips_reported(file):
+                for part, table in enumerate(filter(len, rows)):
+                    yield key(number, part), table.select(schema.names).cast(schema)
 
     def _with_images(self, tables: Iterable[pa.Table], source: _Source) -> Iterator[pa.Table]:
         for table in tables:
-            paths = source.find(table)
-            there = pa.array([path is not None for path in paths])
-            missing = table["image_id"].filter(pc.invert(there)).to_pylist()
+            places = pa.array(source.find(table), pa.string())
+            missing = table["image_id"].filter(places.is_null()).to_pylist()
             if missing and self.config.on_missing == "error":
                 raise SalientImageNetError(
                     f"{len(missing)} of the images that masks were made from are not in "
@@ -1665,35 +1577,25 @@ class SalientImageNet1M(datasets.ArrowBasedBuilder):  # type: ignore[misc]
                     "on_missing='skip'."
                 )
             skipped["missing"] += len(missing)
-            present = table.filter(there) if missing else table
-            found = [path for path in paths if path is not None]
+            present = table.filter(places.is_valid()) if missing else table
+            found = places.drop_null()
             step = _TAR_ROWS if isinstance(source, ImageTar) else max(1, len(found))
             for start in range(0, len(found), step):
-                some = found[start : start + step]
-                rows = self._joined(present.slice(start, step), some, source)
-                if len(rows):
-                    yield rows
+                yield self._joined(present.slice(start, step), found.slice(start, step), source)
 
-    def _joined(self, rows: pa.Table, paths: list[str], source: _Source) -> pa.Table:
+    def _joined(self, rows: pa.Table, places: pa.Array, source: _Source) -> pa.Table:
         """Return rows with their images, without those of another size where that is wanted."""
-        content: list[Any] = [None] * len(paths)
+        content = pa.nulls(len(rows), pa.binary())
         if isinstance(source, ImageTar):
-            content = [source.read(path) for path in paths]
-            paths = [f"{name}.JPEG" for name in rows["image_id"].to_pylist()]
-        images = pa.StructArray.from_arrays(
-            [pa.array(content, pa.binary()), pa.array(paths)], ["bytes", "path"]
-        )
+            content = pa.array(map(source.read, places.to_pylist()), pa.binary())
+            places = pa.array([f"{name}.JPEG" for name in rows["image_id"].to_pylist()])
+        images = pa.StructArray.from_arrays([content, places], ["bytes", "path"])
         if self.config.on_mismatch == "skip":
-            headers = content if isinstance(source, ImageTar) else paths
-            same = pa.array(
-                [_size(h) == size for h, size in zip(headers, _sizes(rows), strict=True)]
-            )
+            seen = (_size(image["bytes"] or image["path"]) for image in images.to_pylist())
+            same = pa.array([mine == size for mine, size in zip(seen, _sizes(rows), strict=True)])
             skipped["mismatch"] += len(same) - same.true_count
             rows, images = rows.filter(same), images.filter(same)
         return _masks_to_images(rows, images)
-
-
-_NOTHING_LEFT = "No image is left: widen select=, or look in the log why all were skipped."
 
 
 @contextmanager
@@ -2086,7 +1988,7 @@ class _Join:
     """Finds the rows of a build for a batch of images."""
 
     records: _Records
-    filter: _Filter | None
+    filter: Selection | None
     column: str
     name_column: str | None
     translation: npt.NDArray[np.int64] | None
