@@ -1052,10 +1052,8 @@ class Selection:
             if self.ranked or self.most_spurious or self.least_spurious:
                 kept &= ranks >= 0
             if self.most_spurious or self.least_spurious:
-                ends = ranks < (self.most_spurious or 0)
-                if self.least_spurious:
-                    ends |= ranks >= self._sizes[labels] - self.least_spurious
-                kept &= ends
+                last = self._sizes[labels] - self.least_spurious if self.least_spurious else np.inf
+                kept &= (ranks < (self.most_spurious or 0)) | (ranks >= last)
         table = table.filter(pa.array(kept))
         return self._in_zone(table) if self.zone and "kinds" in table.column_names else table
 
@@ -1342,7 +1340,7 @@ _NONE = -1
 """In place of a row or a label that there is none of."""
 
 
-class _Records:
+class _Records(_Index):
     """The rows of ``masks`` of a split without the pictures, by image id, memory-mapped."""
 
     def __init__(self, build: Build, split: str, cache: Path) -> None:
@@ -1354,19 +1352,18 @@ class _Records:
         return self._directory
 
     def __setstate__(self, directory: Path) -> None:
+        super().__init__(directory)
         self._directory = directory
-        self._index = _Index(directory)
         self._labels: npt.NDArray[np.int64] = _mapped(directory / "labels.npy")
         # `datasets` copies the rows that are asked for; Arrow's take would copy whole chunks.
         rows = datasets.Dataset.from_file(str(directory / "rows.arrow"))
-        self._rows = rows.with_format("arrow")
+        self._table = rows.with_format("arrow")
         self._wnids: dict[str, int] = json.loads((directory / "wnids.json").read_text())
 
     @staticmethod
     def _write(build: Build, split: str, directory: Path) -> None:
         features = build.features("masks", split)
-        kept = Features({n: kind for n, kind in features.items() if n not in _PICTURES})
-        schema = kept.arrow_schema
+        schema = Features({n: features[n] for n in features if n not in _PICTURES}).arrow_schema
         names, labels = [], []
         with pa.ipc.new_stream(str(directory / "rows.arrow"), schema) as rows:
             for file in build.files("masks", split):
@@ -1382,29 +1379,23 @@ class _Records:
     @property
     def ids(self) -> list[str]:
         """Some image ids, as examples for a message."""
-        return list(self._rows[:3]["image_id"].to_pylist())
+        return list(self._table[:3]["image_id"].to_pylist())
 
     def labels(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return the labels of rows."""
         return np.asarray(self._labels[rows])
 
     def translation(self, kind: Any) -> npt.NDArray[np.int64] | None:
-        """Return our label for each of a dataset's, whose classes may be only some wnids."""
-        names = getattr(kind, "names", None)
-        if names is None:
-            return None
+        """Return our label for each of a dataset's, maybe only some wnids; None if they differ."""
+        names = getattr(kind, "names", None) or ()
         if set(names) & self._wnids.keys():
             return np.array([self._wnids.get(name, _NONE) for name in names])
-        classes = self._rows.features["label"].num_classes
+        classes = self._table.features["label"].num_classes
         return np.arange(len(names)) if len(names) == classes else None
-
-    def find(self, names: Sequence_[str]) -> npt.NDArray[np.int64]:
-        """Return the row of each image id, -1 where there is none."""
-        return self._index.find(names)
 
     def take(self, rows: npt.NDArray[np.int64]) -> pa.Table:
         """Return rows as a table like those of ``masks``, without the pictures."""
-        return self._rows[rows.tolist()]
+        return self._table[rows.tolist()]
 
 
 def _cache(cache_dir: str | os.PathLike[str] | None) -> Path:
@@ -1459,8 +1450,7 @@ class SalientImageNet1MConfig(datasets.BuilderConfig):  # type: ignore[misc]
     ) -> str:
         """Return the name of the prepared dataset in the cache: a rebuilt build gets another."""
         digest = Build.open(self.data_dir).digest if self.data_dir else None
-        name: str = super().create_config_id({**config_kwargs, "build": digest}, custom_features)
-        return name
+        return str(super().create_config_id({**config_kwargs, "build": digest}, custom_features))
 
 
 class SalientImageNet1M(datasets.ArrowBasedBuilder):  # type: ignore[misc]
@@ -1523,17 +1513,15 @@ class SalientImageNet1M(datasets.ArrowBasedBuilder):  # type: ignore[misc]
 
     def _source(self, build: Build, split: str) -> _Source:
         """Open the user's images, in which the build's first ones tell the layout."""
-        root = self.config.images
-        if not root:
+        if not self.config.images:
             raise SalientImageNetError("Say images=, your ImageNet directory or its official tar.")
-        path = Path(root)
+        path = Path(self.config.images)
         if not path.exists():
-            raise FileNotFoundError(f"There is no file or directory {root}: check images=.")
+            raise FileNotFoundError(f"There is no file or directory {path}: check images=.")
         first = next(_scan(build.files("masks", split)[0], ["image_id", "label"])).slice(0, 64)
         ids = first["image_id"].to_pylist()
         bases, wnids = image_bases(path, split), build.wnids(split)
-        cache = _cache(self.config.cache)
-        tars = [ImageTar(str(base), cache) for base in bases if base.is_file()]
+        tars = [ImageTar(str(b), _cache(self.config.cache)) for b in bases if b.is_file()]
         sources: list[_Source] = [ImageFolder(str(b), wnids) for b in bases if b.is_dir()]
         for source in sources + tars:
             if any(source.find(first)):
@@ -1553,11 +1541,9 @@ class SalientImageNet1M(datasets.ArrowBasedBuilder):  # type: ignore[misc]
         """Yield the selected rows of each file, with their images' paths or bytes."""
         schema = self.info.features.arrow_schema
         key = getattr(datasets.builder, "Key", "{}_{}".format)  # as the release of `datasets` wants
-        columns = set(schema.names)
+        columns = set(schema.names) | (_FOR_SELECTION if select else set())
         if source:
             columns = columns.difference(_PICTURES) | _FOR_IMAGES
-        if select:
-            columns |= _FOR_SELECTION
         for number, file in enumerate(files):
             tables = _scan(file, columns)
             selected = map(select.apply, tables) if select else tables
@@ -1603,8 +1589,7 @@ def _skips_reported(source: str) -> Iterator[None]:
     """Log how many images of a source are left out meanwhile, by reason."""
     before = skipped.copy()
     yield
-    left_out = skipped - before
-    if left_out:
+    if left_out := skipped - before:
         reasons = ", ".join(f"{n} {reason}" for reason, n in left_out.items())
         _logger.warning("Images of %s were skipped: %s.", source, reasons)
 

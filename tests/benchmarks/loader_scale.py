@@ -138,7 +138,7 @@ class Rows(torch.utils.data.IterableDataset):
                 if count == 20000:
                     break
         else:
-            names = self.records._rows[:200000]["image_id"].to_pylist()[::10]
+            names = self.records._table[:200000]["image_id"].to_pylist()[::10]
             for begin in range(0, len(names), 16):
                 self.records.take(self.records.find(names[begin:begin + 16]))
         yield start, private()
@@ -164,7 +164,7 @@ def look_ups(build: Path, cache: Path) -> None:
     records = si._Records(si.Build.open(build), "train", si._cache(cache))
     print(f"look-up table, made once      {time.perf_counter() - started:9.1f} s")
     rng = np.random.default_rng(1)
-    rows = rng.integers(0, len(records._rows), 200_000)
+    rows = rng.integers(0, len(records._table), 200_000)
     names = records.take(rows)["image_id"].to_pylist()
     started = time.perf_counter()
     assert (records.find(names) == rows).all()

@@ -542,6 +542,15 @@ def test_corrupt_and_missing_shards(world: World, tmp_path: Path) -> None:
         list(si.load(other.build, split="train", streaming=True))
 
 
+def test_files_that_cannot_be_opened_are_not_called_corrupt(world: World, tmp_path: Path) -> None:
+    other = world.copy(tmp_path)
+    for name in ("masks/train-00001-of-00006.parquet", "manifest.json"):
+        (other.build / name).unlink()
+        (other.build / name).mkdir()
+        with pytest.raises(si.SalientImageNetError, match=r"cannot be read .*directory"):
+            list(si.load(other.build, split="train", streaming=True))
+
+
 def test_truncated_image(world: World, tmp_path: Path) -> None:
     other = world.copy(tmp_path)
     path = other.path(other.rows["train"][0])
