@@ -53,11 +53,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from datasets import Features, Image, Value
-from datasets.features.features import (
-    decode_nested_example,
-    register_feature,
-    require_decoding,
-)
+from datasets.features.features import decode_nested_example, register_feature, require_decoding
 
 __all__ = [
     "CONFIGS",
@@ -251,9 +247,8 @@ def grid_box(width: int, height: int, geometry: Geometry = "aligned") -> Box:
     if geometry != "upstream":
         raise SalientImageNetError(f"There is no geometry {geometry!r}: use aligned or upstream.")
     zoom = RESIZE_SIZE / CROP_SIZE
-    grow_x = (box.right - box.left) * (zoom - 1) / 2
-    grow_y = (box.bottom - box.top) * (zoom - 1) / 2
-    return Box(box.left - grow_x, box.top - grow_y, box.right + grow_x, box.bottom + grow_y)
+    x, y = (box.right - box.left) * (zoom - 1) / 2, (box.bottom - box.top) * (zoom - 1) / 2
+    return Box(box.left - x, box.top - y, box.right + x, box.bottom + y)
 
 
 @dataclass(frozen=True)
@@ -1677,10 +1672,8 @@ def load(
 
     Raises
     ------
-    FileNotFoundError
-        If a directory does not exist.
-    SalientImageNetError
-        If the input is no build, or does not fit it; the sentence says what to do.
+    FileNotFoundError, SalientImageNetError
+        If a directory does not exist, is no build, or does not fit it: the sentence says which.
     """
     config = config or ("masks" if images is None else "images")
     if config not in CONFIGS:
@@ -2230,9 +2223,7 @@ class RandomResizedCrop:
             cut = cut.transpose(PIL.Image.Transpose.FLIP_LEFT_RIGHT)
         return _cut(example, cut, window, self.mask_size or self.size, flip)
 
-    def window(
-        self, width: int, height: int, generator: np.random.Generator
-    ) -> tuple[int, int, int, int]:
+    def window(self, width: int, height: int, generator: np.random.Generator) -> Window:
         """Draw a part of an image: left, top, right, bottom."""
         low, high = math.log(self.ratio[0]), math.log(self.ratio[1])
         for _ in range(10):
@@ -2254,11 +2245,9 @@ class RandomResizedCrop:
         worker = torch.utils.data.get_worker_info() if torch else None
         owner = os.getpid(), worker.seed if worker else None
         if self._generator is None or self._owner != owner:
-            seeds = [] if self.seed is None else [self.seed]
-            if worker:
-                seeds.append(worker.seed)
-            elif torch and not seeds:
-                seeds.append(int(torch.empty((), dtype=torch.int64).random_()))
+            seeds = [seed for seed in (self.seed, owner[1]) if seed is not None]
+            if torch and not seeds:
+                seeds = [int(torch.empty((), dtype=torch.int64).random_())]
             self._generator, self._owner = np.random.default_rng(seeds or None), owner
         return self._generator
 
