@@ -840,7 +840,7 @@ class Build:
                 "ImageNet-1M, or its id on the Hub."
             )
         try:
-            with _opened(f"{location}/manifest.json") as file:
+            with _fsspec_open(f"{location}/manifest.json") as file:
                 manifest = json.load(file)
             version = int(manifest["format_version"])
             manifest["files"], manifest["splits"]
@@ -916,7 +916,7 @@ class Build:
         return dict(zip(table["label"].to_pylist(), table["wnid"].to_pylist(), strict=True))
 
 
-def _opened(url: str) -> Any:
+def _fsspec_open(url: str) -> Any:
     import fsspec  # noqa: PLC0415 (of datasets' own needs)
 
     return fsspec.open(url, "rb")
@@ -938,7 +938,7 @@ def _first_line(error: Exception) -> str:
 def _parquet(file: str) -> Iterator[Any]:
     """Open a Parquet file; what is wrong with it becomes a sentence."""
     try:
-        with _opened(file) as opened, pq.ParquetFile(opened) as parquet:
+        with _fsspec_open(file) as opened, pq.ParquetFile(opened) as parquet:
             yield parquet
     except Exception as error:
         if isinstance(error, FileNotFoundError):
