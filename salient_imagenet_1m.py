@@ -45,6 +45,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Literal, NamedTuple, cast, get_args
 
 import datasets
+import fsspec  # type: ignore[import-untyped]  # of datasets' own needs
 import numpy as np
 import numpy.typing as npt
 import PIL.Image
@@ -468,8 +469,7 @@ def _check_columns(example: Mapping[str, Any], kind: str | int) -> None:
         needed.append("kinds")
     if isinstance(example.get("grids"), bytes):
         needed += ["grid_height", "grid_width"]
-    absent = [name for name in needed if name not in example]
-    if absent:
+    if absent := [name for name in needed if name not in example]:
         raise SalientImageNetError(
             f"render needs the columns {', '.join(absent)} too: have them among columns=."
         )
@@ -694,7 +694,8 @@ class SoftMaskFeature:
         elif isinstance(value, dict) and value.get("bytes"):
             with PIL.Image.open(io.BytesIO(value["bytes"])) as picture:
                 text = getattr(picture, "text", {}).get(_PNG_GRIDS, "null")
-            stored = json.loads(text, object_hook=_from_hex)
+            stored = json.loads(text)
+            stored = stored and {**stored, "grids": bytes.fromhex(stored["grids"])}
         if stored is None:
             raise SalientImageNetError(
                 "A mask that was cropped or changed is not stored as grids: return it under "
@@ -723,10 +724,6 @@ class SoftMaskFeature:
         return self if self.decode else {f.name: Value(str(f.type)) for f in self.pa_type}
 
 
-def _from_hex(stored: dict[str, Any]) -> dict[str, Any]:
-    return {**stored, "grids": bytes.fromhex(stored["grids"])}
-
-
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # that registering is experimental
     register_feature(StoredImage, "StoredImage")
@@ -748,8 +745,6 @@ def _local(path: str) -> Any:
     """Return a path that PIL can open: itself, or a file of another file system."""
     if "://" not in path:
         return path
-    import fsspec  # type: ignore[import-untyped]  # noqa: PLC0415
-
     with fsspec.open(path) as file:
         return io.BytesIO(file.read())
 
@@ -826,10 +821,8 @@ class Build:
 
         Raises
         ------
-        FileNotFoundError
-            If there is no such directory.
-        SalientImageNetError
-            If it is no build, or of a newer format.
+        FileNotFoundError, SalientImageNetError
+            If there is no such directory, or it is no build, or of a newer format.
         """
         location = os.fspath(directory).rstrip("/")
         if _HUB_ID.fullmatch(location) and not Path(location).exists():
@@ -840,7 +833,7 @@ class Build:
                 "ImageNet-1M, or its id on the Hub."
             )
         try:
-            with _fsspec_open(f"{location}/manifest.json") as file:
+            with fsspec.open(f"{location}/manifest.json") as file:
                 manifest = json.load(file)
             version = int(manifest["format_version"])
             manifest["files"], manifest["splits"]
@@ -916,12 +909,6 @@ class Build:
         return dict(zip(table["label"].to_pylist(), table["wnid"].to_pylist(), strict=True))
 
 
-def _fsspec_open(url: str) -> Any:
-    import fsspec  # noqa: PLC0415 (of datasets' own needs)
-
-    return fsspec.open(url, "rb")
-
-
 def _unreadable(url: str, error: Exception) -> str:
     """Say that a file cannot be read; each protocol's library has exceptions of its own for it."""
     return (
@@ -938,7 +925,7 @@ def _first_line(error: Exception) -> str:
 def _parquet(file: str) -> Iterator[Any]:
     """Open a Parquet file; what is wrong with it becomes a sentence."""
     try:
-        with _fsspec_open(file) as opened, pq.ParquetFile(opened) as parquet:
+        with fsspec.open(file) as opened, pq.ParquetFile(opened) as parquet:
             yield parquet
     except Exception as error:
         if isinstance(error, FileNotFoundError):
@@ -1449,10 +1436,7 @@ class SalientImageNet1MConfig(datasets.BuilderConfig):  # type: ignore[misc]
 
 
 class SalientImageNet1M(datasets.ArrowBasedBuilder):  # type: ignore[misc]
-    """Salient ImageNet-1M as a `datasets` builder, with a Parquet file as the unit of sharding.
-
-    >>> SalientImageNet1M(config_name="images", data_dir=BUILD, images=IMAGES)  # doctest: +SKIP
-    """
+    """Salient ImageNet-1M as a `datasets` builder, with a Parquet file as the unit of sharding."""
 
     VERSION = datasets.Version("1.0.0")
     BUILDER_CONFIG_CLASS = SalientImageNet1MConfig
@@ -1572,9 +1556,7 @@ class SalientImageNet1M(datasets.ArrowBasedBuilder):  # type: ignore[misc]
             places = pa.array([f"{name}.JPEG" for name in rows["image_id"].to_pylist()])
         images = pa.StructArray.from_arrays([content, places], ["bytes", "path"])
         if self.config.on_mismatch == "skip":
-            seen = (_size(image["bytes"] or image["path"]) for image in images.to_pylist())
-            same = pa.array([mine == size for mine, size in zip(seen, _sizes(rows), strict=True)])
-            skipped["mismatch"] += len(same) - same.true_count
+            same = pa.array(_same_size(images.to_pylist(), rows), pa.bool_())
             rows, images = rows.filter(same), images.filter(same)
         return _masks_to_images(rows, images)
 
@@ -1589,10 +1571,17 @@ def _skips_reported(source: str) -> Iterator[None]:
         _logger.warning("Images of %s were skipped: %s.", source, reasons)
 
 
-def _size(image: bytes | str) -> tuple[int, int] | None:
-    """Return the size that the header of an image tells, by its bytes or path; None without one."""
+def _same_size(images: list[dict[str, Any]], rows: pa.Table) -> list[bool]:
+    """Return which images have the sizes that their rows say, and count the others."""
+    same = [_size(image) == size for image, size in zip(images, _sizes(rows), strict=True)]
+    skipped["mismatch"] += same.count(False)
+    return same
+
+
+def _size(image: dict[str, Any]) -> tuple[int, int] | None:
+    """Return the size that the header of an image tells, None where there is none."""
     try:
-        file = io.BytesIO(image) if isinstance(image, bytes) else _local(image)
+        file = io.BytesIO(image["bytes"]) if image["bytes"] else _local(image["path"])
         with PIL.Image.open(file) as opened:
             return opened.size
     except OSError:
@@ -1842,7 +1831,6 @@ class _Steps:
 @lru_cache(maxsize=1)
 def _pool(process: int, threads: int) -> ThreadPoolExecutor:
     """Return the threads of a process; those of the one that it was forked from are not there."""
-    del process
     return ThreadPoolExecutor(threads)
 
 
@@ -1981,12 +1969,8 @@ class _Join:
         found, kept = self.look_up(names, batch.get("label"))
         table = self.records.take(found)
         if self.on_mismatch == "skip":
-            same = [
-                _size(images[row]["bytes"] or images[row]["path"]) == size
-                for row, size in zip(kept.tolist(), _sizes(table), strict=True)
-            ]
-            skipped["mismatch"] += same.count(False)
-            kept, table = kept[same], table.filter(pa.array(same))
+            same = _same_size([images[row] for row in kept.tolist()], table)
+            kept, table = kept[same], table.filter(pa.array(same, pa.bool_()))
         chosen = [images[row] for row in kept.tolist()]
         rows = _masks_to_images(table, pa.array(chosen, Image.pa_type))
         rows = rows.select(list(self.features)).to_pydict()
@@ -2084,7 +2068,7 @@ class _Join:
         others = []
         for row, size in zip(range(0, len(raw), step), sizes, strict=True):
             image = images[row][self.column]
-            seen = _size(image["bytes"] or image["path"])
+            seen = _size(image)
             if seen in (None, size):  # one that cannot be read is an error when it is wanted
                 continue
             if self.on_mismatch == "error":
@@ -2209,11 +2193,7 @@ class RandomResizedCrop:
     _owner: tuple[int, int | None] | None = field(default=None, init=False, repr=False)
 
     def __call__(self, example: dict[str, Any]) -> dict[str, Any]:
-        """Return the example with ``image``, ``core_mask``, ``spurious_mask`` cut alike.
-
-        Of its new columns ``window`` and ``flip`` tell `render` where the masks lie, ``mask_size``
-        their height and width.
-        """
+        """Return the example with image and masks cut alike; ``window`` and ``flip`` tell how."""
         generator = self._random()
         image = _decoded(example, self)
         window = self.window(image.width, image.height, generator)
