@@ -10,6 +10,7 @@ from rich.console import Console
 from builder.cli.options import options_of
 from builder.cli.stopping import stoppable
 from builder.reporter import ConsoleReporter
+from builder.run.stop import Interrupts
 from builder.settings import Publication
 
 EXAMPLES = """
@@ -57,6 +58,7 @@ def publish(
         changes = plan_publication(publication, reporter)
         Console().print(changes_table(changes, summary(changes)))
         return
-    with stoppable():
-        page = run_publish(publication, reporter)
+    interrupts = Interrupts()
+    with stoppable(), interrupts.on_signal():
+        page = run_publish(publication, reporter, interrupts)
     reporter.say(f"Done. {page}")

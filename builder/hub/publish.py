@@ -26,6 +26,7 @@ from builder.hub.part import Part
 from builder.hub.repository import Repository, State
 from builder.pages.card import TERMS, make_card
 from builder.reporter import Reporter
+from builder.run.stop import Interrupts
 from builder.settings import Publication
 from builder.storage.files import disk_errors_as_sentences, exclusive
 from builder.storage.remote import is_remote
@@ -35,11 +36,14 @@ _COMMIT_BYTES = 2**31
 _TAG = re.compile(r"[\w][\w.-]*")
 
 
-def publish(publication: Publication, reporter: Reporter) -> str:
+def publish(
+    publication: Publication, reporter: Reporter, interrupts: Interrupts | None = None
+) -> str:
     """Bring a repository to hold a data set, whatever it holds, and tag it.
 
     All files become visible in one commit; images, which may be many, come before it, in as many
-    as they need. Done again, it uploads only what the Hub does not have.
+    as they need. Done again, it uploads only what the Hub does not have. Whoever passes
+    `interrupts` may press Ctrl-C at any time: nothing becomes visible after that.
 
     Returns
     -------
@@ -62,7 +66,8 @@ def publish(publication: Publication, reporter: Reporter) -> str:
         reporter.say(TERMS)
     with exclusive(publication.directory), disk_errors_as_sentences(publication.directory):
         _require_verified(publication, reporter)
-        return _publish(publication, manifest, Repository(publication.name, token), reporter)
+        repository = Repository(publication.name, token, interrupts)
+        return _publish(publication, manifest, repository, reporter)
 
 
 def _publish(

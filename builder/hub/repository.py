@@ -25,6 +25,7 @@ from builder.errors import BuildError
 from builder.hub.answers import Answers
 from builder.hub.part import Part
 from builder.reporter import Reporter
+from builder.run.stop import Interrupts
 
 T = TypeVar("T")
 
@@ -63,10 +64,13 @@ class Repository:
         ``ORG/NAME``.
     token : str or None
         Without one, only what everybody may see is seen.
+    interrupts : Interrupts, optional
+        Looked at before each part of an upload, and before all becomes visible.
     """
 
-    def __init__(self, name: str, token: str | None) -> None:
+    def __init__(self, name: str, token: str | None, interrupts: Interrupts | None = None) -> None:
         self.name = name
+        self._interrupts = interrupts or Interrupts()
         self._token = token
         # False, since None would mean: look for a token on this machine.
         self._api = HfApi(token=token or False, library_name="salient-imagenet-1m")
@@ -147,9 +151,11 @@ class Repository:
         ]
         with reporter.track("uploading files", total=len(additions)) as advance:
             for start in range(0, len(additions), _FILES_AT_ONCE):
+                self._interrupts.check()
                 group = additions[start : start + _FILES_AT_ONCE]
                 self._api.preupload_lfs_files(self.name, group, repo_type=_KIND, free_memory=False)
                 advance(len(group))
+        self._interrupts.check()
         self._api.create_commit(
             self.name,
             [*(CommitOperationDelete(path) for path in gone), *additions],

@@ -60,3 +60,33 @@ class Stop:
             yield
         finally:
             signal.signal(signal.SIGTERM, before)
+
+
+class Interrupts:
+    """Ctrl-C, remembered.
+
+    Python raises it wherever it is; a callback there, as of a garbage collection, may swallow it.
+    """
+
+    def __init__(self) -> None:
+        self._asked = threading.Event()
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if somebody pressed Ctrl-C, whatever became of the first one."""
+        if self._asked.is_set():
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def on_signal(self) -> Iterator[None]:
+        """Remember SIGINT while the block lasts, and look once more at its end."""
+
+        def interrupt(_signal: int, _frame: FrameType | None) -> None:
+            self._asked.set()
+            raise KeyboardInterrupt
+
+        before = signal.signal(signal.SIGINT, interrupt)
+        try:
+            yield
+            self.check()
+        finally:
+            signal.signal(signal.SIGINT, before)

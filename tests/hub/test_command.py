@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+from huggingface_hub import HfApi
 from typer.testing import CliRunner
 
 from builder.cli import main
@@ -76,6 +80,26 @@ def test_stopped_by_the_user_it_says_how_to_go_on(hub: Hub, planted: Path, run: 
     assert run(planted, NAME)[0] == 0
     assert hub.files(NAME) == contents(planted)
     assert set(hub.stored.values()) == {1}
+
+
+def test_an_interrupt_that_a_callback_swallows_still_stops_it(
+    hub: Hub, planted: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = HfApi.preupload_lfs_files
+
+    def swallow(*arguments: Any, **options: Any) -> None:
+        with suppress(KeyboardInterrupt):  # As a garbage collection's callback does.
+            signal.raise_signal(signal.SIGINT)
+        upload(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(HfApi, "preupload_lfs_files", swallow)
+        status, _, err = run(planted, NAME)
+    assert status == 130
+    assert "Stopped. Run the same command again to go on" in err
+    assert not hub.files(NAME)
+    assert run(planted, NAME)[0] == 0
+    assert hub.files(NAME) == contents(planted)
 
 
 def test_help_shows_examples() -> None:
