@@ -26,15 +26,11 @@ from builder.dataset.manifest import Manifest
 from builder.images.plan import make_plan
 from builder.images.sources import NO_LABEL
 from builder.pages.pages import write_pages
-from builder.run.finalise import Finaliser
 from tests.benchmarks.imagenet import (
-    CHANNELS,
     CLASSES,
-    GRID,
     IMAGES,
-    NAMES,
     WNIDS,
-    bare_plan,
+    make_finaliser,
     make_manifest,
     make_votes,
 )
@@ -124,16 +120,7 @@ def finalise_once(base: Path, rows: int) -> None:
 
 def finalise(base: Path, target: Path, rows: int) -> tuple[Manifest, float]:
     """Write the data set of the shards under `base`; return how long its pages took, too."""
-    counts = Finaliser(
-        directory=base,
-        plan=bare_plan(rows),
-        votes=make_votes(),
-        names=NAMES,
-        head_weight=np.zeros((CLASSES, CHANNELS), np.float32),
-        grid_height=GRID,
-        grid_width=GRID,
-        keep_embeddings=False,
-    ).write(target, base)
+    counts = make_finaliser(base, rows).write(target, base)
     start = time.perf_counter()
     manifest = make_manifest(counts)
     manifest.record(target)

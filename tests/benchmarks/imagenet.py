@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +12,7 @@ from builder.dataset.counts import Counts
 from builder.dataset.manifest import Manifest
 from builder.dataset.votes import Pair, Votes
 from builder.images.plan import LARGEST_SHARD, Plan
+from builder.run.finalise import Finaliser
 from salient_imagenet_1m import CROP_SIZE, RESIZE_SIZE
 
 IMAGES = 1_281_167
@@ -83,3 +85,17 @@ def make_manifest(counts: Counts) -> Manifest:
     inputs = {"split": "train", "seed": SEED, "limit": None, "device": "cpu", "images_sha256": ""}
     split = {"inputs": inputs, "counts": asdict(counts), "agreement": agreement}
     return Manifest(origin, splits={"train": split})
+
+
+def make_finaliser(base: Path, rows: int) -> Finaliser:
+    """Return what makes a data set of the shards under `base`."""
+    return Finaliser(
+        directory=base,
+        plan=bare_plan(rows),
+        votes=make_votes(),
+        names=NAMES,
+        head_weight=np.zeros((CLASSES, CHANNELS), np.float32),
+        grid_height=GRID,
+        grid_width=GRID,
+        keep_embeddings=False,
+    )

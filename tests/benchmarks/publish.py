@@ -26,16 +26,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from builder.images.plan import LARGEST_SHARD, SetAside
-from builder.run.finalise import Finaliser
 from builder.shards.shard import read_shard, shard_path
 from builder.storage.files import sha256_of
 from tests.benchmarks.imagenet import (
-    CHANNELS,
-    CLASSES,
-    GRID,
     IMAGES,
-    NAMES,
     bare_plan,
+    make_finaliser,
     make_votes,
 )
 from tests.benchmarks.synthetic import make_shards
@@ -89,16 +85,7 @@ def finalise(base: Path, target: Path, rows: int) -> Path:
     """Write a version; return its directory."""
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
-    Finaliser(
-        directory=base,
-        plan=bare_plan(rows),
-        votes=make_votes(),
-        names=NAMES,
-        head_weight=np.zeros((CLASSES, CHANNELS), np.float32),
-        grid_height=GRID,
-        grid_width=GRID,
-        keep_embeddings=False,
-    ).write(target, target)
+    make_finaliser(base, rows).write(target, target)
     return target
 
 
