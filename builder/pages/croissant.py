@@ -13,8 +13,6 @@ from datasets import ClassLabel, Image, Value
 from builder.dataset.dataset import DataSet, columns_of
 from builder.dataset.statistics import vote_statistics
 
-CROISSANT_FILE = "croissant.json"
-
 _CONTEXT = {
     "@language": "en",
     "@vocab": "https://schema.org/",
