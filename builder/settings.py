@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from builder.errors import BuildError
-from builder.storage.remote import is_remote, parse_location
+from builder.storage.remote import is_remote, parse_local, parse_location, parse_target
 
 SPLITS = ("train", "validation")
 PRECISIONS = ("float32", "bfloat16")
@@ -192,7 +192,7 @@ class Settings(NetworkSettings):
     out: Annotated[
         Path,
         typer.Option(
-            parser=parse_location,
+            parser=parse_target,
             metavar="PATH",
             help="The data set to make or to add to: a directory, or a URL such as "
             "s3://bucket/name.",
@@ -290,7 +290,10 @@ class Settings(NetworkSettings):
 class Search(NetworkSettings):
     """The options of ``salient-imagenet discover``."""
 
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The table to write, a new CSV.")]
+    out: Annotated[
+        Path,
+        typer.Option(parser=parse_local, metavar="FILE", help="The table to write, a new CSV."),
+    ]
 
 
 @dataclass(frozen=True)
@@ -315,6 +318,7 @@ class GallerySettings:
     out: Annotated[
         Path | None,
         typer.Option(
+            parser=parse_local,
             metavar="PATH",
             help="Where to write: a new directory for an index and a page per class, or a file "
             "ending in .html for all classes on one page; by default DIR-gallery, that of a URL "
