@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from builder.errors import printable
 from builder.network.importance import TOPS
 from builder.run.progress import RUNNING, Progress
 from builder.run.status import SILENT_SECONDS, SplitStatus, Status
@@ -21,7 +22,8 @@ if TYPE_CHECKING:  # A command imports only what it runs.
 def outcome_table(outcome: Outcome) -> Table:
     """Return the closing table of a build."""
     counts = outcome.split["counts"]
-    table = Table(title=str(outcome.out), show_header=False)
+    # A title may be folded in the middle of a password.
+    table = Table(title=printable(str(outcome.out)), show_header=False)
     table.add_column()
     table.add_column(justify="right")
     table.add_row("images in", f"{counts['images']:,}")
