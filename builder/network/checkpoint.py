@@ -68,7 +68,10 @@ def read_state_dict(path: Path) -> StateDict:
     if not isinstance(content, Mapping) or not content:
         raise BuildError(f"{path} holds no state dict: check --checkpoint.")
     if not all(isinstance(value, Tensor) for value in content.values()):
-        raise BuildError(f"{path} holds more than tensors where a state dict is expected.")
+        raise BuildError(
+            f"{path} holds more than tensors where a state dict is expected: save the "
+            "network's own state_dict(), or check --checkpoint."
+        )
     odd = [name for name, tensor in content.items() if not _is_weight(name, tensor)]
     if odd:
         raise BuildError(

@@ -164,11 +164,14 @@ def require_directory(path: Path) -> None:
     Raises
     ------
     BuildError
-        If it, or what it would lie in, is a file.
+        If it, or what it would lie in, is a file or a link that leads nowhere.
     """
     if is_remote(path):
         return
-    nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
+    places = (path, *path.absolute().parents)
+    nearest = next(place for place in places if place.exists() or place.is_symlink())
+    if not nearest.exists():
+        raise BuildError(f"{nearest} is a link that leads nowhere: give --out a directory.")
     if not nearest.is_dir():
         raise BuildError(f"{nearest} is a file: give --out a directory.")
 

@@ -57,11 +57,11 @@ def parse_location(text: str) -> Path:
     except ImportError as error:
         raise BuildError(
             f"{text} needs a package that is not installed ({_said(error, text)}): install it, or "
-            "use another --out."
+            "use another place."
         ) from error
     except Exception as error:  # Each file system raises what its library does.
         raise BuildError(
-            f"{text} cannot be opened ({_said(error, text)}): give --out a directory, or a URL "
+            f"{text} cannot be opened ({_said(error, text)}): give a directory, or a URL "
             "that fsspec knows such as s3://bucket/name."
         ) from error
     return cast(Path, path)
