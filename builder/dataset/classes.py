@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from functools import cache
 
 from timm.data.imagenet_info import ImageNetInfo
 
 IMAGENET_CLASSES = 1000
+
+
+@cache
+def imagenet_info() -> ImageNetInfo:
+    """Return the wnids and names of ImageNet's classes, read once."""
+    return ImageNetInfo("imagenet-1k")
 
 
 def class_names(labels: Mapping[str, int], classes: int) -> list[str]:
@@ -25,7 +32,7 @@ def class_names(labels: Mapping[str, int], classes: int) -> list[str]:
     list of str
         WordNet's names where wnids and labels are ImageNet's; otherwise the wnids themselves.
     """
-    imagenet = ImageNetInfo("imagenet-1k")
+    imagenet = imagenet_info()
     if classes == IMAGENET_CLASSES and all(
         imagenet.index_to_label_name(label) == wnid for wnid, label in labels.items()
     ):

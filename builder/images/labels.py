@@ -6,9 +6,8 @@ from collections import Counter
 
 import numpy as np
 import pyarrow.compute as pc
-from timm.data.imagenet_info import ImageNetInfo
 
-from builder.dataset.classes import IMAGENET_CLASSES
+from builder.dataset.classes import IMAGENET_CLASSES, imagenet_info
 from builder.errors import BuildError
 from builder.images.sources import NO_LABEL, Images, require_classes
 
@@ -36,7 +35,7 @@ def label_classes(images: Images, classes: int) -> dict[str, int]:
     """
     require_classes(images)
     wnids = sorted(pc.unique(images.wnids).drop_null().to_pylist())
-    imagenet = {name: label for label, name in enumerate(_imagenet_wnids())}
+    imagenet = {name: label for label, name in enumerate(imagenet_info().label_names())}
     given = np.unique(images.labels[images.labels != NO_LABEL]).tolist()
     if classes == IMAGENET_CLASSES and all(wnid in imagenet for wnid in wnids):
         return {wnid: imagenet[wnid] for wnid in wnids}
@@ -65,8 +64,3 @@ def _name_labels(images: Images, given: list[int]) -> dict[str, int]:
         is_one = len(wnids) == 1 and wnids[0] is not None and counts[wnids[0]] == 1
         labels[wnids[0] if is_one else f"class {label}"] = label
     return labels
-
-
-def _imagenet_wnids() -> list[str]:
-    names: list[str] = ImageNetInfo().label_names()
-    return names

@@ -7,7 +7,7 @@ import json
 import platform
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import version
 from typing import Any
 
@@ -102,8 +102,14 @@ class Job(Inference):
             "shard_size": self.plan.shard_size,
             "device": self.runs_on,
             "python": platform.python_version(),
-            **{name: version(name) for name in _LIBRARIES},
+            **_versions(),
         }
+
+
+@cache
+def _versions() -> dict[str, str]:
+    # Each is parsed from a file, and inputs are compared several times in a build.
+    return {name: version(name) for name in _LIBRARIES}
 
 
 def open_job(
