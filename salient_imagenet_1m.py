@@ -22,6 +22,7 @@ joins with any other dataset (`join`); transforms of image and masks together.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import io
 import json
@@ -920,6 +921,10 @@ def _unreadable(url: str, error: Exception) -> str:
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
+    def names(self, split: str) -> list[str]:
+        """Return the name of each class, by label; none where a build does not tell."""
+        return list(getattr(self.features("features", split)["label"], "names", None) or ())
+
 
 @contextmanager
 def _parquet(file: str) -> Iterator[Any]:
@@ -971,7 +976,7 @@ class Selection:
     Parameters
     ----------
     labels : sequence of int or str, optional
-        Labels or wnids.
+        Labels, wnids or names of classes, whole or one of those with commas between them.
     ranked : bool
         Only classes that have a spurious feature.
     most_spurious, least_spurious : int, optional
@@ -983,7 +988,7 @@ class Selection:
         null, and `core_mask` and `spurious_mask` leave them out.
     """
 
-    labels: tuple[int | str, ...] | None = None
+    labels: Sequence_[int | str] | None = None
     ranked: bool = False
     most_spurious: int | None = None
     least_spurious: int | None = None
@@ -1010,14 +1015,8 @@ class Selection:
         """Return the selection with the labels and sizes of the classes in a build's split."""
         labels, sizes = self.labels, None
         if labels is not None:
-            wnids = build.wnids(split).items()
-            known = {name: label for label, wnid in wnids for name in (label, wnid)}
-            unknown = [label for label in labels if label not in known]
-            if unknown:
-                raise SalientImageNetError(
-                    f"The build has no class {unknown[0]!r}: use labels or wnids of its features."
-                )
-            labels = tuple(known[label] for label in labels)
+            wnids, names = build.wnids(split), build.names(split)
+            labels = tuple(_label(name, wnids, names) for name in labels)
         if self.least_spurious is not None or self.zone == "validated":
             images = build.images_by_label(split)
             sizes = np.array([images.get(label, 0) for label in range(max(images, default=-1) + 1)])
@@ -1051,6 +1050,33 @@ class Selection:
         lists = pa.FixedSizeListArray.from_arrays(kept, inside.shape[1])
         table = table.set_column(column, table.schema.field(column), lists)
         return table.filter(pa.array(inside.any(axis=1)))
+
+
+def _label(name: int | str, wnids: dict[int, str], names: Sequence_[str]) -> int:
+    """Return the label of a class that somebody calls by its label, wnid, name or part of a name.
+
+    Only classes that have a wnid, as those with features do, have images.
+    """
+    called = {label: names[label] if label < len(names) else wnid for label, wnid in wnids.items()}
+    parts = {label: re.split(r",\s*", whole) for label, whole in called.items()}
+    for matches in (
+        [label for label, wnid in wnids.items() if name in (label, wnid)],
+        [label for label, whole in called.items() if name == whole],
+        [label for label, some in parts.items() if name in some],
+    ):
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            raise SalientImageNetError(
+                f"{len(matches)} classes are called {name!r}: use one of their wnids, "
+                f"{', '.join(wnids[label] for label in matches)}."
+            )
+    known = {*wnids.values(), *called.values(), *(part for some in parts.values() for part in some)}
+    close = difflib.get_close_matches(str(name), sorted(known))
+    raise SalientImageNetError(
+        f"The build has no class {name!r}: use labels, wnids or names of its features"
+        f"{', such as ' if close else ''}{', '.join(map(repr, close))}."
+    )
 
 
 # Your images --------------------------------------------------------------------------------------
