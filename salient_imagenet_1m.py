@@ -12,7 +12,8 @@ rendering (`render`, `SoftMask`); columns that decode themselves; builds and sel
 rows; images in folders and tars; look-up by image id; the dataset (`SalientImageNet1M`, `load`);
 joins with any other dataset (`join`); transforms of image and masks together.
 
-* An **image id** is the canonical stem of an ImageNet file name (`image_id`).
+* An **image id** is the canonical stem of an ImageNet file name, or class folder and stem of
+  another (`image_id`).
 * A **grid** is the uint8 form of a neural activation map (NAM) of an image,
   ``grid = round(255 * NAM / peak)``, so that ``NAM ~ grid * peak / 255`` (`encode_grids`).
 * A row stores the grids of its class's features back to back (`pack_grids`, `unpack_grids`).
@@ -134,7 +135,8 @@ class Box(NamedTuple):
 def image_id(name: str) -> str:
     """Return the canonical image id of a path or file name, in any usual layout of ImageNet.
 
-    The wnid that the Hub's ImageNet appends is dropped; a name that is not ImageNet's is its stem.
+    The wnid that the Hub's ImageNet appends is dropped. Of a name that is not ImageNet's the folder
+    belongs to the id, as those of other classes may hold the same name.
 
     Examples
     --------
@@ -142,10 +144,18 @@ def image_id(name: str) -> str:
     'n01440764_10026'
     >>> image_id("ILSVRC2012_val_00000293_n01440764.JPEG")
     'ILSVRC2012_val_00000293'
+    >>> image_id("birds/train/robin/photo 1.jpg")
+    'robin/photo 1'
     """
-    stem = PurePosixPath(name.replace("\\", "/")).stem
-    match = _IMAGENET_NAME.fullmatch(stem)
-    return match[1] if match else stem
+    path = PurePosixPath(name.replace("\\", "/"))
+    match = _IMAGENET_NAME.fullmatch(path.stem)
+    folder = path.parent.name
+    return match[1] if match else f"{folder}/{path.stem}" if folder else path.stem
+
+
+def _without_folder(name: str) -> str:
+    """Return the stem of an id: builds made before ids had folders have that alone."""
+    return name.rpartition("/")[2]
 
 
 def resized_size(width: int, height: int, short: int = RESIZE_SIZE) -> tuple[int, int]:
@@ -909,6 +919,10 @@ class Build:
         table = self.scan("features", split, ["label", "wnid"])
         return dict(zip(table["label"].to_pylist(), table["wnid"].to_pylist(), strict=True))
 
+    def names(self, split: str) -> list[str]:
+        """Return the name of each class, by label; none where a build does not tell."""
+        return list(getattr(self.features("features", split)["label"], "names", None) or ())
+
 
 def _unreadable(url: str, error: Exception) -> str:
     """Say that a file cannot be read; each protocol's library has exceptions of its own for it."""
@@ -920,10 +934,6 @@ def _unreadable(url: str, error: Exception) -> str:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-
-    def names(self, split: str) -> list[str]:
-        """Return the name of each class, by label; none where a build does not tell."""
-        return list(getattr(self.features("features", split)["label"], "names", None) or ())
 
 
 @contextmanager
@@ -1137,7 +1147,9 @@ class ImageFolder:
         return list(map(self._find, ids, labels))
 
     def _find(self, name: str, label: int) -> str | None:
-        for folder in (f"{self.base}/{self._wnids.get(label, '')}", self.base):
+        own, _, name = name.rpartition("/")
+        for folder in (own,) if own else (self._wnids.get(label, ""), ""):
+            folder = f"{self.base}/{folder}" if folder else self.base  # noqa: PLW2901
             path = f"{folder}/{name}.JPEG"
             known = self._listings.get(folder)
             if known != {} and os.path.isfile(path):  # noqa: PTH113 (ten times as fast as Path)
@@ -1160,13 +1172,13 @@ def _entries(folder: str | Path, wanted: Callable[[os.DirEntry[str]], bool]) -> 
 
 
 def _anywhere(bases: Sequence_[Path]) -> dict[str, str]:
-    """Return the path of each file under some folders, by its image id."""
-    return {
-        image_id(name): os.path.join(folder, name)  # noqa: PTH118 (a million times)
-        for base in bases
-        for folder, _, names in os.walk(base)
-        for name in names
-    }
+    """Return the path of each file under some folders, by its image id, or that without folder."""
+    found: dict[str, str] = {}
+    for base in bases:
+        for folder, _, names in os.walk(base):
+            inside = os.path.relpath(folder, base)
+            found |= {image_id(f"{inside}/{name}"): f"{folder}/{name}" for name in names}
+    return {_without_folder(name): path for name, path in found.items()} | found
 
 
 class TarMember(NamedTuple):
@@ -1175,6 +1187,10 @@ class TarMember(NamedTuple):
     path: str
     offset: int
     size: int
+
+
+_TAR_INDEX = 2
+"""Version of the ids in the index of a tar: one in the cache may be of an earlier release."""
 
 
 class ImageTar:
@@ -1200,7 +1216,7 @@ class ImageTar:
     def _indexed(self) -> tuple[_Index, npt.NDArray[np.int64]]:
         """An index of the members and where they lie, made once in the cache and memory-mapped."""
         status = Path(self.base).stat()
-        name = f"{Path(self.base).resolve()} {status.st_size} {status.st_mtime_ns}"
+        name = f"{Path(self.base).resolve()} {status.st_size} {status.st_mtime_ns} {_TAR_INDEX}"
         directory = self._cache / hashlib.sha256(name.encode()).hexdigest()[:16]
         _make(directory, self._write_index)
         return _Index(directory), _mapped(directory / "spans.npy")
@@ -1213,8 +1229,11 @@ class ImageTar:
                 f"{self.base} is no whole tar, or compressed ({error}): give a whole, uncompressed "
                 "copy, or a directory."
             ) from error
-        _Index.write(directory, [image_id(member.path) for member in members])
+        ids = [image_id(member.path) for member in members]
         spans = [(member.offset, member.size) for member in members]
+        own = [place for place, name in enumerate(ids) if "/" in name]
+        _Index.write(directory, ids + [_without_folder(ids[place]) for place in own])
+        spans += [spans[place] for place in own]
         np.save(directory / "spans.npy", np.array(spans, np.int64).reshape(-1, 2))
 
     def read(self, span: str) -> bytes:
@@ -1384,6 +1403,13 @@ class _Records(_Index):
         wnids = {wnid: label for label, wnid in build.wnids(split).items()}
         (directory / "wnids.json").write_text(json.dumps(wnids))
 
+    def find(self, names: Sequence_[str]) -> npt.NDArray[np.int64]:
+        """Return the row of each image id, or of its stem, -1 where there is none."""
+        rows = super().find(names)
+        lost = np.flatnonzero(rows < 0).tolist()
+        rows[lost] = super().find([_without_folder(names[place]) for place in lost])
+        return rows
+
     @property
     def ids(self) -> list[str]:
         """Some image ids, as examples for a message."""
@@ -1534,7 +1560,8 @@ class SalientImageNet1M(datasets.ArrowBasedBuilder):  # type: ignore[misc]
         index = _anywhere(bases)
         if not index.keys().isdisjoint(ids):
             return ImageFolder(str(bases[0]), index=index)
-        seen = sorted(index) or [member.path for tar in tars for member in islice(tar.listing(), 3)]
+        seen = sorted({path: name for name, path in index.items()}.values())  # ids, which come last
+        seen = seen or [member.path for tar in tars for member in islice(tar.listing(), 3)]
         raise _NoSuchSplitError(
             f"None of the build's images is in {bases[0]}: found "
             f"{', '.join(seen[:3]) or 'no files'}; expected names such as {', '.join(ids[:3])}"
@@ -2012,6 +2039,9 @@ class _Join:
             )
         ids = [image_id(cast(str, name)) for name in names]
         found = self.records.find(ids)
+        if self.name_column == "image_id":  # Where an id may stand as it is, dots and all.
+            exact = self.records.find(cast(list[str], names))
+            found = np.where(exact < 0, found, exact)
         if missing := [ids[row] for row in np.flatnonzero(found < 0).tolist()]:
             self._allow_missing(missing, len(ids))
         kept = np.flatnonzero(found >= 0)

@@ -109,7 +109,8 @@ class PrivateImages:
                 f"{self._source} has no image {image}, of which the build has masks: give "
                 "--with-images the images that the build was made from."
             )
-        name = PurePosixPath(str(images.paths[places[image]])).name
+        parts = PurePosixPath(str(images.paths[places[image]])).parts
+        name = "/".join(parts[-1 - image.count("/") :])  # So much of the path as the id is made of.
         try:
             return {"bytes": images.read(places[image]), "path": name}
         except OSError as error:

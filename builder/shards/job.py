@@ -16,6 +16,7 @@ import torch
 from builder.dataset.votes import Votes, read_votes
 from builder.errors import BuildError
 from builder.images.loader import Batch, batches_of
+from builder.images.plan import require_rows
 from builder.network.analysis import Analyser, Analysis
 from builder.network.devices import find_devices
 from builder.network.inference import Inference, open_inference, open_network
@@ -138,14 +139,12 @@ def open_job(
     inference = open_inference(
         settings, network, reporter, votes.labels, settings.shard_size, runs_on
     )
-    plan = inference.plan
-    if not len(plan.order):
-        first = plan.set_aside[0]
-        raise BuildError(
-            f"None of the {plan.images} images of {settings.images} can be used (of the first, "
-            f"{first.path}: {first.detail}; the votes are on classes such as "
-            f"{votes.pairs[0].wnid}): check --images and --votes, images need a folder per wnid."
-        )
+    require_rows(
+        inference.plan,
+        settings.images,
+        "check --images and --votes, images need a folder per wnid, and the votes are on classes "
+        f"such as {votes.pairs[0].wnid}",
+    )
     return Job(settings=settings, votes=votes, runs_on=runs_on, **vars(inference))
 
 

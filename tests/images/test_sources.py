@@ -412,6 +412,8 @@ def test_parquet_that_is_none_is_refused(tmp_path: Path) -> None:
         ("ILSVRC2012_val_00000293_n01440764.JPEG", "ILSVRC2012_val_00000293"),
         ("train\\n01440764\\n01440764_18.jpeg", "n01440764_18"),
         ("n01440764_tench.JPEG", "n01440764_tench"),
+        ("birds/train/robin/photo 1.jpg", "robin/photo 1"),
+        ("./photo 1.jpg", "photo 1"),
         ("n01440764_18", "n01440764_18"),
     ],
 )
