@@ -14,6 +14,7 @@ import jinja2
 
 from builder.dataset.dataset import DataSet
 from builder.dataset.manifest import Manifest
+from builder.dataset.subject import Subject
 from builder.dataset.votes import read_votes
 from builder.errors import BuildError
 from builder.images.sources import Images, open_images
@@ -22,7 +23,12 @@ from builder.pages.templates import environment
 from builder.pages.views import ClassView, GroundTruth, Picture, Views
 from builder.reporter import Reporter
 from builder.settings import GallerySettings
-from builder.storage.files import atomic_write, disk_errors_as_sentences, require_directory
+from builder.storage.files import (
+    atomic_write,
+    disk_errors_as_sentences,
+    require_directory,
+    require_writable,
+)
 from salient_imagenet_1m import image_id
 
 TOP_IMAGES = 5
@@ -55,11 +61,11 @@ def make_gallery(
     BuildError
         If an input cannot be used.
     """
-    known = known or GroundTruth()
     with disk_errors_as_sentences(settings.data):
         data = _open(settings)
         counts = data.manifest.splits[settings.split]["counts"]
         _check_out(settings.target, counts["classes"])
+        known = known or GroundTruth(Subject.of(data.manifest).title)
         views = _views(data, settings, known, reporter)
     shared = {
         "known": known,
@@ -102,6 +108,7 @@ def _open(settings: GallerySettings) -> DataSet:
 
 def _check_out(out: Path, classes: int) -> None:
     is_page = out.suffix == ".html"
+    require_writable(out)
     if is_page and not out.parent.is_dir():
         raise BuildError(f"There is no directory {out.parent}: check --out.")
     if not is_page:
