@@ -148,9 +148,10 @@ def image_id(name: str) -> str:
     'robin/photo 1'
     """
     path = PurePosixPath(name.replace("\\", "/"))
-    match = _IMAGENET_NAME.fullmatch(path.stem)
+    if match := _IMAGENET_NAME.fullmatch(path.stem):
+        return match[1]
     folder = path.parent.name
-    return match[1] if match else f"{folder}/{path.stem}" if folder else path.stem
+    return f"{folder}/{path.stem}" if folder else path.stem
 
 
 def _without_folder(name: str) -> str:

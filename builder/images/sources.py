@@ -7,7 +7,7 @@ import errno
 import os
 import re
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -98,6 +98,30 @@ def open_images(source: str, split: str, on_listed: Callable[[int], None]) -> Im
         f"ROOT/{split}/<wnid>/* or ROOT/<wnid>/*, and flat folders of files that ImageNet named; "
         "check --images and --split."
     )
+
+
+def find_images(images: Images, wanted: Collection[str]) -> dict[str, int]:
+    """Return where images lie in a listing.
+
+    Parameters
+    ----------
+    images : Images
+    wanted : collection of str
+        Their ids; in data sets that were built before ids had folders, their stems alone.
+
+    Returns
+    -------
+    dict of str to int
+        By id, without those that are not there.
+    """
+    places = {}
+    for place, path in enumerate(images.paths):
+        name = image_id(path.as_py())
+        if name not in wanted:
+            name = name.rpartition("/")[2]
+        if name in wanted:
+            places[name] = place
+    return places
 
 
 def require_classes(images: Images) -> None:

@@ -17,7 +17,7 @@ from builder.dataset.manifest import Manifest
 from builder.dataset.subject import Subject
 from builder.dataset.votes import read_votes
 from builder.errors import BuildError
-from builder.images.sources import Images, open_images
+from builder.images.sources import find_images, open_images
 from builder.pages.highlights import Row, find_highlights
 from builder.pages.templates import environment
 from builder.pages.views import ClassView, GroundTruth, Picture, Views
@@ -29,7 +29,6 @@ from builder.storage.files import (
     require_directory,
     require_writable,
 )
-from salient_imagenet_1m import image_id
 
 TOP_IMAGES = 5
 END_IMAGES = 5
@@ -134,7 +133,7 @@ def _views(
     with reporter.track("listing images") as advance:
         images = open_images(settings.images, settings.split, advance)
     wanted = {name for chosen in highlights.values() for name in chosen.ids}
-    places = _places(images, wanted)
+    places = find_images(images, wanted)
     missing = wanted - places.keys()
     if missing:
         raise BuildError(
@@ -143,11 +142,6 @@ def _views(
         )
     words = _words(settings.votes) if settings.votes else {}
     return Views(highlights, pairs, images, places, words, known)
-
-
-def _places(images: Images, wanted: set[str]) -> dict[str, int]:
-    names = ((image_id(path.as_py()), index) for index, path in enumerate(images.paths))
-    return {name: index for name, index in names if name in wanted}
 
 
 def _words(votes: Path) -> dict[tuple[int, int], list[str]]:

@@ -11,6 +11,7 @@ import pytest
 import timm
 import torch
 from PIL import Image
+from timm.data.imagenet_info import ImageNetInfo
 from torchvision import transforms
 
 from builder.annotate.candidates import COLUMNS, TopImages, read_candidates
@@ -272,6 +273,13 @@ def test_lines_of_a_file_of_classes_may_end_as_on_windows(tmp_path: Path) -> Non
 
 def test_a_class_without_a_name_takes_no_folder_s() -> None:
     assert class_names({"class 2": 0, "wren": 1}, 3) == ["class 2", "wren", "another class 2"]
+
+
+def test_a_file_of_classes_names_the_outputs_that_nobody_voted_on() -> None:
+    assert class_names({"wren": 1}, 3, ["robin", "wren", "kite"]) == ["robin", "wren", "kite"]
+    imagenet = ImageNetInfo().label_names()
+    assert class_names({"n01440764": 0}, 1000, imagenet)[0] == "tench, Tinca tinca"
+    assert class_names({"n01440764": 999}, 1000, imagenet[::-1]) == imagenet[::-1]
 
 
 def test_labels_are_the_sorted_wnids() -> None:

@@ -24,6 +24,7 @@ from builder.images.sources import (
     FolderImages,
     Images,
     TarImages,
+    find_images,
     open_images,
 )
 from salient_imagenet_1m import image_id
@@ -419,6 +420,19 @@ def test_parquet_that_is_none_is_refused(tmp_path: Path) -> None:
 )
 def test_an_image_id_is_the_canonical_stem_in_every_layout(name: str, expected: str) -> None:
     assert image_id(name) == expected
+
+
+def test_images_are_found_by_their_ids_and_by_stems_as_formerly(tmp_path: Path) -> None:
+    files = {**TRAIN, "robin/photo 1.jpg": b"a", "wren/photo 1.jpg": b"b", "wren/photo 2.jpg": b"c"}
+    images = open_split(make_folder(tmp_path, files))
+    paths = images.paths.to_pylist()
+    wanted = {"n00000001_1", "wren/photo 1", "photo 2", "kite/photo 2"}
+    found = find_images(images, wanted)
+    assert {name: paths[place] for name, place in found.items()} == {
+        "n00000001_1": "n00000001/n00000001_1.JPEG",
+        "wren/photo 1": "wren/photo 1.jpg",
+        "photo 2": "wren/photo 2.jpg",
+    }
 
 
 def test_a_tar_and_a_folder_give_the_same_ids_and_wnids(tmp_path: Path) -> None:

@@ -11,9 +11,13 @@ import datasets
 import pytest
 
 import salient_imagenet_1m as si
+from builder.dataset.manifest import Manifest
+from builder.hub.images import PrivateImages
 from tests.loader.conftest import World, write_build
 from tests.loader.test_layouts import in_builder, in_loader, write_tar
+from tests.quiet import Quiet
 
+RAW = datasets.Image(decode=False)
 CLASSES = ["barn owl", "red kite", "robin, v1.0", "wren"]
 ENDINGS = (".jpg", ".JPEG", ".png")
 
@@ -114,6 +118,23 @@ def test_a_dataset_is_joined_by_folder_and_stem(own: World, streaming: bool) -> 
     assert sorted(row["image_id"] for row in joined) == sorted(own.ids())
     labels = {row["image_id"]: row["label"] for row in own.rows["train"]}
     assert all(row["label"] == labels[row["image_id"]] for row in joined)
+
+
+def test_published_with_them_they_are_found_again(own: World, tmp_path: Path) -> None:
+    manifest = Manifest.load(own.build)
+    assert manifest
+    private = PrivateImages(own.build, manifest, str(own.images))
+    paths = [str(part.source) for part in private.write(tmp_path, Quiet())]
+    mine = datasets.load_dataset("parquet", data_files={"train": paths}, split="train")
+    contents = {si.image_id(name): data for name, data in files(own).items()}
+    stems = {name.rpartition("/")[2]: data for name, data in contents.items()}
+    published = {row["image_id"]: row["image"] for row in mine.cast_column("image", RAW)}
+    assert {name: image["bytes"] for name, image in published.items()} == {
+        name: (contents | stems)[name] for name in own.ids()
+    }
+    assert all(si.image_id(image["path"]).endswith(name) for name, image in published.items())
+    joined = si.join(mine, own.build)
+    assert joined["image_id"][:] == mine["image_id"][:]
 
 
 def test_a_column_of_ids_is_taken_at_its_word(own: World) -> None:
