@@ -88,6 +88,7 @@ __all__ = [
     "image_bases",
     "image_features",
     "image_id",
+    "in_class_folder",
     "is_dataset",
     "join",
     "load",
@@ -152,6 +153,17 @@ def image_id(name: str) -> str:
         return match[1]
     folder = path.parent.name
     return f"{folder}/{path.stem}" if folder else path.stem
+
+
+def in_class_folder(name: str, label: int | None, classes: Sequence_[str]) -> str:
+    """Return a file name in the folder of its class, if only a dataset's column tells the class.
+
+    `datasets` keeps no folders in the Parquet files that it writes. ImageNet's names need none.
+    """
+    if label is None or not 0 <= label < len(classes):
+        return name
+    has_folder = "/" in name or _IMAGENET_NAME.fullmatch(PurePosixPath(name).stem)
+    return name if has_folder else f"{classes[label]}/{name}"
 
 
 def _without_folder(name: str) -> str:
@@ -1969,6 +1981,7 @@ def join(
         filter=select.resolve(build, split) if select else None,
         column=column,
         name_column=id_column or next((n for n in _NAME_COLUMNS if n in dataset.features), None),
+        classes=getattr(dataset.features.get("label"), "names", None) or (),
         translation=records.translation(dataset.features.get("label")),
         features=features,
         on_missing=on_missing,
@@ -2011,6 +2024,7 @@ class _Join:
     filter: Selection | None
     column: str
     name_column: str | None
+    classes: Sequence_[str]
     translation: npt.NDArray[np.int64] | None
     features: Features
     on_missing: str
@@ -2038,7 +2052,9 @@ class _Join:
                 "The dataset does not tell the file names of its images, by which masks are "
                 "joined: use a copy that keeps them, or say id_column=."
             )
-        ids = [image_id(cast(str, name)) for name in names]
+        told = labels if labels is not None else [None] * len(names)
+        places = zip(cast(list[str], names), told, strict=True)
+        ids = [image_id(in_class_folder(*place, self.classes)) for place in places]
         found = self.records.find(ids)
         if self.name_column == "image_id":  # Where an id may stand as it is, dots and all.
             exact = self.records.find(cast(list[str], names))

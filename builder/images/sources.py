@@ -24,6 +24,7 @@ from salient_imagenet_1m import (
     SalientImageNetError,
     image_bases,
     image_id,
+    in_class_folder,
     is_dataset,
     open_dataset,
 )
@@ -197,12 +198,12 @@ class DatasetImages:
                 f"{source} does not tell the file names of its images, by which masks are joined: "
                 f"use a copy whose column {column} keeps its path, or add a column file_name."
             )
-        self.paths = names
-        wnids = (_wnid_in(name) or PurePosixPath(name).parent.name for name in names.to_pylist())
+        self.labels, classes = _labels(dataset)
+        pairs = zip(names.to_pylist(), self.labels.tolist(), strict=True)
+        paths = [in_class_folder(*pair, classes) for pair in pairs]
+        self.paths = pa.array(paths, pa.string())
+        wnids = (_wnid_in(path) or PurePosixPath(path).parent.name for path in paths)
         self.wnids = pa.array((wnid or None for wnid in wnids), pa.string())
-        columns = (table[name].to_numpy() for name in _LABEL_COLUMNS if name in table.column_names)
-        none = np.full(len(names), NO_LABEL)
-        self.labels = next((c for c in columns if c.dtype.kind == "i"), none).astype(np.int64)
         on_listed(len(names))
 
     def read(self, index: int) -> bytes:
@@ -213,6 +214,16 @@ class DatasetImages:
         if image["path"] is None:
             raise OSError(errno.ENODATA, "the row holds no image")
         return Path(image["path"]).read_bytes()
+
+
+def _labels(dataset: datasets.Dataset) -> tuple[npt.NDArray[np.int64], list[str]]:
+    """Return the label that a dataset gives each image, and the names of its classes, if any."""
+    table = dataset.data.table
+    for name in _LABEL_COLUMNS:
+        if name in table.column_names and pa.types.is_integer(table[name].type):
+            labels = table[name].fill_null(NO_LABEL).to_numpy()
+            return labels.astype(np.int64), getattr(dataset.features[name], "names", [])
+    return np.full(len(table), NO_LABEL, np.int64), []
 
 
 def _wnids(paths: list[str], base: Path) -> pa.StringArray:

@@ -375,6 +375,15 @@ def test_names_may_stand_in_a_column_of_their_own(tmp_path: Path, column: str) -
     assert images.labels.tolist() == [NO_LABEL] * len(HUB)
 
 
+def test_a_name_without_a_folder_lies_in_that_of_its_class(tmp_path: Path) -> None:
+    files = {"photo 1.jpg": jpeg(10), "photo 2.jpg": jpeg(20), "zoo/photo 1.jpg": jpeg(30)}
+    write_parquet(tmp_path / "train.parquet", files | HUB, label=[0, None, 1, 0, 0, 1])
+    images = open_split(tmp_path)
+    assert images.paths.to_pylist() == ["tench/photo 1.jpg", *[*files][1:], *HUB]
+    assert images.wnids.to_pylist()[:3] == ["tench", None, "zoo"]
+    assert images.labels.tolist() == [0, NO_LABEL, 1, 0, 0, 1]
+
+
 def test_a_dataset_that_keeps_no_file_names_is_refused(tmp_path: Path) -> None:
     write_parquet(tmp_path / "train.parquet", HUB, names=False, label=[0, 0, 1])
     said = (

@@ -120,6 +120,21 @@ def test_a_dataset_is_joined_by_folder_and_stem(own: World, streaming: bool) -> 
     assert all(row["label"] == labels[row["image_id"]] for row in joined)
 
 
+@pytest.mark.parametrize("streaming", [True, False])
+def test_a_dataset_that_keeps_no_folders_tells_them_by_its_classes(
+    own: World, tmp_path: Path, streaming: bool
+) -> None:
+    folder = str(own.images / "train")
+    datasets.load_dataset("imagefolder", data_dir=folder, split="train").to_parquet(
+        tmp_path / "train-00000-of-00001.parquet"
+    )
+    contents = {si.image_id(name): data for name, data in files(own).items()}
+    assert in_builder(tmp_path, "train") == contents
+    loaded = si.load(own.build, images=tmp_path, split="train", streaming=streaming)
+    labels = {row["image_id"]: row["label"] for row in own.rows["train"]}
+    assert {row["image_id"]: row["label"] for row in loaded} == labels
+
+
 def test_published_with_them_they_are_found_again(own: World, tmp_path: Path) -> None:
     manifest = Manifest.load(own.build)
     assert manifest
