@@ -331,7 +331,8 @@ class Search(NetworkSettings):
         Path,
         typer.Option(
             metavar="FILE",
-            help="The table to write, a new CSV; FILE-votes.csv beside it is for the answers.",
+            help="The table to write, a new CSV; beside it, for the answers, comes one whose name "
+            "ends in -votes.csv.",
         ),
     ]
 

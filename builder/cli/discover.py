@@ -25,9 +25,9 @@ EXAMPLES = """
 
 [bold]Votes[/bold]
 
-FILE-votes.csv has five rows for each of them. In each row [bold]Answer.main[/bold] is \
-main_object, separate_object or background, [bold]Answer.confidence[/bold] 1 to 5. Until all \
-are filled in, build says which are missing.
+The file whose name ends in -votes.csv has five rows for each of them. In each row \
+[bold]Answer.main[/bold] is main_object, separate_object or background, \
+[bold]Answer.confidence[/bold] 1 to 5. Until all are filled in, build says which are missing.
 """
 
 
