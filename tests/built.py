@@ -70,7 +70,7 @@ def check_row(row: dict[str, Any], expected: dict[str, Any]) -> None:
     for name in ("label", "width", "height", "features", "kinds", "activation_ranks", "predicted"):
         assert row[name] == expected[name], name
     for name in ("activations", "peaks"):
-        assert row[name] == pytest.approx(expected[name], rel=1e-3, abs=1e-5), name
+        assert row[name] == as_float32(expected[name], max(expected["peaks"])), name
     grids = unpack_grids(row["grids"], row["grid_height"], row["grid_width"])
     assert np.abs(grids.astype(int) - np.array(expected["grids"], int)).max() <= ONE_LEVEL
     check_union(row["core_mask"], grids, row["kinds"], "core")
@@ -78,6 +78,15 @@ def check_row(row: dict[str, Any], expected: dict[str, Any]) -> None:
     assert row["spuriosity_rank"] == expected["spuriosity_rank"]
     assert row["spuriosity"] == pytest.approx(expected["spuriosity"], abs=1e-9)
     check_rendering(grids, np.array(expected["nams"]))
+
+
+def as_float32(expected: Any, largest: float) -> Any:
+    """Return what equals values of maps up to float32 rounding.
+
+    Convolutions that add in another order differ by that of the largest terms they add, of which
+    a small value may be the difference; each processor has an order of its own.
+    """
+    return pytest.approx(expected, rel=1e-3, abs=1e-5 * largest)
 
 
 def check_union(image: Any, grids: Any, kinds: list[str], kind: str) -> None:
@@ -122,14 +131,12 @@ def check_pairs(
     for row, (label, pair) in zip(found, expected, strict=True):
         assert (row["label"], row["feature"]) == (label, pair["feature"])
         assert (row["rank"], row["kind"]) == (pair["rank"], pair["kind"])
-        values = [
-            image["activations"][pair["rank"] - 1]
-            for image in rows.values()
-            if image["label"] == label
-        ]
+        images = [image for image in rows.values() if image["label"] == label]
+        values = [image["activations"][pair["rank"] - 1] for image in images]
         if values:
-            assert row["activation_mean"] == pytest.approx(np.mean(values), rel=1e-3, abs=1e-6)
-            assert row["activation_std"] == pytest.approx(np.std(values), rel=1e-3, abs=1e-6)
+            largest = max(max(image["peaks"]) for image in images)
+            assert row["activation_mean"] == as_float32(np.mean(values), largest)
+            assert row["activation_std"] == as_float32(np.std(values), largest)
         else:
             assert row["activation_mean"] is None
             assert row["activation_std"] is None

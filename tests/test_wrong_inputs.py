@@ -277,6 +277,7 @@ MANIFESTS: dict[str, tuple[Make, str]] = {
                 rows="many"
             ),
             "without origin": lambda content: content["origin"].clear(),
+            "with a number for a title": lambda content: content["origin"].update(title=3),
             "with a file without hash": lambda content: content["files"].update({MASKS: {}}),
         }.items()
     },
@@ -493,13 +494,27 @@ BUILD: dict[str, tuple[dict[str, object], str]] = {
                     "Input.class_index": ("x", "-1", "1.5", "", "9" * 20, "²"),
                     "Input.feature_index": ("x", "-1", "", "9" * 5000),
                     "Input.feature_rank": ("x", "0", "-1", ""),
-                    "Answer.confidence": ("x", "0", "6", "nan", "inf", ""),
+                    "Answer.confidence": ("x", "0", "6", "nan", "inf"),
                 }.items()
                 for value in values
             ),
+            ("no confidence", vote("Answer.confidence", ""), "have no Answer.confidence"),
             ("an animal", vote("Answer.main", "animal"), "has the unknown answer 'animal'"),
             ("another wnid", vote("Input.wordnet_id", "n1"), ""),
             ("another rank", vote("Input.feature_rank", "2"), "contradict each other"),
+        )
+    },
+    **{
+        f"classes: {name}": ({"classes": make}, said)
+        for name, make, said in (
+            ("nowhere", "nowhere.txt", "The file of classes nowhere.txt cannot be read"),
+            ("a directory", empty, "cannot be read (Is a directory)"),
+            ("nothing", lambda place: place.file("x.txt"), "has 0 classes and the network 3"),
+            ("no UTF-8", lambda place: place.file("x.txt", b"\xff"), "is no text in UTF-8"),
+            ("too few", lambda place: place.file("x.txt", b"otter"), "has 1 classes and the"),
+            ("one twice", lambda place: place.file("x.txt", b"a\na\nb"), "in the lines 1 and 2"),
+            ("an empty line", lambda place: place.file("x.txt", b"a\n\nb"), "x.txt:2 is empty"),
+            ("others", lambda place: place.file("x.txt", b"a\nb\nc"), ""),
         )
     },
     **{

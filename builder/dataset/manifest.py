@@ -24,6 +24,9 @@ _ORIGIN = {
     "grid": list,
     "keep_embeddings": bool,
 }
+_SAID = dict.fromkeys(("title", "source", "licence"), str)
+"""What origin tells only where somebody said it."""
+
 _SPLIT = {"inputs": dict, "counts": dict, "agreement": dict}
 _INPUTS = {"images_sha256": str, "seed": int, "device": str}
 _COUNTS = {"rows": int, "classes": int, "set_aside": dict}
@@ -98,7 +101,8 @@ class Manifest:
         """Yield what no reader need be ready for; what is wrong with one thing comes first."""
         if not isinstance(self.format_version, int):
             yield f"has the format version {self.format_version}"
-        yield from _lacking(self.origin, _ORIGIN, "its origin")
+        said = {name: kind for name, kind in _SAID.items() if name in self.origin}
+        yield from _lacking(self.origin, _ORIGIN | said, "its origin")
         if not self.splits:
             yield "lists no split"
         for name, split in self.splits.items():

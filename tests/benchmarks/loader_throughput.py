@@ -1,11 +1,12 @@
 """Samples per second with masks, as ratios over images alone and over other layouts.
 
-    SALIENT_REAL_DATA=DIR python -m tests.benchmarks.loader_throughput [--rows 1000] [--repeats 3]
+    SALIENT_REAL_DATA=DIR python -m tests.benchmarks.loader_throughput [--rows 100] [--repeats 15]
 
-Reads the original-size images of DIR/fullsize, repeated to the number of rows. Variants take turns,
-and each is judged by its best turn, since other work on the machine only ever slows one down. For
-the same reason there are ratios of processor time too, that of workers included. Empty masks show
-what it costs to pass them on, without rendering. With ``--against FILE``, an older copy of the
+Reads the original-size images of DIR/fullsize, repeated to the number of rows. The two variants of
+a ratio take turns, A B B A, and each turn is compared with its neighbour: a machine whose speed
+drifts by a quarter within a minute says nothing by its best turns. Printed are the median of these
+ratios and their quartiles, of time and of processor time, that of workers included. Empty masks
+show what it costs to pass them on, without rendering. With ``--against FILE``, an older copy of the
 loader's file, both loaders take turns in this process, and each row tells new over old.
 """
 
@@ -22,7 +23,6 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -317,10 +317,6 @@ RATIOS = [
 ]
 
 
-Speeds = dict[str, list[tuple[float, float]]]
-"""Of each turn of each variant, samples per second of time, and of processor time."""
-
-
 def samples_per_second(opened: tuple[Any, dict[str, Any]], workers: int) -> tuple[float, float]:
     """Return samples per second of time, and of the processor time of all processes."""
     dataset, batches = opened
@@ -365,8 +361,8 @@ def module_of(file: Path) -> ModuleType:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=1000)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--rows", type=int, default=100)
+    parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--only", default="", help="variants whose names hold this word")
     parser.add_argument("--workers", type=int, nargs="*", default=WORKERS)
     parser.add_argument("--against", type=Path, help="an older copy of salient_imagenet_1m.py")
@@ -379,38 +375,37 @@ def main() -> None:
         root = Path(temporary)
         rows = synthetic_rows(images, options.rows)
         write_build(root / "build", rows, sorted(path.name for path in images.iterdir()))
-        older: dict[str, Callable[[], Any]] = {}
+        variants = streams(si, root / "build", images)
+        ratios = RATIOS
         if options.against:
             older = streams(module_of(options.against), root / "build", images)
-        newer = streams(si, root / "build", images)
-        if not options.against:
-            newer |= others(root, images, rows)
-        names = [name for name in newer if options.only in name]
-        speeds: dict[int, tuple[Speeds, Speeds]] = {}
-        for _, workers in itertools.product(range(options.repeats), options.workers):
-            new, old = speeds.setdefault(workers, (defaultdict(list), defaultdict(list)))
-            for name in names:
-                new[name].append(samples_per_second(newer[name](), workers))
-                if name in older and "of 56" not in name and "si.collate" not in name:
-                    old[name].append(samples_per_second(older[name](), workers))
-        for workers in options.workers:
-            report(workers, *speeds[workers])
+            shared = [name for name in older if "of 56" not in name and "si.collate" not in name]
+            variants |= {f"{name}, older": older[name] for name in shared}
+            ratios = [(name, f"{name}, older", 1.0) for name in shared]
+        else:
+            variants |= others(root, images, rows)
+        for workers, (name, base, goal) in itertools.product(options.workers, ratios):
+            if options.only in name:
+                pair = variants[name], variants[base]
+                report(workers, f"{name} / {base}", goal, compare(*pair, workers, options.repeats))
 
 
-def report(workers: int, speeds: Speeds, older: Speeds) -> None:
-    best = {name: np.max(turns, axis=0) for name, turns in speeds.items()}
-    print(f"\nworkers: {workers}; samples/s")
-    for name, (wall, _) in best.items():
-        text = f"  {name:44} {wall:7.1f}"
-        if name in older:
-            new_over_old = best[name] / np.max(older[name], axis=0)
-            text += ", new over old {:.2f}, by processor time {:.2f}".format(*new_over_old)
-        print(text)
-    for name, base, goal in RATIOS:
-        if {name, base} <= best.keys():
-            wall, busy = best[name] / best[base]
-            text = f"  {name} / {base}: {wall:.2f}, by processor time {busy:.2f}"
-            print(text + (f" (goal {goal})" if goal else ""))
+def compare(
+    one: Callable[[], Any], other: Callable[[], Any], workers: int, repeats: int
+) -> np.ndarray[Any, Any]:
+    """Return ratios of speeds of neighbouring turns: of time, and of processor time."""
+    ratios = []
+    for turn in range(repeats):
+        order = (one, other) if turn % 2 else (other, one)
+        speeds = {variant: samples_per_second(variant(), workers) for variant in order}
+        ratios.append(np.divide(speeds[one], speeds[other]))
+    return np.array(ratios)
+
+
+def report(workers: int, name: str, goal: float | None, ratios: np.ndarray[Any, Any]) -> None:
+    (low, middle, high), (_, busy, _) = np.percentile(ratios, (25, 50, 75), axis=0).T
+    text = f"{workers} workers, {name}: {middle:.2f} ({low:.2f} to {high:.2f})"
+    print(f"{text}, by processor time {busy:.2f}" + (f" (goal {goal})" if goal else ""), flush=True)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from builder.storage.files import (
     exclusive,
     move_into_place,
     require_plain_files,
+    require_writable,
     sha256_of,
     shared,
 )
@@ -244,3 +245,23 @@ def test_what_lies_behind_a_link_to_a_directory_is_no_plain_file(tmp_path: Path)
     (tmp_path / "deep").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(BuildError, match=f"{tmp_path}/deep is a link, where a build writes"):
         require_plain_files(tmp_path, ["deep/a.bin"])
+
+
+def test_a_place_for_a_file_is_looked_at_without_a_trace(tmp_path: Path) -> None:
+    require_writable(tmp_path / "new" / "deep" / "page.html")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
+def test_a_directory_that_takes_no_file_is_a_sentence(
+    tmp_path: Path, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(dir: Path) -> None:  # noqa: A002 (tempfile's)
+        raise OSError(code, os.strerror(code), str(dir))
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    with pytest.raises(BuildError) as caught:
+        require_writable(tmp_path / "new" / "page.html")
+    assert str(caught.value) == (
+        f"{tmp_path} may not be written: use another --out or change its permissions."
+    )
