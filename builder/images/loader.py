@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from builder.errors import first_line
-from builder.images.decode import Decoded, UnusableImageError, decode, size_for_device
+from builder.images.decode import UnusableImageError, decode, size_for_device
 from builder.images.plan import Plan, SetAside
 from builder.images.sources import Images
 from builder.stages import Stages
@@ -80,11 +80,6 @@ class LoadedBatch:
     stages: Stages = field(default_factory=Stages)
     encoded: dict[int, Encoded] = field(default_factory=dict)
 
-    def pin_memory(self) -> LoadedBatch:
-        """Move the pixels to pinned memory; a DataLoader calls this."""
-        self.pixels = self.pixels.pin_memory()
-        return self
-
 
 @dataclass(frozen=True)
 class Loader:
@@ -94,11 +89,20 @@ class Loader:
     plan: Plan
     for_device: bool = False
 
-    def __call__(self, batch: Batch) -> LoadedBatch:
-        """Load a batch; no image stops it."""
+    def __call__(self, batch: Batch, room: npt.NDArray[np.uint8] | None = None) -> LoadedBatch:
+        """Load a batch; no image stops it.
+
+        Parameters
+        ----------
+        batch : Batch
+        room : ndarray of uint8, shape (images or more, 224, 224, 3), optional
+            Where to put the pixels; by default memory of their own.
+        """
+        shape = (len(batch.members), CROP_SIZE, CROP_SIZE, 3)
+        pixels = np.empty(shape, np.uint8) if room is None else room
+        decoded = 0
         stages = Stages()
         members: list[int] = []
-        decoded: list[Decoded] = []
         encoded: dict[int, Encoded] = {}
         sizes: list[tuple[int, int]] = []
         set_aside: list[SetAside] = []
@@ -111,19 +115,18 @@ class Loader:
                     if size:
                         encoded[len(members)] = Encoded(*self._names(member), data)
                     else:
-                        decoded.append(decode(data))
-                        size = decoded[-1].width, decoded[-1].height
+                        image = decode(data)
+                        pixels[decoded] = image.pixels
+                        decoded += 1
+                        size = image.width, image.height
                 members.append(member)
                 sizes.append(size)
             except UnusableImageError as error:
                 set_aside.append(SetAside(*self._names(member), error.reason, error.detail))
-        pixels = np.empty((len(decoded), CROP_SIZE, CROP_SIZE, 3), np.uint8)
-        for index, image in enumerate(decoded):
-            pixels[index] = image.pixels
         return LoadedBatch(
             batch.shard,
             np.array(members, np.int64),
-            torch.from_numpy(pixels),
+            torch.from_numpy(pixels[:decoded]),
             np.array(sizes, np.int32).reshape(-1, 2),
             set_aside,
             stages,

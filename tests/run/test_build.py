@@ -4,6 +4,7 @@ import errno
 import itertools
 import json
 import multiprocessing
+import os
 import shutil
 import subprocess
 import sys
@@ -311,6 +312,21 @@ def command(world: World, out: Path) -> list[str]:
         "--allow-mismatch",
         *(str(part) for option in options.items() for part in option),
     ]
+
+
+def test_processes_that_load_need_no_shared_memory_of_the_system(
+    planted: Path, world: World, tmp_path: Path
+) -> None:
+    """Docker gives 64 MB; here a batch is more than there is."""
+    small = "mount -t tmpfs -o size=4k tmpfs /dev/shm"
+    apart = ["unshare", "--mount", "bash", "-c"]
+    if not shutil.which("unshare") or subprocess.run([*apart, small], check=False).returncode:
+        pytest.skip("this user may not mount a small /dev/shm")
+    run_there = f'{small} && exec "$@"'
+    whole = [*apart, run_there, "bash", *command(world, tmp_path / "out"), "--workers", "2"]
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}  # As the other builds of tests have.
+    subprocess.run(whole, check=True, capture_output=True, timeout=120, env=one_thread)
+    assert_same_train(tmp_path / "out", planted)
 
 
 def test_killed_anywhere_it_resumes_to_the_same_bytes(
