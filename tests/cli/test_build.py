@@ -271,6 +271,10 @@ BAD_INPUT = [
         changed_votes(set_all("Input.class_index", "2", "3")),
         "has votes on class index 3, but timm:test_resnet has classes 0 to 2",
     ),
+    pytest.param(
+        changed_votes(lambda rows: rows.extend(rows[1:])),
+        "changed.csv:77 is a second vote of the worker 0 on class n90000001, feature 1, after",
+    ),
     pytest.param(out_is_a_file, "is a file: give --out a directory."),
     pytest.param(out_is_below_a_file, "--out"),
     pytest.param(out_is_not_empty, "is not empty and holds no build: use an empty or new --out."),
