@@ -89,8 +89,9 @@ class Workspace:
         for name, split in manifest.splits.items():
             if split["inputs"]["images_sha256"] == inputs["images_sha256"]:
                 raise BuildError(
-                    f"These are the images of the split {name}, which {self.out} already holds: "
-                    "check --images and --split."
+                    f"All images have the ids of the split {name}, which {self.out} already holds: "
+                    "check --images and --split; images that are others need other file names, by "
+                    "which their masks are found."
                 )
         if self._has_work:
             self._compare(

@@ -202,7 +202,7 @@ def test_the_same_images_are_refused_as_another_split(
 ) -> None:
     images = str(world.root / "train")
     build(world.settings(tmp_path / "out", images=images), reporter)
-    with pytest.raises(BuildError, match="These are the images of the split train"):
+    with pytest.raises(BuildError, match="All images have the ids of the split train, which"):
         build(world.settings(tmp_path / "out", images=images, split="validation"), reporter)
 
 
