@@ -36,7 +36,7 @@ def label_classes(images: Images, classes: int) -> dict[str, int]:
     """
     require_classes(images)
     wnids = sorted(pc.unique(images.wnids).drop_null().to_pylist())
-    imagenet = {name: label for label, name in enumerate(_imagenet_wnids())}
+    imagenet = imagenet_labels()
     given = np.unique(images.labels[images.labels != NO_LABEL]).tolist()
     if classes == IMAGENET_CLASSES and all(wnid in imagenet for wnid in wnids):
         return {wnid: imagenet[wnid] for wnid in wnids}
@@ -55,6 +55,12 @@ def label_classes(images: Images, classes: int) -> dict[str, int]:
     return {wnid: label for label, wnid in enumerate(wnids)}
 
 
+def imagenet_labels() -> dict[str, int]:
+    """Return the label of each of ImageNet's wnids."""
+    names: list[str] = ImageNetInfo().label_names()
+    return {name: label for label, name in enumerate(names)}
+
+
 def _name_labels(images: Images, given: list[int]) -> dict[str, int]:
     """Name each label that a source gives by its wnid, where the two go together."""
     pairs = set(zip(images.wnids.to_pylist(), images.labels.tolist(), strict=True))
@@ -65,8 +71,3 @@ def _name_labels(images: Images, given: list[int]) -> dict[str, int]:
         is_one = len(wnids) == 1 and wnids[0] is not None and counts[wnids[0]] == 1
         labels[wnids[0] if is_one else f"class {label}"] = label
     return labels
-
-
-def _imagenet_wnids() -> list[str]:
-    names: list[str] = ImageNetInfo().label_names()
-    return names

@@ -13,8 +13,10 @@ from typing import Any
 
 import torch
 
+from builder.dataset.classes import IMAGENET_CLASSES
 from builder.dataset.votes import Votes, read_votes
 from builder.errors import BuildError
+from builder.images.labels import imagenet_labels
 from builder.images.loader import Batch, batches_of
 from builder.network.analysis import Analyser, Analysis
 from builder.network.devices import find_devices
@@ -161,4 +163,20 @@ def _check_fit(votes: Votes, network: Network, settings: Settings) -> None:
             raise BuildError(
                 f"{settings.votes} has votes on class index {pair.label}, but {network.name} has "
                 f"classes 0 to {network.classes - 1}: check --votes and --network."
+            )
+    if network.classes == IMAGENET_CLASSES:
+        _check_labels(votes, settings)
+
+
+def _check_labels(votes: Votes, settings: Settings) -> None:
+    """See that votes whose classes are all ImageNet's number them as ImageNet does."""
+    imagenet = imagenet_labels()
+    if not votes.labels.keys() <= imagenet.keys():
+        return
+    for wnid, label in votes.labels.items():
+        if label != imagenet[wnid]:
+            raise BuildError(
+                f"{settings.votes} gives class {wnid} the index {label}, ImageNet and a network of "
+                f"{IMAGENET_CLASSES:,} classes {imagenet[wnid]}: correct Input.class_index, which "
+                "counts the sorted wnids from 0."
             )
