@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ from builder.network.network import Network
 from builder.reporter import Reporter
 from builder.settings import Settings
 from builder.stages import Occupancy
+from builder.storage.remote import is_remote
 from salient_imagenet_1m import CROP_SIZE, FORMAT_VERSION, RESIZE_SIZE
 
 PREPROCESSING = (
@@ -130,6 +132,7 @@ def open_job(
     BuildError
         If one cannot be used, or they do not fit together.
     """
+    _check_places(settings)
     votes = read_votes(settings.votes)
     device = device or find_devices(settings.device)[0]
     runs_on = runs_on or device.type
@@ -149,6 +152,16 @@ def open_job(
             f"{votes.pairs[0].wnid}): check --images and --votes, images need a folder per wnid."
         )
     return Job(settings=settings, votes=votes, runs_on=runs_on, **vars(inference))
+
+
+def _check_places(settings: Settings) -> None:
+    images = Path(settings.images).resolve()
+    is_among_them = not is_remote(settings.out) and settings.out.resolve().is_relative_to(images)
+    if is_among_them and images.is_dir():
+        raise BuildError(
+            f"{settings.out} lies in the folder of the images, {settings.images}, among which it "
+            "would be found the next time: use an --out elsewhere."
+        )
 
 
 def _check_fit(votes: Votes, network: Network, settings: Settings) -> None:

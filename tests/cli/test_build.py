@@ -221,6 +221,10 @@ def out_is_not_empty(world: World, directory: Path) -> Options:
     return {"out": directory / "full"}
 
 
+def out_is_among_images(world: World, directory: Path) -> Options:
+    return {"out": world.root / "train" / "n90000001" / "out"}
+
+
 def give(**options: object) -> Callable[[World, Path], Options]:
     return lambda world, directory: dict(options)
 
@@ -275,6 +279,7 @@ BAD_INPUT = [
         changed_votes(lambda rows: rows.extend(rows[1:])),
         "changed.csv:77 is a second vote of the worker 0 on class n90000001, feature 1, after",
     ),
+    pytest.param(out_is_among_images, "lies in the folder of the images, "),
     pytest.param(out_is_a_file, "is a file: give --out a directory."),
     pytest.param(out_is_below_a_file, "--out"),
     pytest.param(out_is_not_empty, "is not empty and holds no build: use an empty or new --out."),

@@ -70,3 +70,12 @@ def test_other_wnids_have_the_labels_that_their_votes_give(
 ) -> None:
     mixed = votes(tmp_path / "votes.csv", ["n00000001", *WNIDS], [3, 2, 1, 0])
     assert open_job(replace(settings, votes=mixed), Quiet()).plan.labels.tolist() == [3, 2, 1, 0]
+
+
+@pytest.mark.parametrize("place", ["images", "images/out", "images/train/n01440764/out", "link"])
+def test_an_out_among_the_images_is_refused(settings: Settings, tmp_path: Path, place: str) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "images")
+    with pytest.raises(
+        BuildError, match=r"lies in the folder of the images, .*: use an --out else"
+    ):
+        open_job(replace(settings, out=tmp_path / place), Quiet())
