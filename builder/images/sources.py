@@ -7,9 +7,9 @@ import errno
 import os
 import re
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import datasets
 import numpy as np
@@ -39,6 +39,22 @@ _NAME_COLUMNS = ("file_name", "filename", "__key__")
 _LABEL_COLUMNS = ("label", "cls")
 
 
+class Unlisted(NamedTuple):
+    """What lies where images do and is none that can be listed.
+
+    Attributes
+    ----------
+    path : str
+        Relative to the source.
+    reason, detail : str
+        Why it is set aside.
+    """
+
+    path: str
+    reason: str
+    detail: str
+
+
 class Images(Protocol):
     """The images of one split, in a fixed order.
 
@@ -50,11 +66,14 @@ class Images(Protocol):
         The class that folder or file name tells, or Kaggle's list, null where nothing tells it.
     labels : ndarray of int64
         The class index that the source itself gives, `NO_LABEL` where it gives none.
+    unlisted : sequence of Unlisted
+        What else lies there.
     """
 
     paths: pa.StringArray
     wnids: pa.StringArray
     labels: npt.NDArray[np.int64]
+    unlisted: Sequence[Unlisted]
 
     def read(self, index: int) -> bytes:
         """Return the bytes of an image's file; raises OSError where they cannot be had."""
@@ -93,6 +112,10 @@ def open_images(source: str, split: str, on_listed: Callable[[int], None]) -> Im
                 return images
     except SalientImageNetError as error:
         raise BuildError(f"{error}: check --images and --split.") from error
+    except OSError as error:
+        raise BuildError(
+            f"{error.filename or source} cannot be listed ({error.strerror}): check --images."
+        ) from error
     raise BuildError(
         f"{source} holds no images of the split {split} in class folders: --images takes "
         f"ROOT/{split}/<wnid>/* or ROOT/<wnid>/*, and flat folders of files that ImageNet named; "
@@ -115,13 +138,19 @@ class FolderImages:
     def __init__(self, base: Path, on_listed: Callable[[int], None]) -> None:
         self._folder = ImageFolder(str(base))
         paths: list[str] = []
-        for names in self._folder.listing():
-            # Arrow takes no name that is not UTF-8.
-            paths += (os.fsencode(name).decode(errors="replace") for name in names)
+        others: list[str] = []
+        for names in self._folder.listing(others):
+            paths += map(_as_utf8, names)
             on_listed(len(names))
         self.paths = pa.array(paths, pa.string())
         self.wnids = _wnids(paths, base)
         self.labels = np.full(len(paths), NO_LABEL, np.int64)
+        is_flat = not any("/" in path for path in paths)
+        self.unlisted: Sequence[Unlisted] = [
+            Unlisted(_as_utf8(path), reason, detail)
+            for name in others
+            for path, reason, detail in _unlisted(base, name, is_flat=is_flat)
+        ]
 
     def read(self, index: int) -> bytes:
         """Return the bytes of an image's file."""
@@ -130,6 +159,8 @@ class FolderImages:
 
 class TarImages:
     """Images in a tar, or in the tars that it holds, listed in one pass."""
+
+    unlisted: Sequence[Unlisted] = ()
 
     def __init__(self, base: Path, on_listed: Callable[[int], None]) -> None:
         self._tar = ImageTar(str(base))
@@ -157,6 +188,8 @@ class TarImages:
 
 class DatasetImages:
     """Images of a dataset with an image column and a file name, opened by `datasets`."""
+
+    unlisted: Sequence[Unlisted] = ()
 
     def __init__(self, source: str, split: str, on_listed: Callable[[int], None]) -> None:
         dataset = open_dataset(source, split)
@@ -189,6 +222,28 @@ class DatasetImages:
         if image["path"] is None:
             raise OSError(errno.ENODATA, "the row holds no image")
         return Path(image["path"]).read_bytes()
+
+
+def _as_utf8(name: str) -> str:
+    """Return a name that Arrow takes, which takes none that is not UTF-8."""
+    return os.fsencode(name).decode(errors="replace")
+
+
+def _unlisted(base: Path, name: str, *, is_flat: bool) -> Iterator[Unlisted]:
+    """Yield what an entry that is no image comes to; files beside class folders are nothing."""
+    path = base / name
+    if path.is_symlink() and not path.exists():
+        yield Unlisted(name, "dangling_link", "the link leads nowhere, or in a circle")
+    elif is_flat or "/" not in name:
+        return
+    elif path.is_symlink() or not path.is_dir():
+        yield Unlisted(name, "not_a_file", "it is neither a file nor a link to one")
+    else:
+        for folder, folders, names in os.walk(path):
+            links = [entry for entry in folders if Path(folder, entry).is_symlink()]
+            for entry in sorted([*names, *links]):
+                nested = Path(folder, entry).relative_to(base).as_posix()
+                yield Unlisted(nested, "nested", "it lies in a folder inside its class's folder")
 
 
 def _wnids(paths: list[str], base: Path) -> pa.StringArray:

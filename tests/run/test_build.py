@@ -21,6 +21,7 @@ from datasets import load_dataset
 from torch import Tensor
 
 import salient_imagenet_1m as si
+from builder.checks.verify import verify
 from builder.errors import BuildError
 from builder.images.sources import FolderImages
 from builder.run.build import build
@@ -265,6 +266,31 @@ def test_odd_images_are_used_and_broken_ones_set_aside(
         "half": "truncated",
     }
     assert "set_aside.parquet" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_a_build_with_links_to_nowhere_and_nested_files_verifies(
+    world: World, tmp_path: Path, reporter: Quiet
+) -> None:
+    """A nested copy has the name of an image that has a row."""
+    root = tmp_path / "images"
+    shutil.copytree(world.root / "train", root)
+    folder = root / CLASSES[0]
+    copied = min(folder.glob("*.JPEG"))
+    (folder / "copies").mkdir()
+    shutil.copy(copied, folder / "copies")
+    (folder / "gone.JPEG").symlink_to("nowhere")
+    (folder / "loop.JPEG").symlink_to("loop.JPEG")
+    outcome = build(world.settings(tmp_path / "out", images=str(root)), reporter)
+    counts = outcome.split["counts"]
+    assert counts["set_aside"] == {"dangling_link": 2, "nested": 1}
+    assert counts["images"] == counts["rows"] + 3 == 39
+    table = pq.read_table(tmp_path / "out" / "set_aside.parquet").to_pylist()
+    assert {row["image_id"]: row["reason"] for row in table} == {
+        f"{CLASSES[0]}/copies/{copied.stem}": "nested",
+        f"{CLASSES[0]}/gone": "dangling_link",
+        f"{CLASSES[0]}/loop": "dangling_link",
+    }
+    assert all(check.passed for check in verify(tmp_path / "out", str(root)))
 
 
 def test_a_shard_may_lose_all_its_images(world: World, tmp_path: Path, reporter: Quiet) -> None:
