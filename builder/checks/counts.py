@@ -1,4 +1,4 @@
-"""Counts, ids and order: what all rows of a split come to, whatever their numbers are."""
+"""Counts, ids, contents and order: what all rows of a split come to, whatever their numbers are."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from builder.dataset.counts import Counts
 from builder.dataset.dataset import DataSet
-from builder.dataset.layout import SET_ASIDE_FILE, SET_ASIDE_SCHEMA, order_keys
+from builder.dataset.layout import CONTENTS, SET_ASIDE_FILE, SET_ASIDE_SCHEMA, order_keys
 from builder.storage.parquet import column_bytes
 
 
@@ -55,6 +55,18 @@ def rows_are_in_order(data: DataSet) -> Iterator[str]:
                 if one > other:
                     yield f"{one[1]} comes before {other[1]} in {split}, against the order"
             last = keys[-1:]
+
+
+def contents_are_of_the_rows(data: DataSet) -> Iterator[str]:
+    """Yield rows of the config contents that are not those of masks, or tell nothing of a file."""
+    for split in data.splits_of(CONTENTS):
+        contents = data.read(CONTENTS, split)
+        if contents["image_id"] != data.read("masks", split, ["image_id"])["image_id"]:
+            yield f"contents of {split} has other rows than masks"
+        is_digest = pc.match_substring_regex(contents["content"], "^[0-9a-f]{16}$")
+        tells = pc.and_(is_digest, pc.greater(contents["bytes"], 0))
+        for name in contents["image_id"].filter(pc.invert(tells)).to_pylist():
+            yield f"contents of {name} ({split}) tells no hash of a file"
 
 
 def count_rows(data: DataSet, split: str) -> Counts:

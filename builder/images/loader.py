@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from builder.errors import first_line
+from builder.images.content import Content, digest_of
 from builder.images.decode import UnusableImageError, decode, size_for_device
 from builder.images.plan import Plan, SetAside
 from builder.images.sources import Images
@@ -65,6 +66,8 @@ class LoadedBatch:
         Without those that are still encoded.
     sizes : ndarray of int32, shape (images, 2)
         Width and height of the originals.
+    contents : list of Content
+        Of the files of the usable images.
     set_aside : list of SetAside
     stages : Stages
         The time it took.
@@ -76,6 +79,7 @@ class LoadedBatch:
     members: npt.NDArray[np.int64]
     pixels: Tensor
     sizes: npt.NDArray[np.int32]
+    contents: list[Content]
     set_aside: list[SetAside]
     stages: Stages = field(default_factory=Stages)
     encoded: dict[int, Encoded] = field(default_factory=dict)
@@ -105,12 +109,14 @@ class Loader:
         members: list[int] = []
         encoded: dict[int, Encoded] = {}
         sizes: list[tuple[int, int]] = []
+        contents: list[Content] = []
         set_aside: list[SetAside] = []
         for member in batch.members.tolist():
             try:
                 with stages.time("read"):
-                    data = self._read(member)
+                    data, stamp = self._read(member)
                 with stages.time("decode"):
+                    content = Content(len(data), digest_of(data), stamp)
                     size = size_for_device(data) if self.for_device else None
                     if size:
                         encoded[len(members)] = Encoded(*self._names(member), data)
@@ -121,6 +127,7 @@ class Loader:
                         size = image.width, image.height
                 members.append(member)
                 sizes.append(size)
+                contents.append(content)
             except UnusableImageError as error:
                 set_aside.append(SetAside(*self._names(member), error.reason, error.detail))
         return LoadedBatch(
@@ -128,6 +135,7 @@ class Loader:
             np.array(members, np.int64),
             torch.from_numpy(pixels[:decoded]),
             np.array(sizes, np.int32).reshape(-1, 2),
+            contents,
             set_aside,
             stages,
             encoded,
@@ -137,8 +145,13 @@ class Loader:
         """Return an image's id and path."""
         return self.plan.ids[member].as_py(), self.images.paths[member].as_py()
 
-    def _read(self, member: int) -> bytes:
+    def _read(self, member: int) -> tuple[bytes, str | None]:
+        """Return the bytes of an image's file, and what stamp it had before it was read."""
         try:
-            return retry(lambda: self.images.read(member))
+            return retry(lambda: self._read_once(member))
         except (OSError, pa.ArrowException) as error:
             raise UnusableImageError(UNREADABLE, first_line(error)) from error
+
+    def _read_once(self, member: int) -> tuple[bytes, str | None]:
+        stamp = self.images.stat(member).stamp
+        return self.images.read(member), stamp

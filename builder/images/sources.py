@@ -9,7 +9,7 @@ import re
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import datasets
 import numpy as np
@@ -55,6 +55,21 @@ class Unlisted(NamedTuple):
     detail: str
 
 
+class FileStat(NamedTuple):
+    """What is known of the file of an image before it is read.
+
+    Attributes
+    ----------
+    size : int
+        In bytes.
+    stamp : str, optional
+        Changes when the file does; None where images have no files.
+    """
+
+    size: int
+    stamp: str | None
+
+
 class Images(Protocol):
     """The images of one split, in a fixed order.
 
@@ -74,6 +89,10 @@ class Images(Protocol):
     wnids: pa.StringArray
     labels: npt.NDArray[np.int64]
     unlisted: Sequence[Unlisted]
+
+    def stat(self, index: int) -> FileStat:
+        """Return what is known of an image's file; raises OSError where it cannot be had."""
+        ...
 
     def read(self, index: int) -> bytes:
         """Return the bytes of an image's file; raises OSError where they cannot be had."""
@@ -136,7 +155,7 @@ class FolderImages:
     """Images as files of their own, listed in one pass."""
 
     def __init__(self, base: Path, on_listed: Callable[[int], None]) -> None:
-        self._folder = ImageFolder(str(base))
+        self._base, self._folder = base, ImageFolder(str(base))
         paths: list[str] = []
         others: list[str] = []
         for names in self._folder.listing(others):
@@ -152,6 +171,10 @@ class FolderImages:
             for path, reason, detail in _unlisted(base, name, is_flat=is_flat)
         ]
 
+    def stat(self, index: int) -> FileStat:
+        """Return size and time of an image's file."""
+        return _stat(self._base / str(self.paths[index]))
+
     def read(self, index: int) -> bytes:
         """Return the bytes of an image's file."""
         return self._folder.read(str(self.paths[index]))
@@ -164,6 +187,7 @@ class TarImages:
 
     def __init__(self, base: Path, on_listed: Callable[[int], None]) -> None:
         self._tar = ImageTar(str(base))
+        self._stamp = _stat(base).stamp
         paths: list[str] = []
         spans: list[str] = []
         try:
@@ -180,6 +204,10 @@ class TarImages:
         self.wnids = _wnids(paths, base)
         self.labels = np.full(len(paths), NO_LABEL, np.int64)
         self._spans = pa.array(spans, pa.string())
+
+    def stat(self, index: int) -> FileStat:
+        """Return the size of a member, and the tar's size and time."""
+        return FileStat(int(str(self._spans[index]).partition(":")[2]), self._stamp)
 
     def read(self, index: int) -> bytes:
         """Return the bytes of a member; reads may come from many threads and processes."""
@@ -207,6 +235,7 @@ class DatasetImages:
                 f"use a copy whose column {column} keeps its path, or add a column file_name."
             )
         self.paths = names
+        self._sizes = pc.binary_length(pc.struct_field(table[column], "bytes").combine_chunks())
         wnids = (_wnid_in(name) or PurePosixPath(name).parent.name for name in names.to_pylist())
         self.wnids = pa.array((wnid or None for wnid in wnids), pa.string())
         columns = (table[name].to_numpy() for name in _LABEL_COLUMNS if name in table.column_names)
@@ -214,14 +243,28 @@ class DatasetImages:
         self.labels = next((c for c in columns if c.dtype.kind == "i"), none).astype(np.int64)
         on_listed(len(names))
 
+    def stat(self, index: int) -> FileStat:
+        """Return the size of a row's image."""
+        size = self._sizes[index].as_py()
+        path = None if size is not None else self._row(index)["path"]
+        return FileStat(size or 0, None) if path is None else _stat(Path(path))
+
     def read(self, index: int) -> bytes:
         """Return the bytes of a row's image."""
-        image = self._dataset[index][self._column] or {"bytes": None, "path": None}
+        image = self._row(index)
         if image["bytes"] is not None:
             return bytes(image["bytes"])
         if image["path"] is None:
             raise OSError(errno.ENODATA, "the row holds no image")
         return Path(image["path"]).read_bytes()
+
+    def _row(self, index: int) -> dict[str, Any]:
+        return self._dataset[index][self._column] or {"bytes": None, "path": None}
+
+
+def _stat(path: Path) -> FileStat:
+    status = path.stat()
+    return FileStat(status.st_size, f"{status.st_size} {status.st_mtime_ns}")
 
 
 def _as_utf8(name: str) -> str:

@@ -29,6 +29,7 @@ _ROWS = {
     "rankings": "image of a class with a spurious feature, sorted",
     "features": "class-feature pair",
     "preview": "image, a few of each split",
+    "contents": "image: how large its file is, and a hash of it",
     "embeddings": "image: the activations of all features, as float16",
 }
 """What has a row in each config."""

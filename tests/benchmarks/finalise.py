@@ -25,7 +25,7 @@ import pyarrow as pa
 from builder.dataset.dataset import DataSet
 from builder.dataset.manifest import Manifest
 from builder.images.plan import make_plan
-from builder.images.sources import NO_LABEL, Unlisted
+from builder.images.sources import NO_LABEL, FileStat, Unlisted
 from builder.pages.pages import write_pages
 from tests.benchmarks.imagenet import (
     CLASSES,
@@ -82,6 +82,9 @@ class Listed:
     wnids: pa.StringArray
     labels: npt.NDArray[np.int64]
     unlisted: Sequence[Unlisted] = ()
+
+    def stat(self, index: int) -> FileStat:
+        raise AssertionError("a plan looks at no image")
 
     def read(self, index: int) -> bytes:
         raise AssertionError("a plan reads no image")

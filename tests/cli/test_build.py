@@ -484,8 +484,8 @@ def test_a_build_ends_with_a_table_that_reconciles(terminal: Terminal, tmp_path:
     for stage in ("read", "decode", "network", "masks", "write", "whole run"):
         float(value_of(ran, f"{stage}, seconds"))
     pages = {"README.md", "croissant.json", "plots", "preview"}
-    published = {*pages, "manifest.json", "masks", "rankings", "features", "set_aside.parquet"}
-    assert {path.name for path in terminal.out.iterdir()} == published
+    data = {"masks", "rankings", "features", "contents", "set_aside.parquet"}
+    assert {path.name for path in terminal.out.iterdir()} == {*pages, *data, "manifest.json"}
 
 
 def test_a_disk_that_fills_up_is_a_sentence_and_nothing_half_written_is_seen(

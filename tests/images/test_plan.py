@@ -10,7 +10,7 @@ import pytest
 
 from builder.dataset.votes import Pair, Votes
 from builder.images.plan import Plan, SetAside, make_plan
-from builder.images.sources import NO_LABEL, Unlisted
+from builder.images.sources import NO_LABEL, FileStat, Unlisted
 from salient_imagenet_1m import image_id
 
 VOTES = Votes(tuple(Pair(label, f"n{label}", 0, 1, 5, 0, 0, 5.0) for label in range(3)), "")
@@ -26,6 +26,9 @@ class Listed:
         wnids = [None if labels else path.split("/")[0] for path in paths]
         self.wnids = pa.array(wnids, pa.string())
         self.labels = np.array(labels or [NO_LABEL] * len(paths), np.int64)
+
+    def stat(self, index: int) -> FileStat:
+        raise AssertionError("a plan looks at no image")
 
     def read(self, index: int) -> bytes:
         raise AssertionError("a plan reads no image")

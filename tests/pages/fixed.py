@@ -10,6 +10,7 @@ from datasets import Features
 
 from builder.dataset.dataset import DataSet
 from builder.dataset.format import (
+    content_features,
     mask_features,
     pair_features,
     parquet_schema,
@@ -66,6 +67,7 @@ def write_fixed(directory: Path) -> DataSet:
         "rankings": (ranking_features(NAMES), _ranking_rows),
         "features": (pair_features(NAMES), _pair_rows),
         "preview": (preview_features(NAMES, 2), lambda split: []),
+        "contents": (content_features(), _content_rows),
     }
     for split in splits:
         for config, (features, rows) in tables.items():
@@ -120,6 +122,11 @@ def _mask_row(split: str, label: int, rank: int) -> dict[str, Any]:
         "spuriosity_rank": rank if "spurious" in kinds else None,
         "predicted": (label + rank) % 3,
     }
+
+
+def _content_rows(split: str) -> list[dict[str, Any]]:
+    names = [row["image_id"] for row in _mask_rows(split)]
+    return [{"image_id": name, "bytes": 1000, "content": "e5" * 8} for name in names]
 
 
 def _spuriosity(rank: int) -> float:

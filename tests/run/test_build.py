@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import itertools
 import json
 import multiprocessing
@@ -63,6 +64,7 @@ def test_every_column_is_the_reference_s(
 def test_the_directory_is_the_data_set_and_nothing_else(planted: Path) -> None:
     assert sorted(path.name for path in planted.iterdir()) == [
         "README.md",
+        "contents",
         "croissant.json",
         "features",
         "manifest.json",
@@ -78,6 +80,18 @@ def test_the_manifest_knows_every_file(planted: Path) -> None:
     found = hashes(planted)
     del found["manifest.json"]
     assert {name: file["sha256"] for name, file in manifest["files"].items()} == found
+
+
+def test_contents_are_the_hashes_of_the_files(planted: Path, world: World) -> None:
+    for split, folder in (("train", "train"), ("validation", "val")):
+        masks = load_dataset(str(planted), "masks", split=split, streaming=True)
+        rows = list(load_dataset(str(planted), "contents", split=split, streaming=True))
+        assert [row["image_id"] for row in rows] == [row["image_id"] for row in masks]
+        files = {path.stem: path.read_bytes() for path in (world.root / folder).glob("*/*")}
+        for row in rows:
+            file = files[row["image_id"]]
+            assert row["content"] == hashlib.sha256(file).hexdigest()[:16]
+            assert row["bytes"] == len(file)
 
 
 def test_it_loads_without_our_code(planted: Path, tmp_path: Path) -> None:
