@@ -14,7 +14,7 @@ from builder.dataset.dataset import DataSet
 from builder.dataset.layout import CONTENTS
 from builder.errors import first_line
 from builder.images.content import digest_of
-from builder.images.sources import FORMATS, Images
+from builder.images.sources import FORMATS, LARGEST_FILE, Images
 from builder.pages.preview import spread
 from salient_imagenet_1m import image_id
 
@@ -58,6 +58,8 @@ def _difference(images: Images, place: int, row: dict[str, Any], digest: str | N
     """Return in which way an image is not as recorded."""
     recorded = row["width"], row["height"]
     try:
+        if images.stat(place).size > LARGEST_FILE:
+            return "is larger than any file that a build reads"
         content = images.read(place)
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             found = image.size

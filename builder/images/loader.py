@@ -14,7 +14,7 @@ from builder.errors import first_line
 from builder.images.content import Content, digest_of
 from builder.images.decode import UnusableImageError, decode, size_for_device
 from builder.images.plan import Plan, SetAside
-from builder.images.sources import Images
+from builder.images.sources import LARGEST_FILE, Images
 from builder.stages import Stages
 from builder.storage.retry import retry
 from salient_imagenet_1m import CROP_SIZE
@@ -153,5 +153,9 @@ class Loader:
             raise UnusableImageError(UNREADABLE, first_line(error)) from error
 
     def _read_once(self, member: int) -> tuple[bytes, str | None]:
-        stamp = self.images.stat(member).stamp
+        size, stamp = self.images.stat(member)
+        if size > LARGEST_FILE:
+            raise UnusableImageError(
+                "too_large", f"the file has {size} bytes, more than {LARGEST_FILE}"
+            )
         return self.images.read(member), stamp

@@ -31,6 +31,9 @@ from salient_imagenet_1m import (
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000")
 """What files may be, whatever they are called; Pillow would run Ghostscript on others."""
 
+LARGEST_FILE = 100 * 2**20
+"""Bytes of a file that is read; no image of ImageNet comes near."""
+
 NO_LABEL = -1
 
 WNID = re.compile(r"n\d{8}")

@@ -10,7 +10,7 @@ import pytest
 from builder.images.content import Content, digest_of
 from builder.images.loader import Batch, Loader
 from builder.images.plan import make_plan
-from builder.images.sources import Images, open_images
+from builder.images.sources import LARGEST_FILE, Images, open_images
 from tests.images.test_sources import HUB, TRAIN, WNIDS, make_folder, make_tar, write_parquet
 
 
@@ -53,6 +53,40 @@ def test_a_dataset_has_sizes_and_no_stamps(
     images = open_split(tmp_path)
     stats = [images.stat(index) for index in range(len(HUB))]
     assert stats == [(len(data), None) for data in HUB.values()]
+
+
+def load(images: Images) -> list[tuple[str, str]]:
+    """Load all images in a batch, and return why each was set aside."""
+    plan = make_plan(images, dict.fromkeys(WNIDS, 0), "train", seed=0, limit=None, shard_size=None)
+    loaded = Loader(images, plan)(Batch(0, plan.order))
+    return [(image.reason, image.detail) for image in loaded.set_aside]
+
+
+@pytest.mark.parametrize("in_a_tar", [False, True])
+def test_a_file_that_is_too_large_is_set_aside_unread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_a_tar: bool
+) -> None:
+    files = {f"{WNIDS[0]}/large.JPEG": bytes(1001), f"{WNIDS[0]}/small.JPEG": bytes(1000)}
+    if in_a_tar:
+        (tmp_path / "train.tar").write_bytes(make_tar(files))
+    images = open_split(tmp_path / "train.tar" if in_a_tar else make_folder(tmp_path, files))
+    read, place = images.read, images.paths.to_pylist().index(f"{WNIDS[0]}/large.JPEG")
+
+    def only_the_small_one(index: int) -> bytes:
+        assert index != place
+        return read(index)
+
+    monkeypatch.setattr(images, "read", only_the_small_one)
+    monkeypatch.setattr("builder.images.loader.LARGEST_FILE", 1000)
+    reasons = dict(load(images))
+    assert reasons.keys() == {"too_large", "not_an_image"}
+    assert reasons["too_large"] == "the file has 1001 bytes, more than 1000"
+
+
+def test_a_sparse_file_of_gigabytes_costs_nothing(tmp_path: Path) -> None:
+    make_folder(tmp_path, {f"{WNIDS[0]}/huge.JPEG": b""})
+    os.truncate(tmp_path / WNIDS[0] / "huge.JPEG", 10 * LARGEST_FILE)
+    assert [reason for reason, _ in load(open_split(tmp_path))] == ["too_large"]
 
 
 def test_a_loaded_batch_tells_the_contents_of_usable_images(tmp_path: Path) -> None:
