@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from builder.dataset.counts import Counts
+from builder.dataset.counts import LATER, Counts
 from builder.dataset.dataset import DataSet
 from builder.dataset.layout import CONTENTS, SET_ASIDE_FILE, SET_ASIDE_SCHEMA, order_keys
 from builder.storage.parquet import column_bytes
@@ -23,6 +23,8 @@ def counts_are_right(data: DataSet) -> Iterator[str]:
     for split in data.splits:
         stated = data.manifest.splits[split]["counts"]
         for name, count in asdict(count_rows(data, split)).items():
+            if name in LATER and name not in stated:
+                continue
             found, other = _first_difference(stated.get(name), count)
             if found != other:
                 yield f"{name} of {split} is {found} in the manifest, {other} in fact"
@@ -72,6 +74,7 @@ def contents_are_of_the_rows(data: DataSet) -> Iterator[str]:
 def count_rows(data: DataSet, split: str) -> Counts:
     """Return the counts that the manifest of a split should state, from its rows alone."""
     labels = data.read("masks", split, ["label"])["label"].to_numpy()
+    predicted = data.read("masks", split, ["predicted"])["predicted"].to_numpy()
     ranked = data.read("masks", split, ["spuriosity_rank"])["spuriosity_rank"]
     reasons = Counter(_set_aside(data, split)["reason"].to_pylist())
     spurious = data.votes.spurious
@@ -90,6 +93,7 @@ def count_rows(data: DataSet, split: str) -> Counts:
         grid_bytes=column_bytes(paths, "grids"),
         images_by_label=dict(zip(map(str, present.tolist()), images.tolist(), strict=True)),
         masks_bytes=sum(path.stat().st_size for path in paths),
+        predicted_as_labelled=int((predicted == labels).sum()),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import jinja2
 
+from builder.dataset.counts import labels_look_wrong, share_as_labelled
 from builder.dataset.dataset import DataSet
 from builder.dataset.statistics import split_statistics, vote_statistics
 from builder.network.importance import TOPS
@@ -74,6 +75,11 @@ def make_card(data: DataSet) -> str:
         of_votes=vote_statistics(data.votes),
         of_splits={name: split_statistics(data, name) for name in splits},
         set_aside=_set_aside(splits),
+        doubtful=[
+            name
+            for name, split in splits.items()
+            if labels_look_wrong(split["counts"], data.manifest.origin["classes"])
+        ],
         zone=round(100 * VALIDATED_FRACTION),
         plots={"masks": MASKS_PLOT, "kinds": KINDS_PLOT, "spuriosity": SPURIOSITY_PLOT},
     )
@@ -96,6 +102,7 @@ def _template() -> jinja2.Template:
             f"{name} {inputs[name]}" for name in _VERSIONS if name in inputs
         ),
         "agreement": _agreement,
+        "as_labelled": _as_labelled,
     }
     return cards.from_string(template_path().read_text("utf-8"))
 
@@ -134,6 +141,11 @@ def _agreement(found: dict[str, Any]) -> str:
         f"of {found['pairs']:,} voted features of {found['classes']:,} classes, by the network's "
         f"own ranking of features, {shares}"
     )
+
+
+def _as_labelled(counts: dict[str, Any]) -> str:
+    share = share_as_labelled(counts)
+    return "" if share is None else f"{100 * share:.1f} %"
 
 
 def _set_aside(splits: dict[str, Any]) -> list[dict[str, Any]]:

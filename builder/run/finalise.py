@@ -44,6 +44,8 @@ class _Numbers(NamedTuple):
     starts : list of int
         The index of each shard's first row; and, at the end, the number of rows.
     set_aside : list of SetAside
+    agreeing : int
+        Rows that the network predicts as they are labelled.
     tells_contents : bool
         Whether all shards tell the contents of their images' files, as those of earlier releases
         do not.
@@ -54,6 +56,7 @@ class _Numbers(NamedTuple):
     activations: npt.NDArray[np.float32]
     starts: list[int]
     set_aside: list[SetAside]
+    agreeing: int
     tells_contents: bool
 
 
@@ -99,7 +102,7 @@ class Finaliser:
         Counts
             For the manifest.
         """
-        ids, labels, activations, starts, set_aside, tells_contents = self._read_numbers()
+        ids, labels, activations, starts, set_aside, agreeing, tells_contents = self._read_numbers()
         if not len(labels):
             reasons = Counter(image.reason for image in set_aside)
             raise BuildError(
@@ -116,7 +119,7 @@ class Finaliser:
         if tells_contents:
             self._write_contents(target)
         _write_set_aside(target, published, self.plan.split, set_aside)
-        return self._counts(target, labels, scores, set_aside)
+        return self._counts(target, labels, agreeing, scores, set_aside)
 
     def _read_shard(
         self, shard: int, columns: list[str] | None = None
@@ -129,8 +132,8 @@ class Finaliser:
         labels = np.empty(rows, np.int32)
         activations = np.empty((rows, self.votes.features_per_class), np.float32)
         ids, starts, set_aside = [], [0], list(self.plan.set_aside)
-        tells_contents = True
-        columns = ["image_id", "label", "activations", "content"]
+        agreeing, tells_contents = 0, True
+        columns = ["image_id", "label", "activations", "predicted", "content"]
         read = partial(self._read_shard, columns=columns)
         for table, found in in_threads(range(self.plan.shards), read, usable_cores()):
             part = slice(starts[-1], starts[-1] + len(table))
@@ -139,6 +142,7 @@ class Finaliser:
             ids += table["image_id"].chunks
             starts.append(part.stop)
             set_aside += found
+            agreeing += pc.sum(pc.equal(table["predicted"], table["label"])).as_py() or 0
             tells_contents = tells_contents and "content" in table.column_names
         rows = starts[-1]
         return _Numbers(
@@ -147,6 +151,7 @@ class Finaliser:
             activations=activations[:rows],
             starts=starts,
             set_aside=set_aside,
+            agreeing=agreeing,
             tells_contents=tells_contents,
         )
 
@@ -256,6 +261,7 @@ class Finaliser:
         self,
         target: Path,
         labels: npt.NDArray[np.int32],
+        agreeing: int,
         scores: Scores,
         set_aside: list[SetAside],
     ) -> Counts:
@@ -278,6 +284,7 @@ class Finaliser:
             grid_bytes=column_bytes((target / "masks").iterdir(), "grids"),
             images_by_label=dict(zip(map(str, present.tolist()), images.tolist(), strict=True)),
             masks_bytes=sum(path.stat().st_size for path in (target / "masks").iterdir()),
+            predicted_as_labelled=agreeing,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import pickle
 import re
@@ -486,6 +487,21 @@ def test_a_build_ends_with_a_table_that_reconciles(terminal: Terminal, tmp_path:
     pages = {"README.md", "croissant.json", "plots", "preview"}
     data = {"masks", "rankings", "features", "contents", "set_aside.parquet"}
     assert {path.name for path in terminal.out.iterdir()} == {*pages, *data, "manifest.json"}
+
+
+@pytest.mark.parametrize("labels_look_wrong", [False, True])
+def test_the_closing_table_tells_how_many_are_predicted_as_labelled(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, labels_look_wrong: bool
+) -> None:
+    monkeypatch.setattr(
+        "builder.run.build.labels_look_wrong", lambda counts, classes: labels_look_wrong
+    )
+    ran = terminal.run()
+    counts = json.loads((terminal.out / "manifest.json").read_text())["splits"]["train"]["counts"]
+    share = 100 * counts["predicted_as_labelled"] / counts["rows"]
+    assert value_of(ran, "predicted as labelled") == f"{share:.1f} %"
+    said = " ".join(ran.stderr.split())
+    assert ("hardly any image as it is labelled: check that" in said) == labels_look_wrong
 
 
 def test_a_disk_that_fills_up_is_a_sentence_and_nothing_half_written_is_seen(

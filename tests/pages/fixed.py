@@ -46,6 +46,7 @@ _ORIGIN = {
     "network": "small-convnet",
     "precision": "float32",
     "keep_embeddings": False,
+    "classes": 3,
     "weights_sha256": "a1" * 32,
     "mean": [0.5, 0.25, 0.125],
     "std": [0.25, 0.25, 0.25],
@@ -92,6 +93,7 @@ def _split(split: str) -> dict[str, Any]:
             "spurious_masks": rows,
             "ranked_rows": 2 * IMAGES[split],
             "grid_bytes": 30 * rows,
+            "predicted_as_labelled": rows // 2,
         },
         "agreement": {"classes": 3, "pairs": 6, "in_top_5": 4, "in_top_10": 5, "in_top_20": 6},
     }

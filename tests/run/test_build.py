@@ -94,6 +94,14 @@ def test_contents_are_the_hashes_of_the_files(planted: Path, world: World) -> No
             assert row["bytes"] == len(file)
 
 
+def test_the_manifest_counts_images_that_are_predicted_as_labelled(planted: Path) -> None:
+    splits = json.loads((planted / "manifest.json").read_text())["splits"]
+    for split in ("train", "validation"):
+        rows = load_dataset(str(planted), "masks", split=split, streaming=True)
+        agreeing = sum(row["predicted"] == row["label"] for row in rows)
+        assert splits[split]["counts"]["predicted_as_labelled"] == agreeing
+
+
 def test_it_loads_without_our_code(planted: Path, tmp_path: Path) -> None:
     script = (
         "import sys; from datasets import load_dataset\n"
