@@ -75,6 +75,19 @@ def _check_seed(seed: int) -> int:
     return seed
 
 
+def parse_split(name: str) -> str:
+    """Return the split of a name: ``val`` is ``validation``, as for the loader.
+
+    Raises
+    ------
+    BuildError
+        If there is none.
+    """
+    split = {"val": "validation"}.get(name, name)
+    _check_known("split", split, SPLITS)
+    return split
+
+
 NetworkName = Annotated[
     str,
     typer.Option(
@@ -114,7 +127,10 @@ class NetworkSettings:
         ),
     ] = None
     split: Annotated[
-        str, typer.Option(metavar="SPLIT", help="Which images to use: train or validation.")
+        str,
+        typer.Option(
+            parser=parse_split, metavar="SPLIT", help="Which images to use: train or validation."
+        ),
     ] = "train"
     classes: Annotated[
         Path | None,
@@ -371,7 +387,10 @@ class GallerySettings:
         ),
     ] = None
     split: Annotated[
-        str, typer.Option(metavar="SPLIT", help="Which images to show: train or validation.")
+        str,
+        typer.Option(
+            parser=parse_split, metavar="SPLIT", help="Which images to show: train or validation."
+        ),
     ] = "train"
     votes: Annotated[
         Path | None,

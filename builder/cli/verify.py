@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from builder.settings import parse_split
 from builder.storage.files import disk_errors_as_sentences
 from builder.storage.remote import parse_location
 
@@ -37,6 +38,7 @@ def verify(
     split: Annotated[
         str | None,
         typer.Option(
+            parser=parse_split,
             metavar="SPLIT",
             help="Which images are in --images: train or validation; by default those of every "
             "split of the data set.",

@@ -91,8 +91,9 @@ class Workspace:
             same = split["inputs"]["images_sha256"] == inputs["images_sha256"]
             if same and "source" not in origin:
                 raise BuildError(
-                    f"These are the images of the split {name}, which {self.out} already holds: "
-                    "check --images and --split."
+                    f"All images have the ids of the split {name}, which {self.out} already holds: "
+                    "check --images and --split; images that are others need other file names, by "
+                    "which their masks are found."
                 )
         if self._has_work:
             self._compare(
