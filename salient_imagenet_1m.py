@@ -1141,11 +1141,17 @@ class ImageFolder:
         self._index = index
         self._listings: dict[str, dict[str, str]] = {}
 
-    def listing(self) -> Iterator[list[str]]:
-        """Yield the paths in each class's folder; of flat images, those that ImageNet names so."""
+    def listing(self, others: list[str] | None = None) -> Iterator[list[str]]:
+        """Yield the paths in each class's folder; of flat images, those that ImageNet names so.
+
+        What lies there or beside and is no file, or no folder, is added to `others`.
+        """
         flat = True
-        for wnid in _entries(self.base, os.DirEntry.is_dir):
-            names = _entries(f"{self.base}/{wnid}", os.DirEntry.is_file)
+        others = [] if others is None else others
+        for wnid in _entries(self.base, os.DirEntry.is_dir, others):
+            rest: list[str] = []
+            names = _entries(f"{self.base}/{wnid}", os.DirEntry.is_file, rest)
+            others += [f"{wnid}/{name}" for name in rest]
             flat = flat and not names
             yield [f"{wnid}/{name}" for name in names]
         if flat:
@@ -1179,9 +1185,24 @@ class ImageFolder:
         return Path(self.base, path).read_bytes()
 
 
-def _entries(folder: str | Path, wanted: Callable[[os.DirEntry[str]], bool]) -> list[str]:
+def _entries(
+    folder: str | Path,
+    wanted: Callable[[os.DirEntry[str]], bool],
+    others: list[str] | None = None,
+) -> list[str]:
+    """Return the names of the entries that are wanted, and add the rest to `others`."""
+    names: list[str] = []
+    rest: list[str] = []
     with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if wanted(entry))
+        for entry in entries:
+            try:
+                is_wanted = wanted(entry)
+            except OSError:  # Of a link that leads in a circle.
+                is_wanted = False
+            (names if is_wanted else rest).append(entry.name)
+    if others is not None:
+        others += sorted(rest)
+    return sorted(names)
 
 
 def _anywhere(bases: Sequence_[Path]) -> dict[str, str]:

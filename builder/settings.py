@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,19 @@ def _check_seed(seed: int) -> int:
     return seed
 
 
+def parse_split(name: str) -> str:
+    """Return the split of a name: ``val`` is ``validation``, as for the loader.
+
+    Raises
+    ------
+    BuildError
+        If there is none.
+    """
+    split = {"val": "validation"}.get(name, name)
+    _check_known("split", split, SPLITS)
+    return split
+
+
 NetworkName = Annotated[
     str,
     typer.Option(
@@ -114,7 +128,10 @@ class NetworkSettings:
         ),
     ] = None
     split: Annotated[
-        str, typer.Option(metavar="SPLIT", help="Which images to use: train or validation.")
+        str,
+        typer.Option(
+            parser=parse_split, metavar="SPLIT", help="Which images to use: train or validation."
+        ),
     ] = "train"
     classes: Annotated[
         Path | None,
@@ -373,7 +390,10 @@ class GallerySettings:
         ),
     ] = None
     split: Annotated[
-        str, typer.Option(metavar="SPLIT", help="Which images to show: train or validation.")
+        str,
+        typer.Option(
+            parser=parse_split, metavar="SPLIT", help="Which images to show: train or validation."
+        ),
     ] = "train"
     votes: Annotated[
         Path | None,
@@ -390,7 +410,7 @@ class GallerySettings:
             return self.out
         if is_remote(self.data):
             return Path(f"{self.data.name}-gallery" if self.data.name else "gallery")
-        data = self.data.resolve()
+        data = Path(os.path.realpath(self.data))
         return data.with_name(f"{data.name}-gallery")
 
 

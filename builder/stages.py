@@ -42,8 +42,8 @@ class Stages:
     @property
     def limit(self) -> str:
         """The stage that a faster build would have to make faster."""
-        others = {name: self.seconds[name] for name in STAGES if name not in ("wait", "network")}
-        return "network" if self.waited < _LITTLE_WAITING else max(others, key=others.__getitem__)
+        stages = {name: self.seconds[name] for name in STAGES if name != "wait"}
+        return "network" if self.waited < _LITTLE_WAITING else max(stages, key=stages.__getitem__)
 
 
 class Occupancy:

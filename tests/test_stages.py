@@ -53,7 +53,8 @@ def test_network_and_wait_add_up_to_all_time_of_all_places(clock: Clock) -> None
         ({"network": 95.0, "wait": 5.0, "decode": 300.0}, "network"),
         ({"network": 50.0, "wait": 50.0, "decode": 300.0, "read": 20.0}, "decode"),
         ({"network": 50.0, "wait": 50.0, "decode": 30.0, "read": 200.0}, "read"),
-        ({"network": 50.0, "wait": 50.0, "write": 30.0, "read": 20.0}, "write"),
+        ({"network": 50.0, "wait": 50.0, "write": 70.0, "read": 20.0}, "write"),
+        ({"network": 9.0, "wait": 1.0, "write": 1.0, "read": 0.5}, "network"),
     ],
 )
 def test_the_limit_is_what_the_network_waits_for(seconds: dict[str, float], limit: str) -> None:

@@ -464,7 +464,7 @@ BUILD: dict[str, tuple[dict[str, object], str]] = {
             ("an empty name", "", ""),
             ("a password", "s3://KEY:SEC/RET@bucket/x", "dataset s3://...@bucket/x"),
             ("control characters", "\x1b[2J\r\n", r"dataset \x1b[2J\r\n"),
-            ("a name that is too long", LONG, "cannot be used (File name too long)"),
+            ("a name that is too long", LONG, "cannot be listed (File name too long)"),
             ("an empty directory", empty, "in class folders"),
             ("a pipe", pipe, ""),
             ("a link to itself", link_loop, ""),
@@ -633,7 +633,7 @@ OTHERS = [
             ("without images", {"images": None}, "Missing option '--images'"),
             ("images nowhere", {"images": "nowhere"}, "There is no file, directory or dataset"),
             ("images of others", {"images": other_classes}, "lacks"),
-            ("another split", {"split": "test"}, "has no split test, only train, validation"),
+            ("another split", {"split": "test"}, "There is no split test: use --split train or"),
             ("votes nowhere", {"votes": "no.csv"}, "The votes file no.csv cannot be read"),
             ("other votes", {"votes": vote("Answer.reasons", "x")}, "are not the votes of"),
             ("out that is there", {"out": full}, "exists already"),
@@ -646,7 +646,7 @@ OTHERS = [
     *(
         Case(f"verify {name}", said, words("verify", built, *options))
         for name, options, said in (
-            ("another split", ("--split", "test"), "has no split test: use --split train or"),
+            ("another split", ("--split", "test"), "There is no split test: use --split train or"),
             ("images nowhere", ("--images", "nowhere"), "check --images"),
             ("images of others", ("--images", empty), "check --images"),
         )

@@ -11,6 +11,7 @@ from datasets import Features
 
 from builder.dataset.dataset import DataSet, UnreadableError, columns_of
 from builder.dataset.format import (
+    content_features,
     embedding_features,
     mask_features,
     pair_features,
@@ -19,6 +20,8 @@ from builder.dataset.format import (
     ranking_features,
 )
 from builder.dataset.layout import (
+    CONTENTS,
+    EMBEDDINGS,
     MANIFEST_FILE,
     PUBLISHED_CONFIGS,
     SET_ASIDE_FILE,
@@ -72,11 +75,12 @@ def nothing_else_is_there(directory: Path, data: DataSet) -> Iterator[str]:
 
 def files_are_complete(data: DataSet) -> Iterator[str]:
     """Yield configs whose numbered files are not all there, or not of one build."""
+    optional = [CONTENTS] if data.manifest.origin["keep_embeddings"] else [CONTENTS, EMBEDDINGS]
     for split in data.splits:
         for config in PUBLISHED_CONFIGS:
-            if config == "embeddings" and not data.manifest.origin["keep_embeddings"]:
-                continue
             names = data.files(config, split)
+            if config in optional and not names:
+                continue
             expected = [file_name(config, split, index, len(names)) for index in range(len(names))]
             if not names:
                 yield f"there are no files {file_pattern(config, split)}"
@@ -103,9 +107,10 @@ def _schemas(data: DataSet) -> dict[str, pa.Schema]:
         "rankings": ranking_features(names),
         "features": pair_features(names),
         PREVIEW: preview_features(names, count),
+        CONTENTS: content_features(),
     }
     if data.manifest.origin["keep_embeddings"]:
-        features["embeddings"] = embedding_features(data.manifest.origin["channels"])
+        features[EMBEDDINGS] = embedding_features(data.manifest.origin["channels"])
     return {config: parquet_schema(columns) for config, columns in features.items()}
 
 

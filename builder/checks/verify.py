@@ -33,6 +33,7 @@ _CONTENT: dict[str, Find] = {
     "counts are right": counts.counts_are_right,
     "image ids are unique": counts.ids_are_unique,
     "rows are in their order": counts.rows_are_in_order,
+    "contents are of the rows": counts.contents_are_of_the_rows,
     "numbers are sound": rows.numbers_are_sound,
     "features are the votes'": scores.pairs_are_the_votes,
     "rows have the features of their class": rows.features_are_the_class_s,

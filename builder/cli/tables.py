@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from builder.dataset.counts import share_as_labelled
 from builder.errors import printable
 from builder.network.importance import TOPS
 from builder.run.progress import RUNNING, Progress
@@ -17,6 +18,9 @@ if TYPE_CHECKING:  # A command imports only what it runs.
     from builder.hub.changes import Changes
     from builder.run.build import Outcome
     from builder.run.estimate import Estimate
+
+
+_LOUD = "bold red"
 
 
 def outcome_table(outcome: Outcome) -> Table:
@@ -33,6 +37,7 @@ def outcome_table(outcome: Outcome) -> Table:
         table.add_row(f"  {reason}", f"{count:,}")
     table.add_section()
     table.add_row("voted features in the network's top 5, 10, 20", _agreement(outcome))
+    _add_predicted_as_labelled(table, outcome)
     table.add_row("masks", f"{counts['masks']:,}")
     table.add_row("bytes per mask", f"{counts['grid_bytes'] / counts['masks']:.1f}")
     table.add_section()
@@ -46,6 +51,21 @@ def outcome_table(outcome: Outcome) -> Table:
         limit = f"{stages.limit}; the network waited {stages.waited:.0%} of the time"
         table.add_row("limited by", limit)
     return table
+
+
+def _add_predicted_as_labelled(table: Table, outcome: Outcome) -> None:
+    share = share_as_labelled(outcome.split["counts"])
+    value = "not counted" if share is None else f"{100 * share:.1f} %"
+    table.add_row(
+        "predicted as labelled", value, style=_LOUD if outcome.labels_look_wrong else None
+    )
+    if outcome.labels_look_wrong:
+        table.caption = (
+            "The network predicts hardly any image as it is labelled: check that Input.class_index "
+            "in --votes, the classes of --images and those of --checkpoint go together, build "
+            "again, and do not publish this."
+        )
+        table.caption_style = _LOUD
 
 
 def _agreement(outcome: Outcome) -> str:

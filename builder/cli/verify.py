@@ -11,6 +11,7 @@ from rich.text import Text
 
 from builder.errors import printable
 from builder.reporter import Screen
+from builder.settings import parse_split
 from builder.storage.files import disk_errors_as_sentences
 from builder.storage.remote import parse_location
 
@@ -38,6 +39,7 @@ def verify(
     split: Annotated[
         str | None,
         typer.Option(
+            parser=parse_split,
             metavar="SPLIT",
             help="Which images are in --images: train or validation; by default those of every "
             "split of the data set.",

@@ -69,7 +69,11 @@ class DataSet:
     @property
     def configs(self) -> list[str]:
         """The configs that there are."""
-        return [config for config in PUBLISHED_CONFIGS if self.files(config, self.splits[0])]
+        return [config for config in PUBLISHED_CONFIGS if self.splits_of(config)]
+
+    def splits_of(self, config: str) -> list[str]:
+        """Return the splits that have a config: builds of other releases may have others."""
+        return [split for split in self.splits if self.files(config, split)]
 
     def path(self, name: str) -> Path:
         """Return where a file lies, or would lie if it were there."""
@@ -127,7 +131,7 @@ class DataSet:
 
     def schema(self, config: str) -> pa.Schema:
         """Return the columns of a config."""
-        with self.parquet(self.files(config, self.splits[0])[0]) as file:
+        with self.parquet(self.files(config, self.splits_of(config)[0])[0]) as file:
             return file.schema_arrow
 
     @cached_property

@@ -87,6 +87,13 @@ def embedding_features(channels: int) -> Features:
     )
 
 
+def content_features() -> Features:
+    """Return the columns of the config ``contents``: what the file of each image of masks was."""
+    return Features(
+        {"image_id": Value("string"), "bytes": Value("int64"), "content": Value("string")}
+    )
+
+
 def preview_features(names: list[str], features_per_class: int) -> Features:
     """Return the columns of the config ``preview``.
 

@@ -9,8 +9,14 @@ import pyarrow as pa
 
 from builder.settings import SPLITS
 
-PUBLISHED_CONFIGS = ("masks", "rankings", "features", "preview", "embeddings")
-"""Of which embeddings are there only on demand; the first is the default one."""
+CONTENTS = "contents"
+"""The config by which a copy of the images is compared; builds of earlier releases lack it."""
+
+EMBEDDINGS = "embeddings"
+"""The config that is there only on demand."""
+
+PUBLISHED_CONFIGS = ("masks", "rankings", "features", "preview", CONTENTS, EMBEDDINGS)
+"""The first is the default one."""
 
 IMAGES = "images"
 """The config of the original files, which only a private repository may hold."""

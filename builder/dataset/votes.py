@@ -243,25 +243,17 @@ def _parse(path: Path, reader: csv.DictReader[str]) -> list[Vote]:
     lines = [(reader.line_num, row) for row in reader]
     _require_answers(path, lines)
     rows = []
+    places: dict[tuple[str, str, int], str] = {}
     for line, row in lines:
         place = f"{path}:{line}"
-        answer = row["Answer.main"]
-        if answer not in ANSWERS:
+        vote = _vote(place, row)
+        first = places.setdefault((vote.worker, vote.wnid, vote.feature), place)
+        if first != place and vote.worker:
             raise BuildError(
-                f"{place} has the unknown answer {answer!r}: use one of {', '.join(ANSWERS)}."
+                f"{place} is a second vote of the worker {vote.worker} on class {vote.wnid}, "
+                f"feature {vote.feature}, after {first}: keep one vote of each worker on a pair."
             )
-        rows.append(
-            Vote(
-                worker=row["WorkerId"],
-                wnid=row["Input.wordnet_id"],
-                label=_whole_number(place, row, "Input.class_index", least=0),
-                feature=_whole_number(place, row, "Input.feature_index", least=0),
-                rank=_whole_number(place, row, "Input.feature_rank", least=1),
-                answer=answer,
-                confidence=_confidence(place, row["Answer.confidence"]),
-                reasons=row["Answer.reasons"],
-            )
-        )
+        rows.append(vote)
     if not rows:
         raise BuildError(f"The votes file {path} has no votes: check --votes.")
     return rows
@@ -277,6 +269,24 @@ def _require_answers(path: Path, lines: list[tuple[int, dict[str, str]]]) -> Non
                 f"{len(missing)} of the {len(lines)} rows of {path} have no {column}, the first in "
                 f"line {missing[0]}: give each {answer}."
             )
+
+
+def _vote(place: str, row: dict[str, str]) -> Vote:
+    answer = row["Answer.main"]
+    if answer not in ANSWERS:
+        raise BuildError(
+            f"{place} has the unknown answer {answer!r}: use one of {', '.join(ANSWERS)}."
+        )
+    return Vote(
+        worker=row["WorkerId"],
+        wnid=row["Input.wordnet_id"],
+        label=_whole_number(place, row, "Input.class_index", least=0),
+        feature=_whole_number(place, row, "Input.feature_index", least=0),
+        rank=_whole_number(place, row, "Input.feature_rank", least=1),
+        answer=answer,
+        confidence=_confidence(place, row["Answer.confidence"]),
+        reasons=row["Answer.reasons"],
+    )
 
 
 def _whole_number(place: str, row: dict[str, str], column: str, least: int) -> int:

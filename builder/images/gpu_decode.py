@@ -50,6 +50,7 @@ class DeviceDecoder:
             batch,
             members=batch.members[kept],
             sizes=batch.sizes[kept],
+            contents=[batch.contents[index] for index in kept],
             pixels=torch.stack(pixels) if pixels else torch.empty(shape, dtype=torch.uint8),
             set_aside=batch.set_aside + set_aside,
             encoded={},

@@ -40,7 +40,7 @@ def label_classes(images: Images, classes: int, outputs: Sequence[str] = ()) -> 
     """
     require_classes(images)
     wnids = sorted(pc.unique(images.wnids).drop_null().to_pylist())
-    imagenet = {name: label for label, name in enumerate(imagenet_info().label_names())}
+    imagenet = imagenet_labels()
     given = np.unique(images.labels[images.labels != NO_LABEL]).tolist()
     if outputs and wnids:
         return _label_by_name(wnids, outputs)
@@ -97,6 +97,12 @@ def check_labels(labels: Mapping[str, int], outputs: Sequence[str], path: Path) 
                 f"{path}, which is output {label} of the network, is {outputs[label]}: check "
                 "--votes and --classes."
             )
+
+
+def imagenet_labels() -> dict[str, int]:
+    """Return the label of each of ImageNet's wnids."""
+    names: list[str] = imagenet_info().label_names()
+    return {name: label for label, name in enumerate(names)}
 
 
 def _name_labels(images: Images, given: list[int]) -> dict[str, int]:

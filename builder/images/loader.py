@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from builder.errors import first_line
-from builder.images.decode import Decoded, UnusableImageError, decode, size_for_device
+from builder.images.content import Content, digest_of
+from builder.images.decode import UnusableImageError, decode, size_for_device
 from builder.images.plan import Plan, SetAside
-from builder.images.sources import Images
+from builder.images.sources import LARGEST_FILE, Images
 from builder.stages import Stages
 from builder.storage.retry import retry
 from salient_imagenet_1m import CROP_SIZE
@@ -65,6 +66,8 @@ class LoadedBatch:
         Without those that are still encoded.
     sizes : ndarray of int32, shape (images, 2)
         Width and height of the originals.
+    contents : list of Content
+        Of the files of the usable images.
     set_aside : list of SetAside
     stages : Stages
         The time it took.
@@ -76,14 +79,10 @@ class LoadedBatch:
     members: npt.NDArray[np.int64]
     pixels: Tensor
     sizes: npt.NDArray[np.int32]
+    contents: list[Content]
     set_aside: list[SetAside]
     stages: Stages = field(default_factory=Stages)
     encoded: dict[int, Encoded] = field(default_factory=dict)
-
-    def pin_memory(self) -> LoadedBatch:
-        """Move the pixels to pinned memory; a DataLoader calls this."""
-        self.pixels = self.pixels.pin_memory()
-        return self
 
 
 @dataclass(frozen=True)
@@ -94,37 +93,49 @@ class Loader:
     plan: Plan
     for_device: bool = False
 
-    def __call__(self, batch: Batch) -> LoadedBatch:
-        """Load a batch; no image stops it."""
+    def __call__(self, batch: Batch, room: npt.NDArray[np.uint8] | None = None) -> LoadedBatch:
+        """Load a batch; no image stops it.
+
+        Parameters
+        ----------
+        batch : Batch
+        room : ndarray of uint8, shape (images or more, 224, 224, 3), optional
+            Where to put the pixels; by default memory of their own.
+        """
+        shape = (len(batch.members), CROP_SIZE, CROP_SIZE, 3)
+        pixels = np.empty(shape, np.uint8) if room is None else room
+        decoded = 0
         stages = Stages()
         members: list[int] = []
-        decoded: list[Decoded] = []
         encoded: dict[int, Encoded] = {}
         sizes: list[tuple[int, int]] = []
+        contents: list[Content] = []
         set_aside: list[SetAside] = []
         for member in batch.members.tolist():
             try:
                 with stages.time("read"):
-                    data = self._read(member)
+                    data, stamp = self._read(member)
                 with stages.time("decode"):
+                    content = Content(len(data), digest_of(data), stamp)
                     size = size_for_device(data) if self.for_device else None
                     if size:
                         encoded[len(members)] = Encoded(*self._names(member), data)
                     else:
-                        decoded.append(decode(data))
-                        size = decoded[-1].width, decoded[-1].height
+                        image = decode(data)
+                        pixels[decoded] = image.pixels
+                        decoded += 1
+                        size = image.width, image.height
                 members.append(member)
                 sizes.append(size)
+                contents.append(content)
             except UnusableImageError as error:
                 set_aside.append(SetAside(*self._names(member), error.reason, error.detail))
-        pixels = np.empty((len(decoded), CROP_SIZE, CROP_SIZE, 3), np.uint8)
-        for index, image in enumerate(decoded):
-            pixels[index] = image.pixels
         return LoadedBatch(
             batch.shard,
             np.array(members, np.int64),
-            torch.from_numpy(pixels),
+            torch.from_numpy(pixels[:decoded]),
             np.array(sizes, np.int32).reshape(-1, 2),
+            contents,
             set_aside,
             stages,
             encoded,
@@ -134,8 +145,17 @@ class Loader:
         """Return an image's id and path."""
         return self.plan.ids[member].as_py(), self.images.paths[member].as_py()
 
-    def _read(self, member: int) -> bytes:
+    def _read(self, member: int) -> tuple[bytes, str | None]:
+        """Return the bytes of an image's file, and what stamp it had before it was read."""
         try:
-            return retry(lambda: self.images.read(member))
+            return retry(lambda: self._read_once(member))
         except (OSError, pa.ArrowException) as error:
             raise UnusableImageError(UNREADABLE, first_line(error)) from error
+
+    def _read_once(self, member: int) -> tuple[bytes, str | None]:
+        size, stamp = self.images.stat(member)
+        if size > LARGEST_FILE:
+            raise UnusableImageError(
+                "too_large", f"the file has {size} bytes, more than {LARGEST_FILE}"
+            )
+        return self.images.read(member), stamp

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
-from multiprocessing.util import Finalize
+from itertools import islice
 
 import torch
-from torch.utils.data import DataLoader, Dataset
 
+from builder.errors import BuildError
 from builder.images.loader import Batch, LoadedBatch, Loader
+from builder.images.loader_process import AHEAD, LoaderProcess
 from builder.threads import Result, in_threads
 
 _FEEDERS = 2
-_PREFETCH = 2
 
 
 def process(
@@ -24,6 +22,7 @@ def process(
     loader: Loader,
     work: Callable[[LoadedBatch], Result],
     workers: int,
+    batch_size: int,
 ) -> Iterator[Result]:
     """Load batches and work on them, and yield the results in the order of the batches.
 
@@ -41,14 +40,22 @@ def process(
         Runs the network; may be called from several threads.
     workers : int
         Processes that load ahead; 0 takes a thread per core instead.
+    batch_size : int
+        Images in a batch at most.
 
     Yields
     ------
     whatever `work` returns
         One for each batch.
+
+    Raises
+    ------
+    BuildError
+        If a process that loads is lost, or there is no room for it.
     """
     if workers:
-        yield from in_threads(_load_ahead(batches, loader, workers), work, _FEEDERS)
+        loaded = _load_ahead(batches, loader, workers, batch_size)
+        yield from in_threads(loaded, work, _FEEDERS)
     else:
         cores = torch.get_num_threads()
         yield from in_threads(
@@ -56,40 +63,34 @@ def process(
         )
 
 
-@dataclass(frozen=True)
-class _LoadedBatches(Dataset[LoadedBatch]):
-    loader: Loader
-
-    def __getitem__(self, batch: Batch) -> LoadedBatch:
-        return self.loader(batch)
-
-
-def _load_ahead(batches: Iterable[Batch], loader: Loader, workers: int) -> Iterable[LoadedBatch]:
-    # At its exit Python waits for all that PyTorch, if it was interrupted, did not tell to end.
-    Finalize(None, _kill_loaders, exitpriority=0)
-    return DataLoader(
-        _LoadedBatches(loader),
-        batch_size=None,
-        # The batches themselves serve as indices, so that they need not be known beforehand.
-        sampler=batches,
-        num_workers=workers,
-        prefetch_factor=_PREFETCH,
-        worker_init_fn=_leave_signals_to_the_parent,
-        pin_memory=torch.cuda.is_available(),
-        # Safe although PyTorch has run: a worker decodes, and runs none of its kernels.
-        multiprocessing_context="fork",
-    )
+def _load_ahead(
+    batches: Iterable[Batch], loader: Loader, workers: int, batch_size: int
+) -> Iterator[LoadedBatch]:
+    """Have processes load the batches, each in its turn, and yield them in their order."""
+    processes = _start(loader, workers, batch_size)
+    remaining = iter(batches)
+    busy: deque[LoaderProcess] = deque()
+    try:
+        for process, batch in zip(AHEAD * processes, remaining, strict=False):
+            process.give(batch)
+            busy.append(process)
+        while busy:
+            process = busy.popleft()
+            loaded = process.take()
+            for batch in islice(remaining, 1):
+                process.give(batch)
+                busy.append(process)
+            yield loaded
+    finally:
+        for process in processes:
+            process.end()
 
 
-def _leave_signals_to_the_parent(_worker: int) -> None:
-    # A cluster sends them to all processes at once, and the parent may want to finish its shards.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _kill_loaders() -> None:
-    # Else PyTorch would take their end for a failure.
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    for process in multiprocessing.active_children():
-        if process.daemon:
-            process.kill()
+def _start(loader: Loader, workers: int, batch_size: int) -> list[LoaderProcess]:
+    try:
+        return [LoaderProcess(loader, batch_size) for _ in range(workers)]
+    except OSError as error:
+        raise BuildError(
+            f"There is no room for {workers} processes that load {batch_size} images at a time "
+            f"({error.strerror}): use fewer --workers or a smaller --batch-size."
+        ) from error

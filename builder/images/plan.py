@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import pyarrow as pa
 
 from builder.dataset.layout import order_keys
 from builder.errors import BuildError
-from builder.images.sources import NO_LABEL, WNID, Images, require_classes
+from builder.images.sources import NO_LABEL, WNID, Images, Unlisted, require_classes
 from salient_imagenet_1m import image_id
 
 LARGEST_SHARD = 1024
@@ -152,6 +153,8 @@ def make_plan(
         _set_aside(images, index, ids[index].as_py(), namesakes.get(index, 1))
         for index in order[unusable].tolist()
     ]
+    if limit is None:  # None of those that the limit draws.
+        set_aside += map(_unlisted, images.unlisted)
     order = order[~unusable]
     default_size = min(LARGEST_SHARD, max(SMALLEST_SHARD, -(-len(order) // PUBLISHED_FILES)))
     return Plan(split, order, ids, found, set_aside, shard_size or default_size)
@@ -240,6 +243,12 @@ def _set_aside(images: Images, index: int, name: str, count: int) -> SetAside:
         reason = NO_VOTES
         detail = f"no votes on the class {wnid}" if wnid else "nothing tells its class"
     return SetAside(name, images.paths[index].as_py(), reason, detail)
+
+
+def _unlisted(found: Unlisted) -> SetAside:
+    """Set aside what has no image id, as that of its name may be another image's."""
+    name = str(PurePosixPath(found.path).with_suffix(""))
+    return SetAside(name, found.path, found.reason, found.detail)
 
 
 def _labels(images: Images, wanted: Mapping[str, int]) -> npt.NDArray[np.int64]:

@@ -7,9 +7,9 @@ import errno
 import os
 import re
 import tarfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import datasets
 import numpy as np
@@ -32,12 +32,46 @@ from salient_imagenet_1m import (
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000")
 """What files may be, whatever they are called; Pillow would run Ghostscript on others."""
 
+LARGEST_FILE = 100 * 2**20
+"""Bytes of a file that is read; no image of ImageNet comes near."""
+
 NO_LABEL = -1
 
 WNID = re.compile(r"n\d{8}")
 _KAGGLE_CLASSES = "LOC_val_solution.csv"
 _NAME_COLUMNS = ("file_name", "filename", "__key__")
 _LABEL_COLUMNS = ("label", "cls")
+
+
+class Unlisted(NamedTuple):
+    """What lies where images do and is none that can be listed.
+
+    Attributes
+    ----------
+    path : str
+        Relative to the source.
+    reason, detail : str
+        Why it is set aside.
+    """
+
+    path: str
+    reason: str
+    detail: str
+
+
+class FileStat(NamedTuple):
+    """What is known of the file of an image before it is read.
+
+    Attributes
+    ----------
+    size : int
+        In bytes.
+    stamp : str, optional
+        Changes when the file does; None where images have no files.
+    """
+
+    size: int
+    stamp: str | None
 
 
 class Images(Protocol):
@@ -51,11 +85,18 @@ class Images(Protocol):
         The class that folder or file name tells, or Kaggle's list, null where nothing tells it.
     labels : ndarray of int64
         The class index that the source itself gives, `NO_LABEL` where it gives none.
+    unlisted : sequence of Unlisted
+        What else lies there.
     """
 
     paths: pa.StringArray
     wnids: pa.StringArray
     labels: npt.NDArray[np.int64]
+    unlisted: Sequence[Unlisted]
+
+    def stat(self, index: int) -> FileStat:
+        """Return what is known of an image's file; raises OSError where it cannot be had."""
+        ...
 
     def read(self, index: int) -> bytes:
         """Return the bytes of an image's file; raises OSError where they cannot be had."""
@@ -94,6 +135,10 @@ def open_images(source: str, split: str, on_listed: Callable[[int], None]) -> Im
                 return images
     except SalientImageNetError as error:
         raise BuildError(f"{error}: check --images and --split.") from error
+    except OSError as error:
+        raise BuildError(
+            f"{error.filename or source} cannot be listed ({error.strerror}): check --images."
+        ) from error
     raise BuildError(
         f"{source} holds no images of the split {split} in class folders: --images takes "
         f"ROOT/{split}/<wnid>/* or ROOT/<wnid>/*, and flat folders of files that ImageNet named; "
@@ -138,15 +183,25 @@ class FolderImages:
     """Images as files of their own, listed in one pass."""
 
     def __init__(self, base: Path, on_listed: Callable[[int], None]) -> None:
-        self._folder = ImageFolder(str(base))
+        self._base, self._folder = base, ImageFolder(str(base))
         paths: list[str] = []
-        for names in self._folder.listing():
-            # Arrow takes no name that is not UTF-8.
-            paths += (os.fsencode(name).decode(errors="replace") for name in names)
+        others: list[str] = []
+        for names in self._folder.listing(others):
+            paths += map(_as_utf8, names)
             on_listed(len(names))
         self.paths = pa.array(paths, pa.string())
         self.wnids = _wnids(paths, base)
         self.labels = np.full(len(paths), NO_LABEL, np.int64)
+        is_flat = not any("/" in path for path in paths)
+        self.unlisted: Sequence[Unlisted] = [
+            Unlisted(_as_utf8(path), reason, detail)
+            for name in others
+            for path, reason, detail in _unlisted(base, name, is_flat=is_flat)
+        ]
+
+    def stat(self, index: int) -> FileStat:
+        """Return size and time of an image's file."""
+        return _stat(self._base / str(self.paths[index]))
 
     def read(self, index: int) -> bytes:
         """Return the bytes of an image's file."""
@@ -156,8 +211,11 @@ class FolderImages:
 class TarImages:
     """Images in a tar, or in the tars that it holds, listed in one pass."""
 
+    unlisted: Sequence[Unlisted] = ()
+
     def __init__(self, base: Path, on_listed: Callable[[int], None]) -> None:
         self._tar = ImageTar(str(base))
+        self._stamp = _stat(base).stamp
         paths: list[str] = []
         spans: list[str] = []
         try:
@@ -175,6 +233,10 @@ class TarImages:
         self.labels = np.full(len(paths), NO_LABEL, np.int64)
         self._spans = pa.array(spans, pa.string())
 
+    def stat(self, index: int) -> FileStat:
+        """Return the size of a member, and the tar's size and time."""
+        return FileStat(int(str(self._spans[index]).partition(":")[2]), self._stamp)
+
     def read(self, index: int) -> bytes:
         """Return the bytes of a member; reads may come from many threads and processes."""
         return self._tar.read(str(self._spans[index]))
@@ -182,6 +244,8 @@ class TarImages:
 
 class DatasetImages:
     """Images of a dataset with an image column and a file name, opened by `datasets`."""
+
+    unlisted: Sequence[Unlisted] = ()
 
     def __init__(self, source: str, split: str, on_listed: Callable[[int], None]) -> None:
         dataset = open_dataset(source, split)
@@ -202,18 +266,55 @@ class DatasetImages:
         pairs = zip(names.to_pylist(), self.labels.tolist(), strict=True)
         paths = [in_class_folder(*pair, classes) for pair in pairs]
         self.paths = pa.array(paths, pa.string())
+        self._sizes = pc.binary_length(pc.struct_field(table[column], "bytes").combine_chunks())
         wnids = (_wnid_in(path) or PurePosixPath(path).parent.name for path in paths)
         self.wnids = pa.array((wnid or None for wnid in wnids), pa.string())
         on_listed(len(names))
 
+    def stat(self, index: int) -> FileStat:
+        """Return the size of a row's image."""
+        size = self._sizes[index].as_py()
+        path = None if size is not None else self._row(index)["path"]
+        return FileStat(size or 0, None) if path is None else _stat(Path(path))
+
     def read(self, index: int) -> bytes:
         """Return the bytes of a row's image."""
-        image = self._dataset[index][self._column] or {"bytes": None, "path": None}
+        image = self._row(index)
         if image["bytes"] is not None:
             return bytes(image["bytes"])
         if image["path"] is None:
             raise OSError(errno.ENODATA, "the row holds no image")
         return Path(image["path"]).read_bytes()
+
+    def _row(self, index: int) -> dict[str, Any]:
+        return self._dataset[index][self._column] or {"bytes": None, "path": None}
+
+
+def _stat(path: Path) -> FileStat:
+    status = path.stat()
+    return FileStat(status.st_size, f"{status.st_size} {status.st_mtime_ns}")
+
+
+def _as_utf8(name: str) -> str:
+    """Return a name that Arrow takes, which takes none that is not UTF-8."""
+    return os.fsencode(name).decode(errors="replace")
+
+
+def _unlisted(base: Path, name: str, *, is_flat: bool) -> Iterator[Unlisted]:
+    """Yield what an entry that is no image comes to; files beside class folders are nothing."""
+    path = base / name
+    if path.is_symlink() and not path.exists():
+        yield Unlisted(name, "dangling_link", "the link leads nowhere, or in a circle")
+    elif is_flat or "/" not in name:
+        return
+    elif path.is_symlink() or not path.is_dir():
+        yield Unlisted(name, "not_a_file", "it is neither a file nor a link to one")
+    else:
+        for folder, folders, names in os.walk(path):
+            links = [entry for entry in folders if Path(folder, entry).is_symlink()]
+            for entry in sorted([*names, *links]):
+                nested = Path(folder, entry).relative_to(base).as_posix()
+                yield Unlisted(nested, "nested", "it lies in a folder inside its class's folder")
 
 
 def _labels(dataset: datasets.Dataset) -> tuple[npt.NDArray[np.int64], list[str]]:

@@ -11,6 +11,7 @@ import torch
 
 from builder.dataset.votes import Votes
 from builder.errors import BuildError
+from builder.images.content import Content
 from builder.images.loader import LoadedBatch
 from builder.images.plan import Plan, SetAside
 from builder.network.masks import Masks, make_masks
@@ -75,6 +76,8 @@ class Analysis:
         The network's top-1 class.
     masks : Masks
         Of the features of each image's class.
+    contents : list of Content
+        Of the images' files.
     set_aside : list of SetAside
     stages : Stages
         The time it took, with that of loading.
@@ -86,6 +89,7 @@ class Analysis:
     activations: npt.NDArray[np.float32]
     predicted: npt.NDArray[np.int64]
     masks: Masks
+    contents: list[Content]
     set_aside: list[SetAside]
     stages: Stages
 
@@ -120,6 +124,7 @@ class Analyser:
             activations=activations,
             predicted=predicted,
             masks=masks,
+            contents=batch.contents,
             set_aside=batch.set_aside,
             stages=stages,
         )

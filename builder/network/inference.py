@@ -63,17 +63,20 @@ class Inference:
         work : callable
             Runs the network; may be called from several threads.
         batches : iterable of Batch, optional
-            Taken up as there is room; by default all images in the order of the plan.
+            Of `batch_size` images at most, taken up as there is room; by default all images in the
+            order of the plan.
         gpu_decode : bool
             Whether the network's device decodes JPEGs.
         """
         if batches is None:
             batches = batches_of(self.plan.order, self.batch_size)
         loader = Loader(self.images, self.plan, for_device=gpu_decode)
-        if not gpu_decode:
-            return process(batches, loader, work, self.workers)
-        decode = DeviceDecoder(self.network.device)
-        return process(batches, loader, lambda batch: work(decode(batch)), self.workers)
+        if gpu_decode:
+            decode = DeviceDecoder(self.network.device)
+            return process(
+                batches, loader, lambda batch: work(decode(batch)), self.workers, self.batch_size
+            )
+        return process(batches, loader, work, self.workers, self.batch_size)
 
 
 def open_network(settings: NetworkSettings, device: torch.device) -> Network:

@@ -10,6 +10,7 @@ from typing import Any
 
 import jinja2
 
+from builder.dataset.counts import labels_look_wrong, share_as_labelled
 from builder.dataset.dataset import DataSet
 from builder.dataset.layout import KINDS_PLOT, MASKS_PLOT, SPURIOSITY_PLOT
 from builder.dataset.statistics import split_statistics, vote_statistics
@@ -38,6 +39,7 @@ _ROWS = {
     "rankings": "image of a class with a spurious feature, sorted",
     "features": "class-feature pair",
     "preview": "image, a few of each split",
+    "contents": "image: how large its file is, and a hash of it",
     "embeddings": "image: the activations of all features, as float16",
 }
 """What has a row in each config."""
@@ -88,6 +90,11 @@ def make_card(data: DataSet) -> str:
         of_votes=vote_statistics(data.votes),
         of_splits={name: split_statistics(data, name) for name in splits},
         set_aside=_set_aside(splits),
+        doubtful=[
+            name
+            for name, split in splits.items()
+            if labels_look_wrong(split["counts"], data.manifest.origin["classes"])
+        ],
         zone=round(100 * VALIDATED_FRACTION),
         plots={"masks": MASKS_PLOT, "kinds": KINDS_PLOT, "spuriosity": SPURIOSITY_PLOT},
     )
@@ -116,6 +123,7 @@ def _template() -> jinja2.Template:
             f"{name} {inputs[name]}" for name in _VERSIONS if name in inputs
         ),
         "agreement": _agreement,
+        "as_labelled": _as_labelled,
     }
     return cards.from_string(template_path().read_text("utf-8"))
 
@@ -163,6 +171,11 @@ def _agreement(found: dict[str, Any]) -> str:
         f"of {found['pairs']:,} voted features of {found['classes']:,} classes, by the network's "
         f"own ranking of features, {shares}"
     )
+
+
+def _as_labelled(counts: dict[str, Any]) -> str:
+    share = share_as_labelled(counts)
+    return "" if share is None else f"{100 * share:.1f} %"
 
 
 def _set_aside(splits: dict[str, Any]) -> list[dict[str, Any]]:

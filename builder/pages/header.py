@@ -82,7 +82,8 @@ def _files(data: DataSet, config: str) -> dict[str, Any]:
         "config_name": config,
         **({"default": True} if config == PUBLISHED_CONFIGS[0] else {}),
         "data_files": [
-            {"split": split, "path": file_pattern(config, split)} for split in data.splits
+            {"split": split, "path": file_pattern(config, split)}
+            for split in data.splits_of(config)
         ],
     }
 
@@ -94,7 +95,7 @@ def _info(data: DataSet, config: str, schema: pa.Schema) -> DatasetInfo:
     """
     splits = SplitDict()
     download = 0
-    for split in data.splits:
+    for split in data.splits_of(config):
         paths = [data.path(name) for name in data.files(config, split)]
         download += sum(path.stat().st_size for path in paths)
         files = [pq.read_metadata(parquet_source(path)) for path in paths]

@@ -21,7 +21,7 @@ from builder.pages.plots import kinds_plot, masks_plot, spuriosity_plot
 from builder.pages.preview import example_rows, write_preview
 from builder.storage.files import atomic_write
 
-PAGES_VERSION = "1"
+PAGES_VERSION = "2"
 """Of the text of plots, metadata and card: to be raised whenever the same data give another.
 
 It stands in the manifest, so that nobody takes the words of another version for damage.

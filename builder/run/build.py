@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from builder.dataset.counts import labels_look_wrong
 from builder.dataset.dataset import DataSet
 from builder.dataset.manifest import Manifest
 from builder.errors import BuildError
@@ -36,6 +37,8 @@ class Outcome:
     out : Path
     split : dict
         The split's part of the manifest.
+    labels_look_wrong : bool
+        Whether the network predicts hardly any image as it is labelled.
     images : int
         How many images this run took up; those of earlier runs are not among them.
     seconds : float
@@ -46,6 +49,7 @@ class Outcome:
 
     out: Path
     split: dict[str, Any]
+    labels_look_wrong: bool
     images: int
     seconds: float
     stages: Stages
@@ -105,7 +109,14 @@ def build(settings: Settings, reporter: Reporter, stop: Stop | None = None) -> O
                 _publish(job, run, workspace, manifest)
         workspace.clean()
     split = manifest.splits[settings.split]
-    return Outcome(settings.out, split, images, time.perf_counter() - start, stages)
+    return Outcome(
+        out=settings.out,
+        split=split,
+        labels_look_wrong=labels_look_wrong(split["counts"], manifest.origin["classes"]),
+        images=images,
+        seconds=time.perf_counter() - start,
+        stages=stages,
+    )
 
 
 def run_task(settings: Settings, reporter: Reporter, stop: Stop | None = None) -> TaskOutcome:

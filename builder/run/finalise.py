@@ -16,13 +16,14 @@ from datasets import Features
 
 from builder.dataset.counts import Counts
 from builder.dataset.format import (
+    content_features,
     embedding_features,
     mask_features,
     pair_features,
     parquet_schema,
     ranking_features,
 )
-from builder.dataset.layout import SET_ASIDE_FILE, SET_ASIDE_SCHEMA, file_name
+from builder.dataset.layout import CONTENTS, SET_ASIDE_FILE, SET_ASIDE_SCHEMA, file_name
 from builder.dataset.scores import NO_RANK, Scores, score
 from builder.dataset.votes import Votes
 from builder.errors import BuildError
@@ -43,6 +44,11 @@ class _Numbers(NamedTuple):
     starts : list of int
         The index of each shard's first row; and, at the end, the number of rows.
     set_aside : list of SetAside
+    agreeing : int
+        Rows that the network predicts as they are labelled.
+    tells_contents : bool
+        Whether all shards tell the contents of their images' files, as those of earlier releases
+        do not.
     """
 
     ids: pa.ChunkedArray
@@ -50,6 +56,8 @@ class _Numbers(NamedTuple):
     activations: npt.NDArray[np.float32]
     starts: list[int]
     set_aside: list[SetAside]
+    agreeing: int
+    tells_contents: bool
 
 
 @dataclass(frozen=True)
@@ -94,7 +102,7 @@ class Finaliser:
         Counts
             For the manifest.
         """
-        ids, labels, activations, starts, set_aside = self._read_numbers()
+        ids, labels, activations, starts, set_aside, agreeing, tells_contents = self._read_numbers()
         if not len(labels):
             reasons = Counter(image.reason for image in set_aside)
             raise BuildError(
@@ -108,8 +116,10 @@ class Finaliser:
         self._write_images(target, starts, scores)
         self._write_rankings(target, ids, labels, scores)
         self._write_pairs(target, scores)
+        if tells_contents:
+            self._write_contents(target)
         _write_set_aside(target, published, self.plan.split, set_aside)
-        return self._counts(target, labels, scores, set_aside)
+        return self._counts(target, labels, agreeing, scores, set_aside)
 
     def _read_shard(
         self, shard: int, columns: list[str] | None = None
@@ -122,7 +132,9 @@ class Finaliser:
         labels = np.empty(rows, np.int32)
         activations = np.empty((rows, self.votes.features_per_class), np.float32)
         ids, starts, set_aside = [], [0], list(self.plan.set_aside)
-        read = partial(self._read_shard, columns=["image_id", "label", "activations"])
+        agreeing, tells_contents = 0, True
+        columns = ["image_id", "label", "activations", "predicted", "content"]
+        read = partial(self._read_shard, columns=columns)
         for table, found in in_threads(range(self.plan.shards), read, usable_cores()):
             part = slice(starts[-1], starts[-1] + len(table))
             labels[part] = table["label"]
@@ -130,9 +142,17 @@ class Finaliser:
             ids += table["image_id"].chunks
             starts.append(part.stop)
             set_aside += found
+            agreeing += pc.sum(pc.equal(table["predicted"], table["label"])).as_py() or 0
+            tells_contents = tells_contents and "content" in table.column_names
         rows = starts[-1]
         return _Numbers(
-            pa.chunked_array(ids, pa.string()), labels[:rows], activations[:rows], starts, set_aside
+            ids=pa.chunked_array(ids, pa.string()),
+            labels=labels[:rows],
+            activations=activations[:rows],
+            starts=starts,
+            set_aside=set_aside,
+            agreeing=agreeing,
+            tells_contents=tells_contents,
         )
 
     def _write_images(self, target: Path, starts: list[int], scores: Scores) -> None:
@@ -220,6 +240,16 @@ class Finaliser:
         }
         self._write_single(target, "features", columns, pair_features(self.names))
 
+    def _write_contents(self, target: Path) -> None:
+        """Write the config ``contents``: by what the file of each image is known again."""
+        schema = parquet_schema(content_features())
+        tables = (self._read_shard(shard, schema.names)[0] for shard in range(self.plan.shards))
+        write_parquet(
+            target / file_name(CONTENTS, self.plan.split),
+            schema,
+            (table.select(schema.names).cast(schema) for table in tables),
+        )
+
     def _write_single(
         self, target: Path, config: str, columns: dict[str, Any], features: Features
     ) -> None:
@@ -231,6 +261,7 @@ class Finaliser:
         self,
         target: Path,
         labels: npt.NDArray[np.int32],
+        agreeing: int,
         scores: Scores,
         set_aside: list[SetAside],
     ) -> Counts:
@@ -253,6 +284,7 @@ class Finaliser:
             grid_bytes=column_bytes((target / "masks").iterdir(), "grids"),
             images_by_label=dict(zip(map(str, present.tolist()), images.tolist(), strict=True)),
             masks_bytes=sum(path.stat().st_size for path in (target / "masks").iterdir()),
+            predicted_as_labelled=agreeing,
         )
 
 

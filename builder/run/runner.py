@@ -18,6 +18,7 @@ from builder.run.ledger import (
     take_over,
 )
 from builder.run.progress import FAILED, FINISHED, PROGRESS_NAME, STOPPED, Progress, ProgressFile
+from builder.run.same_images import require_same_images
 from builder.run.stop import Stop
 from builder.settings import WHOLE, Task
 from builder.shards.engine import Engine
@@ -97,13 +98,15 @@ class ShardRunner:
         Raises
         ------
         BuildError
-            If votes and network do not belong together, unless the settings allow it, or the disk
-            keeps no shards.
+            If votes and network do not belong together, unless the settings allow it, images are
+            not those of an earlier run any more, or the disk keeps no shards.
         Stopped
             If somebody asked to stop.
         """
         if self._task.is_whole:
             take_over(self._directory, self._ledger, self._job.fingerprint)
+        if self._ledger.sha256:
+            require_same_images(self._job, self._directory, self._ledger.sha256, self._reporter)
         missing = self.missing()
         for _ in range(_ROUNDS):
             self._run(missing)

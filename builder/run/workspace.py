@@ -92,8 +92,9 @@ class Workspace:
             same = split["inputs"]["images_sha256"] == inputs["images_sha256"]
             if same and "source" not in origin:
                 raise BuildError(
-                    f"These are the images of the split {name}, which {self.out} already holds: "
-                    "check --images and --split."
+                    f"All images have the ids of the split {name}, which {self.out} already holds: "
+                    "check --images and --split; images that are others need other file names, by "
+                    "which their masks are found."
                 )
         # A note alone, without any shard, binds nobody.
         noted = self.noted() if any(self.directory.glob("shards/*")) else None

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from builder.dataset.classes import IMAGENET_CLASSES
 from builder.dataset.subject import default_source
 from builder.dataset.votes import Votes, read_votes
 from builder.errors import BuildError
+from builder.images.labels import imagenet_labels
 from builder.images.loader import Batch, batches_of
 from builder.images.plan import require_rows
 from builder.network.analysis import Analyser, Analysis
@@ -25,6 +29,7 @@ from builder.network.network import Network
 from builder.reporter import Reporter
 from builder.settings import Settings
 from builder.stages import Occupancy
+from builder.storage.remote import is_remote
 from salient_imagenet_1m import CROP_SIZE, FORMAT_VERSION, RESIZE_SIZE
 
 PREPROCESSING = (
@@ -146,6 +151,7 @@ def open_job(
     BuildError
         If one cannot be used, or they do not fit together.
     """
+    _check_places(settings)
     votes = read_votes(settings.votes)
     device = device or find_devices(settings.device)[0]
     runs_on = runs_on or device.type
@@ -169,6 +175,17 @@ def _sha256_of(names: list[str]) -> str:
     return hashlib.sha256("\n".join(names).encode()).hexdigest()
 
 
+def _check_places(settings: Settings) -> None:
+    # Unlike Path.resolve, it takes links in a circle, which are refused where they are opened.
+    images = Path(os.path.realpath(settings.images))
+    out = Path(os.path.realpath(settings.out)) if not is_remote(settings.out) else None
+    if out and out.is_relative_to(images) and images.is_dir():
+        raise BuildError(
+            f"{settings.out} lies in the folder of the images, {settings.images}, among which it "
+            "would be found the next time: use an --out elsewhere."
+        )
+
+
 def _check_fit(votes: Votes, network: Network, settings: Settings) -> None:
     for pair in votes.pairs:
         if pair.feature >= network.channels:
@@ -181,4 +198,20 @@ def _check_fit(votes: Votes, network: Network, settings: Settings) -> None:
             raise BuildError(
                 f"{settings.votes} has votes on class index {pair.label}, but {network.name} has "
                 f"classes 0 to {network.classes - 1}: check --votes and --network."
+            )
+    if network.classes == IMAGENET_CLASSES and not settings.classes:
+        _check_labels(votes, settings)
+
+
+def _check_labels(votes: Votes, settings: Settings) -> None:
+    """See that votes whose classes are all ImageNet's number them as ImageNet does."""
+    imagenet = imagenet_labels()
+    if not votes.labels.keys() <= imagenet.keys():
+        return
+    for wnid, label in votes.labels.items():
+        if label != imagenet[wnid]:
+            raise BuildError(
+                f"{settings.votes} gives class {wnid} the index {label}, ImageNet and a network of "
+                f"{IMAGENET_CLASSES:,} classes {imagenet[wnid]}: correct Input.class_index, which "
+                "counts the sorted wnids from 0."
             )

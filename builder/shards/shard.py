@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from builder.images.content import Content
 from builder.images.plan import Plan, SetAside
 from builder.storage.files import atomic_write
 from builder.storage.parquet import fixed_lists, read_parquet
@@ -23,6 +24,8 @@ if TYPE_CHECKING:  # What only reads shards needs no PyTorch.
 
 _FINGERPRINT = b"fingerprint"
 _SET_ASIDE = b"set_aside"
+_CONTENT_COLUMNS = ["bytes", "content", "stamp"]
+"""Which shards of earlier releases lack."""
 
 
 def shard_path(directory: Path, shard: int) -> Path:
@@ -89,6 +92,16 @@ def set_aside_in(schema: pa.Schema) -> list[SetAside]:
     return [SetAside(*fields) for fields in json.loads(schema.metadata[_SET_ASIDE])]
 
 
+def contents_in(data: bytes) -> dict[str, Content]:
+    """Return the contents of images that became rows of a shard, by id, from the shard's bytes."""
+    with pq.ParquetFile(pa.BufferReader(data)) as file:
+        table = file.read(["image_id", *_CONTENT_COLUMNS])
+    if "content" not in table.column_names:
+        return {}
+    columns = (table[name].to_pylist() for name in _CONTENT_COLUMNS)
+    return dict(zip(table["image_id"].to_pylist(), map(Content, *columns), strict=True))
+
+
 def _table(plan: Plan, analysis: Analysis, *, embeddings: bool) -> pa.Table:
     masks = analysis.masks
     columns = {
@@ -102,7 +115,16 @@ def _table(plan: Plan, analysis: Analysis, *, embeddings: bool) -> pa.Table:
         "core_mask": pa.array(masks.core, pa.binary()),
         "spurious_mask": pa.array(masks.spurious, pa.binary()),
         "predicted": pa.array(analysis.predicted, pa.int64()),
+        **_content_columns(analysis.contents),
     }
     if embeddings:
         columns["embedding"] = fixed_lists(analysis.activations.astype(np.float16))
     return pa.table(columns)
+
+
+def _content_columns(contents: list[Content]) -> dict[str, pa.Array]:
+    return {
+        "bytes": pa.array([content.size for content in contents], pa.int64()),
+        "content": pa.array([content.digest for content in contents], pa.string()),
+        "stamp": pa.array([content.stamp for content in contents], pa.string()),
+    }

@@ -52,9 +52,10 @@ def parquet_source(path: Path) -> Path | IO[bytes]:
 
 
 def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
-    """Read a file, all columns or some; one of a URL in a single request."""
+    """Read a file, all columns or those of some that it has; one of a URL in a single request."""
     source = pa.BufferReader(path.read_bytes()) if is_remote(path) else path
-    return pq.read_table(source, columns=columns, memory_map=False)
+    with pq.ParquetFile(source) as file:
+        return file.read(columns)
 
 
 def row_groups(

@@ -14,6 +14,7 @@ import argparse
 import hashlib
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,7 @@ import pyarrow as pa
 from builder.dataset.dataset import DataSet
 from builder.dataset.manifest import Manifest
 from builder.images.plan import make_plan
-from builder.images.sources import NO_LABEL
+from builder.images.sources import NO_LABEL, FileStat, Unlisted
 from builder.pages.pages import write_pages
 from tests.benchmarks.imagenet import (
     CLASSES,
@@ -80,6 +81,10 @@ class Listed:
     paths: pa.StringArray
     wnids: pa.StringArray
     labels: npt.NDArray[np.int64]
+    unlisted: Sequence[Unlisted] = ()
+
+    def stat(self, index: int) -> FileStat:
+        raise AssertionError("a plan looks at no image")
 
     def read(self, index: int) -> bytes:
         raise AssertionError("a plan reads no image")

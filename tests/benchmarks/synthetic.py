@@ -11,6 +11,7 @@ import pyarrow as pa
 import torch
 
 from builder.dataset.layout import order_keys
+from builder.images.content import Content, digest_of
 from builder.images.plan import LARGEST_SHARD, Plan
 from builder.network.analysis import Analysis
 from builder.network.masks import make_masks
@@ -64,9 +65,18 @@ def make_analysis(shard: int, spurious: npt.NDArray[np.bool_]) -> Analysis:
         activations=np.empty((count, 0), np.float32),
         predicted=generator.integers(0, CLASSES, count),
         masks=make_masks(Output(maps, maps.mean(dim=(2, 3)), maps), features, spurious),
+        contents=make_contents(shard, count),
         set_aside=[],
         stages=Stages(),
     )
+
+
+def make_contents(shard: int, count: int) -> list[Content]:
+    """Return as many contents of files as ImageNet's are: no two alike."""
+    sizes = np.random.default_rng([shard, 2]).integers(50_000, 200_000, count).tolist()
+    digests = [digest_of(f"{shard} {number}".encode()) for number in range(count)]
+    stamps = [f"{size} {shard * 10**15 + size}" for size in sizes]
+    return list(map(Content, sizes, digests, stamps))
 
 
 @cache

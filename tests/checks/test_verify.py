@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -582,6 +583,52 @@ def test_images_are_looked_up(data: Path, world: World, tmp_path: Path) -> None:
     assert f"{gone.stem} is not among the images of train" in told
     assert f"{resized.stem} (train) is 7 x 5 pixels, recorded as {size[0]} x {size[1]}" in told
     assert f"{broken.stem} (train) cannot be read" in told
+
+
+def test_an_image_of_the_right_size_and_another_content_is_told(
+    data: Path, world: World, tmp_path: Path
+) -> None:
+    images = shutil.copytree(world.root / "train", tmp_path / "images")
+    again = sorted(images.glob("*/*"))[:2]
+    for path in again:
+        with Image.open(path) as image:
+            image.save(path, "JPEG", quality=50)
+    problems = failed(verify(data, str(images), "train"))
+    assert sorted(problems.pop("images are those of train")) == [
+        f"{path.stem} (train) has its size, but is another file than its masks were made from"
+        for path in again
+    ]
+    assert not problems
+
+
+def without_contents(world: World, out: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a data set as earlier releases made them."""
+    with monkeypatch.context() as patch:
+        patch.setattr("builder.shards.shard._content_columns", lambda contents: {})
+        build(world.settings(out), Quiet())
+    counts = "predicted_as_labelled"
+    change_manifest(out, lambda content: content["splits"]["train"]["counts"].pop(counts))
+    change_manifest(out, lambda content: content.update(pages="1"))
+    return out
+
+
+def test_a_data_set_without_contents_passes_and_its_images_are_measured(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = without_contents(world, tmp_path / "out", monkeypatch)
+    checks = verify(out, str(world.root))
+    assert failed(checks) == {}
+    assert checks[-1].name == "images are those of train"
+
+
+def test_a_split_may_have_contents_that_another_lacks(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = without_contents(world, tmp_path / "out", monkeypatch)
+    build(world.settings(out, split="validation"), Quiet())
+    assert failed(verify(out, str(world.root))) == {}
+    rows = datasets.load_dataset(str(out), "contents", split="validation", streaming=True)
+    assert sum(1 for _ in rows) == 15
 
 
 def test_images_or_a_split_that_are_not_there_are_a_sentence(planted: Path) -> None:

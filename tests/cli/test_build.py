@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import pickle
 import re
@@ -221,6 +222,10 @@ def out_is_not_empty(world: World, directory: Path) -> Options:
     return {"out": directory / "full"}
 
 
+def out_is_among_images(world: World, directory: Path) -> Options:
+    return {"out": world.root / "train" / "n90000001" / "out"}
+
+
 def give(**options: object) -> Callable[[World, Path], Options]:
     return lambda world, directory: dict(options)
 
@@ -289,6 +294,11 @@ BAD_INPUT = [
         changed_votes(set_all("Input.class_index", "2", "3")),
         "has votes on class index 3, but timm:test_resnet has classes 0 to 2",
     ),
+    pytest.param(
+        changed_votes(lambda rows: rows.extend(rows[1:])),
+        "changed.csv:77 is a second vote of the worker 0 on class n90000001, feature 1, after",
+    ),
+    pytest.param(out_is_among_images, "lies in the folder of the images, "),
     pytest.param(out_is_a_file, "is a file: give --out a directory."),
     pytest.param(out_is_below_a_file, "--out"),
     pytest.param(out_is_not_empty, "is not empty and holds no build: use an empty or new --out."),
@@ -493,8 +503,23 @@ def test_a_build_ends_with_a_table_that_reconciles(terminal: Terminal, tmp_path:
     for stage in ("read", "decode", "network", "masks", "write", "whole run"):
         float(value_of(ran, f"{stage}, seconds"))
     pages = {"README.md", "croissant.json", "plots", "preview"}
-    published = {*pages, "manifest.json", "masks", "rankings", "features", "set_aside.parquet"}
-    assert {path.name for path in terminal.out.iterdir()} == published
+    data = {"masks", "rankings", "features", "contents", "set_aside.parquet"}
+    assert {path.name for path in terminal.out.iterdir()} == {*pages, *data, "manifest.json"}
+
+
+@pytest.mark.parametrize("labels_look_wrong", [False, True])
+def test_the_closing_table_tells_how_many_are_predicted_as_labelled(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, labels_look_wrong: bool
+) -> None:
+    monkeypatch.setattr(
+        "builder.run.build.labels_look_wrong", lambda counts, classes: labels_look_wrong
+    )
+    ran = terminal.run()
+    counts = json.loads((terminal.out / "manifest.json").read_text())["splits"]["train"]["counts"]
+    share = 100 * counts["predicted_as_labelled"] / counts["rows"]
+    assert value_of(ran, "predicted as labelled") == f"{share:.1f} %"
+    said = " ".join(ran.stderr.split())
+    assert ("hardly any image as it is labelled: check that" in said) == labels_look_wrong
 
 
 def test_a_disk_that_fills_up_is_a_sentence_and_nothing_half_written_is_seen(

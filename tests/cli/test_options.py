@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from builder.cli.app import app
 from builder.cli.options import options_of
+from builder.errors import BuildError
 from builder.settings import GallerySettings, Publication, Search, Settings
 
 
@@ -132,3 +133,43 @@ def test_pages_go_beside_the_data_set_by_default(tmp_path: Path) -> None:
     assert settings.target == tmp_path / "data-gallery"
     settings = GallerySettings(tmp_path / "data", "images", Path("page.html"))
     assert settings.target == Path("page.html")
+
+
+class CalledError(Exception):
+    """Has the arguments of the call of which a command consists."""
+
+
+SPLIT_COMMANDS = {
+    "build --images i --votes v --out o": "builder.run.build.build",
+    "discover --images i --network n --out o": "builder.annotate.discover.discover",
+    "gallery d --images i": "builder.pages.gallery.make_gallery",
+    "verify d --images i": "builder.checks.verify.checks",
+}
+
+
+@pytest.mark.parametrize(("given", "call"), SPLIT_COMMANDS.items())
+def test_val_is_the_split_validation_as_for_the_loader(
+    given: str, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def called(*arguments: object) -> None:
+        splits = (vars(argument)["split"] for argument in arguments if is_dataclass(argument))
+        raise CalledError(*arguments, *splits)
+
+    monkeypatch.setattr(call, called)
+    for name, split in (("val", "validation"), ("validation", "validation"), ("train", "train")):
+        result = CliRunner().invoke(app, [*given.split(), "--split", name])
+        assert isinstance(result.exception, CalledError)
+        assert result.exception.args[-1] == split
+    result = CliRunner().invoke(app, [*given.split(), "--split", "test"])
+    assert isinstance(result.exception, BuildError)
+    assert str(result.exception) == "There is no split test: use --split train or validation."
+
+
+def test_every_command_that_takes_a_split_is_among_these() -> None:
+    commands: dict[str, Any] = vars(typer.main.get_command(app))["commands"]
+    found = {
+        name
+        for name, command in commands.items()
+        if any(param.name == "split" for param in command.params)
+    }
+    assert found == {given.split()[0] for given in SPLIT_COMMANDS}

@@ -115,6 +115,22 @@ def test_counts_and_mean_confidence_are_those_of_the_rows(tmp_path: Path) -> Non
     assert first == Pair(0, "n00000001", 10, 1, 2, 1, 2, 3.0)
 
 
+@pytest.mark.parametrize("answer", ["main_object", "background"])
+def test_a_second_vote_of_a_worker_on_a_pair_is_refused(tmp_path: Path, answer: str) -> None:
+    rows = good_rows()
+    rows += [{**row, "Answer.main": answer} for row in rows]
+    sentence = refuse(write(tmp_path / "votes.csv", rows))
+    assert (
+        f"{tmp_path}/votes.csv:22 is a second vote of the worker 0 on class n00000001, " in sentence
+    )
+    assert f"feature 10, after {tmp_path}/votes.csv:2: keep one vote of each worker" in sentence
+
+
+def test_workers_that_are_not_told_may_be_one_or_many(tmp_path: Path) -> None:
+    rows = [{**row, "WorkerId": ""} for row in good_rows()]
+    assert read(tmp_path, rows).pairs[0].main_object == 5
+
+
 def test_written_votes_are_read_as_they_were_cast(tmp_path: Path) -> None:
     votes = [
         Vote(f"W{worker}", "n00000001", 0, 10, 1, answer, confidence, 'a "body", a head')

@@ -13,6 +13,7 @@ from builder.errors import BuildError
 from builder.images.decode import decode, size_for_device
 from builder.images.gpu_decode import DeviceDecoder
 from builder.images.loader import Loader
+from builder.images.sources import FileStat
 from builder.shards.job import Job, open_job
 from tests.conftest import World
 from tests.quiet import Quiet
@@ -80,6 +81,9 @@ def test_batches_may_be_mixed_and_what_nobody_can_decode_is_set_aside(
     class Files:
         paths = job.images.paths
 
+        def stat(self, index: int) -> FileStat:
+            return FileStat(len(files[index]), None)
+
         def read(self, index: int) -> bytes:
             return files[index]
 
@@ -92,6 +96,7 @@ def test_batches_may_be_mixed_and_what_nobody_can_decode_is_set_aside(
     loader = Loader(Files(), job.plan, for_device=True)  # type: ignore[arg-type]
     found = DeviceDecoder(CPU)(loader(batch))
     assert found.members.tolist() == [0, 1, 3]
+    assert [content.size for content in found.contents] == [len(files[n]) for n in (0, 1, 3)]
     assert [image.image_id for image in found.set_aside] == [job.plan.ids[2].as_py()]
     for pixels, data in zip(found.pixels, (files[0], files[1], files[3]), strict=True):
         assert np.array_equal(pixels.numpy(), decode(data).pixels)

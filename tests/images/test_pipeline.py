@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from builder.errors import BuildError
-from builder.images.loader import LoadedBatch, Loader
-from builder.images.pipeline import _leave_signals_to_the_parent, _load_ahead
+from builder.images.loader import Batch, LoadedBatch, Loader
+from builder.images.loader_process import LoaderProcess
 from builder.network.analysis import Analysis
 from builder.run.stop import DROPPED
 from builder.shards.job import Job, open_job
@@ -81,26 +84,75 @@ def test_an_error_in_a_thread_ends_the_run(job: Job, monkeypatch: pytest.MonkeyP
 
 def test_a_loader_that_nobody_told_to_end_keeps_no_process_alive(job: Job) -> None:
     """It leaves SIGTERM to its parent, which would wait for it for ever."""
-    fork = multiprocessing.get_context("fork")
-    begun = fork.Event()
-
-    def orphan() -> None:
-        _leave_signals_to_the_parent(0)
-        begun.set()
-        parent = multiprocessing.parent_process()
-        assert parent
-        parent.join()
 
     def interrupted() -> None:
-        _load_ahead([], Loader(job.images, job.plan), 1)
-        fork.Process(target=orphan, daemon=True).start()
-        begun.wait()
+        loader = LoaderProcess(Loader(job.images, job.plan), job.batch_size)
+        loader.give(job.batches(0)[0])
+        assert loader.take().members.tolist() == job.batches(0)[0].members.tolist()
         raise SystemExit(DROPPED)
 
-    process = fork.Process(target=interrupted)
+    process = multiprocessing.get_context("fork").Process(target=interrupted)
     process.start()
     # For ever, if it is not as it should be.
     process.join(120)
     code = process.exitcode
     process.kill()
     assert code == DROPPED
+
+
+def test_a_run_that_is_dropped_leaves_no_process(job: Job) -> None:
+    batches = [batch for shard in range(job.plan.shards) for batch in job.batches(shard)]
+    results = replace(job, workers=2).analyse(batches)
+    next(results)
+    assert len(multiprocessing.active_children()) == 2
+    results.close()  # type: ignore[attr-defined]
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (signal.SIGKILL, r"was lost \(exit status -9\): see that there is memory for that many"),
+        (signal.SIGBUS, r"was lost \(exit status -7\)"),
+        (signal.SIGSTOP, "has said nothing for 0 seconds: see that --images can be read, and run"),
+    ],
+)
+def test_a_process_that_is_lost_ends_the_run_with_a_sentence(
+    job: Job, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, said: str
+) -> None:
+    load, parent = Loader.__call__, os.getpid()
+
+    def struck(loader: Loader, batch: Batch, *room: Any) -> LoadedBatch:
+        if batch.shard == 2:
+            assert os.getpid() != parent
+            os.kill(os.getpid(), number)
+        return load(loader, batch, *room)
+
+    monkeypatch.setattr(Loader, "__call__", struck)
+    if number == signal.SIGSTOP:
+        monkeypatch.setattr("builder.images.loader_process._PATIENCE_SECONDS", 0.3)
+    with pytest.raises(BuildError, match=f"A process that loads images {said}"):
+        run(replace(job, workers=2))
+    assert not multiprocessing.active_children()
+
+
+def test_an_error_in_a_process_is_raised_in_this_one(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(loader: Loader, batch: Batch, *room: Any) -> LoadedBatch:
+        raise MemoryError(f"in shard {batch.shard}")
+
+    monkeypatch.setattr(Loader, "__call__", broken)
+    with pytest.raises(MemoryError, match="in shard 0") as caught:
+        run(replace(job, workers=1))
+    assert "in broken" in caught.value.__notes__[0]
+
+
+def test_no_room_for_processes_is_a_sentence(job: Job) -> None:
+    with pytest.raises(BuildError, match="There is no room for 1 processes that load"):
+        run(replace(job, workers=1, batch_size=2**40))
+
+
+def test_more_processes_than_batches(job: Job) -> None:
+    batches = job.batches(0)[:1]
+    assert same(list(replace(job, workers=3).analyse(batches)), list(job.analyse(batches)))

@@ -2,14 +2,15 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from builder.dataset.votes import Pair, Votes
-from builder.images.plan import Plan, make_plan
-from builder.images.sources import NO_LABEL
+from builder.images.plan import Plan, SetAside, make_plan
+from builder.images.sources import NO_LABEL, FileStat, Unlisted
 from salient_imagenet_1m import image_id
 
 VOTES = Votes(tuple(Pair(label, f"n{label}", 0, 1, 5, 0, 0, 5.0) for label in range(3)), "")
@@ -18,11 +19,16 @@ VOTES = Votes(tuple(Pair(label, f"n{label}", 0, 1, 5, 0, 0, 5.0) for label in ra
 class Listed:
     """Images that are only names."""
 
+    unlisted: Sequence[Unlisted] = ()
+
     def __init__(self, paths: list[str], labels: list[int] | None = None) -> None:
         self.paths = pa.array(paths, pa.string())
         wnids = [None if labels else path.split("/")[0] for path in paths]
         self.wnids = pa.array(wnids, pa.string())
         self.labels = np.array(labels or [NO_LABEL] * len(paths), np.int64)
+
+    def stat(self, index: int) -> FileStat:
+        raise AssertionError("a plan looks at no image")
 
     def read(self, index: int) -> bytes:
         raise AssertionError("a plan reads no image")
@@ -83,6 +89,15 @@ def test_classes_may_share_file_names() -> None:
     plan = plan_of(Listed(["n0/photo 1.jpg", "n1/photo 1.jpg", "n2/photo 1.png"]))
     assert sorted(ids_in_order(plan)) == ["n0/photo 1", "n1/photo 1", "n2/photo 1"]
     assert not plan.set_aside
+
+
+def test_what_is_no_image_is_set_aside_under_its_path_unless_there_is_a_limit() -> None:
+    images = Listed(["n0/a.JPEG", "n1/b.JPEG"])
+    images.unlisted = [Unlisted("n0/more/a.JPEG", "nested", "why")]
+    plan = plan_of(images)
+    assert (plan.images, sorted(ids_in_order(plan))) == (3, ["n0/a", "n1/b"])
+    assert plan.set_aside == [SetAside("n0/more/a", "n0/more/a.JPEG", "nested", "why")]
+    assert plan_of(images, limit=2).set_aside == []
 
 
 def test_a_known_wnid_without_votes_never_takes_the_source_s_own_number() -> None:

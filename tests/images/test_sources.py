@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import os
 import tarfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -115,6 +117,58 @@ def test_only_the_folder_of_the_split_is_listed(tmp_path: Path) -> None:
 def test_files_beside_the_class_folders_are_no_images(tmp_path: Path) -> None:
     make_folder(tmp_path, {**TRAIN, "LOC_synset_mapping.txt": b"text", "n00000001/more/x": b""})
     assert contents(open_split(tmp_path)) == TRAIN
+
+
+def listed(images: Images) -> dict[str, str]:
+    return {path: reason for path, reason, _ in images.unlisted}
+
+
+def test_what_lies_in_class_folders_and_is_no_file_is_told(tmp_path: Path) -> None:
+    folder = make_folder(
+        tmp_path, {**TRAIN, "n00000001/more/deep/x.JPEG": b"", "n00000002/more/y.JPEG": b""}
+    )
+    (folder / "elsewhere").mkdir()
+    (folder / "n00000001" / "gone.JPEG").symlink_to("nowhere")
+    (folder / "n00000001" / "loop.JPEG").symlink_to("loop.JPEG")
+    (folder / "n00000001" / "up").symlink_to("..")
+    (folder / "n00000001" / "more" / "up").symlink_to("../..")
+    (folder / "n00000003").symlink_to("n00000003")
+    os.mkfifo(folder / "n00000002" / "pipe")
+    (folder / "README.md").write_text("beside the class folders")
+    images = open_split(folder)
+    assert contents(images) == TRAIN
+    assert listed(images) == {
+        "n00000001/gone.JPEG": "dangling_link",
+        "n00000001/loop.JPEG": "dangling_link",
+        "n00000001/up": "not_a_file",
+        "n00000001/more/up": "nested",
+        "n00000001/more/deep/x.JPEG": "nested",
+        "n00000002/more/y.JPEG": "nested",
+        "n00000002/pipe": "not_a_file",
+        "n00000003": "dangling_link",
+    }
+
+
+def test_flat_images_have_no_class_folders(tmp_path: Path) -> None:
+    make_folder(tmp_path, {"ILSVRC2012_val_00000293.JPEG": b"flat", "thumbnails/small/x.png": b""})
+    (tmp_path / "ILSVRC2012_val_00000294.JPEG").symlink_to("nowhere")
+    images = open_split(tmp_path)
+    assert images.paths.to_pylist() == ["ILSVRC2012_val_00000293.JPEG"]
+    assert listed(images) == {"ILSVRC2012_val_00000294.JPEG": "dangling_link"}
+
+
+def test_a_folder_that_cannot_be_listed_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(folder: str) -> Iterator[os.DirEntry[str]]:
+        raise OSError(errno.ESTALE, "Stale file handle", folder)
+
+    make_folder(tmp_path, TRAIN)
+    with monkeypatch.context() as patch:
+        patch.setattr("salient_imagenet_1m.is_dataset", lambda *names: False)
+        patch.setattr("builder.images.sources.is_dataset", lambda *names: False)
+        patch.setattr("os.scandir", gone)
+        assert "cannot be listed (Stale file handle): check --images." in refuse(tmp_path)
 
 
 def test_class_folders_may_be_links(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from datasets import Features
 
 from builder.dataset.dataset import DataSet
 from builder.dataset.format import (
+    content_features,
     mask_features,
     pair_features,
     parquet_schema,
@@ -45,6 +46,7 @@ _ORIGIN = {
     "network": "small-convnet",
     "precision": "float32",
     "keep_embeddings": False,
+    "classes": 3,
     "weights_sha256": "a1" * 32,
     "mean": [0.5, 0.25, 0.125],
     "std": [0.25, 0.25, 0.25],
@@ -66,6 +68,7 @@ def write_fixed(directory: Path) -> DataSet:
         "rankings": (ranking_features(NAMES), _ranking_rows),
         "features": (pair_features(NAMES), _pair_rows),
         "preview": (preview_features(NAMES, 2), lambda split: []),
+        "contents": (content_features(), _content_rows),
     }
     for split in splits:
         for config, (features, rows) in tables.items():
@@ -90,6 +93,7 @@ def _split(split: str) -> dict[str, Any]:
             "spurious_masks": rows,
             "ranked_rows": 2 * IMAGES[split],
             "grid_bytes": 30 * rows,
+            "predicted_as_labelled": rows // 2,
         },
         "agreement": {"classes": 3, "pairs": 6, "in_top_5": 4, "in_top_10": 5, "in_top_20": 6},
     }
@@ -120,6 +124,11 @@ def _mask_row(split: str, label: int, rank: int) -> dict[str, Any]:
         "spuriosity_rank": rank if "spurious" in kinds else None,
         "predicted": (label + rank) % 3,
     }
+
+
+def _content_rows(split: str) -> list[dict[str, Any]]:
+    names = [row["image_id"] for row in _mask_rows(split)]
+    return [{"image_id": name, "bytes": 1000, "content": "e5" * 8} for name in names]
 
 
 def _spuriosity(rank: int) -> float:

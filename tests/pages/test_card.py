@@ -18,6 +18,7 @@ from builder.dataset.manifest import Manifest
 from builder.pages.card import TERMS, _code, _markdown, make_card
 from builder.run.build import build
 from tests.conftest import CLASSES, World
+from tests.pages.fixed import write_fixed
 from tests.quiet import Quiet
 
 SPLITS = ("train", "validation")
@@ -106,6 +107,21 @@ def test_it_says_what_made_the_data(card: str, planted: Path) -> None:
     for split in manifest.splits.values():
         assert split["inputs"]["images_sha256"] in card
         assert f"torch {split['inputs']['torch']}" in card
+
+
+def test_it_says_loudly_where_labels_look_wrong(tmp_path: Path) -> None:
+    data = write_fixed(tmp_path)
+    for split in data.manifest.splits.values():
+        split["counts"]["rows"] = 30
+    data.manifest.splits["train"]["counts"]["predicted_as_labelled"] = 1
+    data.manifest.splits["validation"]["counts"]["predicted_as_labelled"] = 15
+    card = make_card(data)
+    assert "> **The labels of train may be wrong.** The network predicts only 3.3 % of its" in card
+    assert "The labels of validation" not in card
+    assert "| predicted as labelled, validation | 50.0 % of the images |" in card
+    for split in data.manifest.splits.values():
+        del split["counts"]["predicted_as_labelled"]
+    assert "labelled" not in make_card(data)
 
 
 def test_no_placeholder_is_left(card: str) -> None:

@@ -12,7 +12,7 @@ import mlcroissant
 import pytest
 from datasets import load_dataset
 
-CONFIGS = ("masks", "rankings", "features", "preview")
+CONFIGS = ("masks", "rankings", "features", "preview", "contents")
 
 
 @pytest.fixture(scope="module")

@@ -30,6 +30,14 @@ GOLDEN = {
         "README.md": "efcafe0beae123e9",
         "README.md with images": "64211ca718198e47",
     },
+    "2": {
+        "plots/masks.svg": "10e07aeccfe19029",
+        "plots/kinds.svg": "122554177ebc2a5e",
+        "plots/spuriosity.svg": "d250137f62cc4425",
+        "croissant.json": "858d769170438edf",
+        "README.md": "c236182a75823572",
+        "README.md with images": "14fb15bd8c29a87f",
+    },
 }
 """What each version of the pages says of the fixed data set, as the beginning of a SHA-256."""
 

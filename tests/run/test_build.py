@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import itertools
 import json
 import multiprocessing
+import os
 import shutil
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from datasets import load_dataset
 from torch import Tensor
 
 import salient_imagenet_1m as si
+from builder.checks.verify import verify
 from builder.errors import BuildError
 from builder.images.sources import FolderImages
 from builder.run.build import build, run_task
@@ -63,6 +66,7 @@ def test_every_column_is_the_reference_s(
 def test_the_directory_is_the_data_set_and_nothing_else(planted: Path) -> None:
     assert sorted(path.name for path in planted.iterdir()) == [
         "README.md",
+        "contents",
         "croissant.json",
         "features",
         "manifest.json",
@@ -78,6 +82,26 @@ def test_the_manifest_knows_every_file(planted: Path) -> None:
     found = hashes(planted)
     del found["manifest.json"]
     assert {name: file["sha256"] for name, file in manifest["files"].items()} == found
+
+
+def test_contents_are_the_hashes_of_the_files(planted: Path, world: World) -> None:
+    for split, folder in (("train", "train"), ("validation", "val")):
+        masks = load_dataset(str(planted), "masks", split=split, streaming=True)
+        rows = list(load_dataset(str(planted), "contents", split=split, streaming=True))
+        assert [row["image_id"] for row in rows] == [row["image_id"] for row in masks]
+        files = {path.stem: path.read_bytes() for path in (world.root / folder).glob("*/*")}
+        for row in rows:
+            file = files[row["image_id"]]
+            assert row["content"] == hashlib.sha256(file).hexdigest()[:16]
+            assert row["bytes"] == len(file)
+
+
+def test_the_manifest_counts_images_that_are_predicted_as_labelled(planted: Path) -> None:
+    splits = json.loads((planted / "manifest.json").read_text())["splits"]
+    for split in ("train", "validation"):
+        rows = load_dataset(str(planted), "masks", split=split, streaming=True)
+        agreeing = sum(row["predicted"] == row["label"] for row in rows)
+        assert splits[split]["counts"]["predicted_as_labelled"] == agreeing
 
 
 def test_it_loads_without_our_code(planted: Path, tmp_path: Path) -> None:
@@ -243,7 +267,7 @@ def test_the_same_images_are_refused_as_another_split(
 ) -> None:
     images = str(world.root / "train")
     build(world.settings(tmp_path / "out", images=images), reporter)
-    with pytest.raises(BuildError, match="These are the images of the split train"):
+    with pytest.raises(BuildError, match="All images have the ids of the split train, which"):
         build(world.settings(tmp_path / "out", images=images, split="validation"), reporter)
 
 
@@ -308,6 +332,31 @@ def test_odd_images_are_used_and_broken_ones_set_aside(
     assert "set_aside.parquet" in (tmp_path / "out" / "README.md").read_text()
 
 
+def test_a_build_with_links_to_nowhere_and_nested_files_verifies(
+    world: World, tmp_path: Path, reporter: Quiet
+) -> None:
+    """A nested copy has the name of an image that has a row."""
+    root = tmp_path / "images"
+    shutil.copytree(world.root / "train", root)
+    folder = root / CLASSES[0]
+    copied = min(folder.glob("*.JPEG"))
+    (folder / "copies").mkdir()
+    shutil.copy(copied, folder / "copies")
+    (folder / "gone.JPEG").symlink_to("nowhere")
+    (folder / "loop.JPEG").symlink_to("loop.JPEG")
+    outcome = build(world.settings(tmp_path / "out", images=str(root)), reporter)
+    counts = outcome.split["counts"]
+    assert counts["set_aside"] == {"dangling_link": 2, "nested": 1}
+    assert counts["images"] == counts["rows"] + 3 == 39
+    table = pq.read_table(tmp_path / "out" / "set_aside.parquet").to_pylist()
+    assert {row["image_id"]: row["reason"] for row in table} == {
+        f"{CLASSES[0]}/copies/{copied.stem}": "nested",
+        f"{CLASSES[0]}/gone": "dangling_link",
+        f"{CLASSES[0]}/loop": "dangling_link",
+    }
+    assert all(check.passed for check in verify(tmp_path / "out", str(root)))
+
+
 def test_a_shard_may_lose_all_its_images(world: World, tmp_path: Path, reporter: Quiet) -> None:
     root = tmp_path / "images"
     shutil.copytree(world.root / "train", root)
@@ -355,6 +404,21 @@ def command(world: World, out: Path) -> list[str]:
     ]
 
 
+def test_processes_that_load_need_no_shared_memory_of_the_system(
+    planted: Path, world: World, tmp_path: Path
+) -> None:
+    """Docker gives 64 MB; here a batch is more than there is."""
+    small = "mount -t tmpfs -o size=4k tmpfs /dev/shm"
+    apart = ["unshare", "--mount", "bash", "-c"]
+    if not shutil.which("unshare") or subprocess.run([*apart, small], check=False).returncode:
+        pytest.skip("this user may not mount a small /dev/shm")
+    run_there = f'{small} && exec "$@"'
+    whole = [*apart, run_there, "bash", *command(world, tmp_path / "out"), "--workers", "2"]
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}  # As the other builds of tests have.
+    subprocess.run(whole, check=True, capture_output=True, timeout=120, env=one_thread)
+    assert_same_train(tmp_path / "out", planted)
+
+
 def test_killed_anywhere_it_resumes_to_the_same_bytes(
     planted: Path, world: World, tmp_path: Path
 ) -> None:
@@ -377,9 +441,7 @@ def test_killed_anywhere_it_resumes_to_the_same_bytes(
         process.join()
     assert kills
     subprocess.run(command(world, out), check=True, capture_output=True)
-    train = {name: digest for name, digest in hashes(out).items() if "train" in name}
-    assert train
-    assert train.items() <= hashes(planted).items()
+    assert_same_train(out, planted)
     assert not (out / ".build").exists()
 
 
@@ -416,6 +478,12 @@ def test_killed_at_any_file_it_shows_nothing_half_and_resumes_to_the_same_bytes(
             build(settings, reporter)
             assert hashes(out) == undisturbed
     assert renames > 2 * 2 + 8
+
+
+def assert_same_train(out: Path, planted: Path) -> None:
+    train = {name: digest for name, digest in hashes(out).items() if "train" in name}
+    assert train
+    assert train.items() <= hashes(planted).items()
 
 
 def assert_nothing_half_is_visible(out: Path) -> None:
