@@ -630,6 +630,11 @@ class StoredImage(Image):  # type: ignore[misc]
             image = PIL.Image.open(file)
             image.load()
             decoded = image if image.mode == "RGB" else image.convert("RGB")
+        except FileNotFoundError as error:
+            raise SalientImageNetError(
+                f"The image {value['path']} is missing, though it was there when the dataset was "
+                "loaded: put it back, or load the dataset again."
+            ) from error
         except OSError as error:
             raise SalientImageNetError(
                 f"The image {value['path']} cannot be decoded ({error}): replace the file by a "
@@ -898,9 +903,14 @@ class Build:
 
     def images_by_label(self, split: str) -> dict[int, int]:
         """Return how many images of each label a split has."""
-        counts = self.manifest["splits"][split].get("counts", {}).get("images_by_label")
-        if counts is None:  # Builds by other means; on the Hub this asks for every file.
-            return Counter(self.scan("masks", split, ["label"])["label"].to_pylist())
+        # Of builds by other means all files are read; on the Hub this asks for every one.
+        return self.told_images_by_label(split) or Counter(
+            self.scan("masks", split, ["label"])["label"].to_pylist()
+        )
+
+    def told_images_by_label(self, split: str) -> dict[int, int]:
+        """Return the same as far as the manifest tells it, without a look at the files."""
+        counts = self.manifest["splits"][split].get("counts", {}).get("images_by_label", {})
         return {int(label): images for label, images in counts.items()}
 
     def wnids(self, split: str) -> dict[int, str]:
@@ -1415,7 +1425,11 @@ _Source = ImageFolder | ImageTar
 
 @dataclass
 class SalientImageNet1MConfig(datasets.BuilderConfig):  # type: ignore[misc]
-    """What to read, as for `load`; ``cache`` is a directory for lists of tars' members."""
+    """What to read, as for `load`.
+
+    ``cache`` is a directory for lists of tars' members; ``streaming`` says that nothing will be
+    prepared, so that `images` need not be looked through.
+    """
 
     images: str | None = None
     split: str | None = None
@@ -1426,13 +1440,60 @@ class SalientImageNet1MConfig(datasets.BuilderConfig):  # type: ignore[misc]
     geometry: str = "aligned"
     decode: bool = True
     cache: str | None = None
+    streaming: bool = False
 
     def create_config_id(
         self, config_kwargs: dict[str, Any], custom_features: Features | None = None
     ) -> str:
-        """Return the name of the prepared dataset in the cache: a rebuilt build gets another."""
-        digest = Build.open(self.data_dir).digest if self.data_dir else None
-        return str(super().create_config_id({**config_kwargs, "build": digest}, custom_features))
+        """Return the name of the prepared dataset in the cache: other contents get another."""
+        contents = [Build.open(self.data_dir).digest if self.data_dir else None]
+        if self.name == "images" and self.images and not self.streaming:
+            each_file = self.on_mismatch != "error"  # whose sizes are then kept
+            contents.append(_contents(Path(self.images), self.split, each_file))
+        return str(super().create_config_id({**config_kwargs, "build": contents}, custom_features))
+
+
+def _contents(images: Path, split: str | None, each_file: bool) -> str:
+    """Return a digest of what lies in folders and tars: it changes when files come or go.
+
+    The times of directories tell that, so that none of a million images is looked at, but where
+    `each_file` is wanted. To walk them takes seconds, and is done where a dataset is prepared.
+    """
+    try:
+        bases = image_bases(images, split) if split else [images]
+    except SalientImageNetError:
+        bases = [images]
+    digest = hashlib.sha256()
+    for base in bases:
+        for path, *state in _states(str(base), each_file):
+            digest.update(json.dumps([os.path.relpath(path, images), *state]).encode())
+    return digest.hexdigest()[:16]
+
+
+def _states(base: str, each_file: bool) -> Iterator[tuple[str, int, int]]:
+    """Yield path, time and size of a tar; of a folder those of its folders and tars, or of all."""
+    if os.path.isfile(base):  # noqa: PTH113 (os.walk tells strings)
+        yield _state(base)
+    seen = set()
+    for folder, folders, names in os.walk(base, followlinks=True):
+        status = os.stat(folder)  # noqa: PTH116
+        if (status.st_dev, status.st_ino) in seen:  # by a link, maybe to where it lies
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders.sort()
+        yield folder, status.st_mtime_ns, 0
+        for name in sorted(names):
+            if each_file or name.endswith(".tar"):
+                yield _state(f"{folder}/{name}")
+
+
+def _state(path: str) -> tuple[str, int, int]:
+    try:
+        status = os.stat(path)  # noqa: PTH116
+    except OSError:  # a link to nowhere
+        return path, 0, 0
+    return path, status.st_mtime_ns, status.st_size
 
 
 class SalientImageNet1M(datasets.ArrowBasedBuilder):  # type: ignore[misc]
@@ -1700,17 +1761,18 @@ def load(
             split=base,
             columns=tuple(columns) if columns else None,
             cache=cache,
+            **({"streaming": True} if streaming else {}),
             **options,
         )
         if streaming:
             dataset = builder.as_streaming_dataset(split)
         else:
-            _prepare(builder, num_proc)
+            _prepare(builder, build, num_proc)
             dataset = builder.as_dataset(split)
     return _finish(dataset, transform, format, render, threads)
 
 
-def _prepare(builder: SalientImageNet1M, num_proc: int | None) -> None:
+def _prepare(builder: SalientImageNet1M, build: Build, num_proc: int | None) -> None:
     try:
         builder.download_and_prepare(num_proc=num_proc)
     except datasets.exceptions.DatasetGenerationError as error:
@@ -1720,6 +1782,17 @@ def _prepare(builder: SalientImageNet1M, num_proc: int | None) -> None:
     left = [name for name, info in builder.info.splits.items() if info.num_examples]
     if not left or builder.config.split not in (None, *left):
         raise SalientImageNetError(_NOTHING_LEFT)
+    _report_left_out(builder, build)
+
+
+def _report_left_out(builder: SalientImageNet1M, build: Build) -> None:
+    """Log how many images a prepared dataset lacks, also where one in the cache is used again."""
+    if builder.config.name != "images" or builder.config.select:
+        return
+    for split, info in builder.info.splits.items():
+        images = build.told_images_by_label(split)
+        if images and (left_out := sum(images.values()) - info.num_examples):
+            _logger.warning("%d images of the split %s are left out.", left_out, split)
 
 
 def _published(build: Build, split: str | None, streaming: bool) -> tuple[str | None, str | None]:
