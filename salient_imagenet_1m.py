@@ -29,15 +29,17 @@ import logging
 import math
 import os
 import re
+import shutil
 import sys
 import tarfile
 import tempfile
+import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Sequence as Sequence_
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, partial
 from itertools import islice
@@ -1394,20 +1396,67 @@ def _cache(cache_dir: str | os.PathLike[str] | None) -> Path:
     return Path(cache_dir or datasets.config.HF_DATASETS_CACHE) / "salient_imagenet_1m_index"
 
 
+_COMPLETE = "complete.txt"
+_LEFTOVER_SECONDS = 24 * 3600
+
+
 def _make(directory: Path, write: Callable[[Path], None]) -> None:
-    """Make a directory of the cache unless it is there, whole or not at all."""
-    if directory.is_dir():
+    """Make a directory of the cache unless it is there and whole; it appears all at once.
+
+    What was cut, written to or lost since it was made is found by the files' sizes and times, and
+    all is made anew. Bits that a disk turns by itself are not found: to read the files each time
+    would cost more than to map them into memory, for which they are made.
+    """
+    if _is_whole(directory):
         return
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=directory.parent) as temporary:
-        work = Path(temporary, "work")
-        work.mkdir()
-        write(work)
-        try:
-            work.rename(directory)
-        except OSError:
-            if not directory.is_dir():
-                raise
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(directory.parent)
+        with tempfile.TemporaryDirectory(dir=directory.parent) as temporary:
+            work = Path(temporary, "work")
+            work.mkdir()
+            write(work)
+            (work / _COMPLETE).write_bytes(_sizes_and_times(work))
+            _replace(directory, work, Path(temporary, "damaged"))
+    except OSError as error:
+        raise SalientImageNetError(
+            f"An index cannot be made in {directory.parent} ({_first_line(error)}): see that there "
+            "is room and that you may write there, or give another cache_dir=."
+        ) from error
+
+
+def _is_whole(directory: Path) -> bool:
+    try:
+        return (directory / _COMPLETE).read_bytes() == _sizes_and_times(directory)
+    except OSError:
+        return False
+
+
+def _sizes_and_times(directory: Path) -> bytes:
+    paths = sorted(path for path in directory.iterdir() if path.name != _COMPLETE)
+    states = ((path.name, path.stat()) for path in paths)
+    return "\n".join(f"{n} {state.st_size} {state.st_mtime_ns}" for n, state in states).encode()
+
+
+def _replace(directory: Path, work: Path, damaged: Path) -> None:
+    """Rename a directory into place, unless another process was faster."""
+    if _is_whole(directory):
+        return
+    with suppress(FileNotFoundError):
+        directory.rename(damaged)
+    try:
+        work.rename(directory)
+    except OSError:
+        if not _is_whole(directory):
+            raise
+
+
+def _remove_leftovers(parent: Path) -> None:
+    """Remove what writers that were killed have left."""
+    for path in parent.glob(f"{tempfile.gettempprefix()}*"):
+        with suppress(OSError):
+            if path.stat().st_mtime < time.time() - _LEFTOVER_SECONDS:
+                shutil.rmtree(path)
 
 
 # The dataset --------------------------------------------------------------------------------------

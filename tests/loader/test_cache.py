@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pytest
 
 import salient_imagenet_1m as si
@@ -117,3 +120,107 @@ def test_a_stream_does_not_look_through_the_images(
     monkeypatch.setattr(si, "_contents", None)
     stream = si.load(world.build, images=world.images, split="train", streaming=True)
     assert len(list(stream)) == 40
+
+
+# Indices
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def garble(path: Path) -> None:
+    """Write to a file, which keeps its size."""
+    content = path.read_bytes()
+    path.write_bytes(content[:-4] + bytes(255 - byte for byte in content[-4:]))
+
+
+def nest(path: Path) -> None:
+    path.write_bytes(b"[" * 100_000)
+
+
+def become_a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+DAMAGES = [truncate, empty, garble, nest, Path.unlink, become_a_folder]
+FILES = {
+    "dataset": ["keys.npy", "rows.npy", "labels.npy", "rows.arrow", "wnids.json", "complete.txt"],
+    "tar": ["keys.npy", "rows.npy", "spans.npy", "complete.txt"],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+@pytest.mark.parametrize("kind", FILES)
+def test_a_damaged_index_is_made_anew(
+    world: World,
+    official_tar: Path,
+    tmp_path: Path,
+    kind: str,
+    damage: Callable[[Path], None],
+) -> None:
+    folder = datasets.load_dataset("imagefolder", data_dir=world.images / "train", split="train")
+    images = {"dataset": folder, "tar": str(official_tar)}[kind]
+
+    def load() -> list[str]:
+        stream = si.load(
+            world.build, images=images, split="train", streaming=True, cache_dir=tmp_path
+        )
+        return sorted(stream["image_id"][:] if kind == "dataset" else ids_of(stream))
+
+    assert load() == sorted(world.ids())
+    (index,) = (tmp_path / "salient_imagenet_1m_index").iterdir()
+    assert sorted(path.name for path in index.iterdir()) == sorted(FILES[kind])
+    for name in FILES[kind]:
+        damage(index / name)
+        assert load() == sorted(world.ids()), name
+        assert list(index.parent.iterdir()) == [index]
+
+
+def ids_of(stream: Any) -> list[str]:
+    return [row["image_id"] for row in stream.select_columns(["image_id"])]
+
+
+def test_an_index_is_not_made_twice(tmp_path: Path) -> None:
+    made = []
+
+    def write(directory: Path) -> None:
+        made.append(directory)
+        (directory / "keys.npy").write_bytes(b"1")
+
+    for _ in range(2):
+        si._make(tmp_path / "index", write)
+    assert len(made) == 1
+
+
+def test_a_faster_process_is_not_disturbed(tmp_path: Path) -> None:
+    def write_theirs(directory: Path) -> None:
+        (directory / "keys.npy").write_bytes(b"theirs")
+
+    def write_ours(directory: Path) -> None:
+        (directory / "keys.npy").write_bytes(b"ours")
+        si._make(tmp_path / "index", write_theirs)
+
+    si._make(tmp_path / "index", write_ours)
+    assert (tmp_path / "index" / "keys.npy").read_bytes() == b"theirs"
+
+
+def test_leftovers_of_killed_writers_are_removed(tmp_path: Path) -> None:
+    for name, hours in (("tmpold", 25), ("tmpnew", 23), ("theirs", 25)):
+        (tmp_path / name / "work").mkdir(parents=True)
+        past = time.time() - 3600 * hours
+        os.utime(tmp_path / name, (past, past))
+    si._make(tmp_path / "index", lambda directory: None)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["index", "theirs", "tmpnew"]
+
+
+def test_a_cache_that_cannot_be_written(world: World, official_tar: Path, tmp_path: Path) -> None:
+    (tmp_path / "salient_imagenet_1m_index").write_bytes(b"")
+    options: dict[str, Any] = {"images": official_tar, "streaming": True, "cache_dir": tmp_path}
+    with pytest.raises(si.SalientImageNetError, match=r"cannot be made in .*another cache_dir="):
+        si.load(world.build, split="train", **options)
