@@ -113,8 +113,10 @@ KINDS = ("core", "spurious")
 """What a neural feature can be, by vote."""
 
 UInt8s = npt.NDArray[np.uint8]
+_ImageSize = tuple[int, int]
 
 _SIZE = ("width", "height")
+_SHOWN = ("shown_width", "shown_height")
 
 _IMAGENET_NAME = re.compile(r"(n\d{8}_\d+|ILSVRC2012_(?:val|test)_\d{8})(?:_n\d{8})?")
 
@@ -565,12 +567,14 @@ class SoftMask(PIL.Image.Image):
     def stored(self) -> dict[str, Any] | None:
         """Return what a row stores of the mask, None where it was cropped or changed."""
         target = self.target
-        if target != _Target(target.width, target.height, geometry=target.geometry):
+        if target.window or target.flip:
             return None
         if self.rendered and self.tobytes() != SoftMask(self.grids, target).tobytes():
             return None
         values = self.grids.tobytes(), *self.grids.shape[1:], target.width, target.height
-        return dict(zip(SoftMaskFeature.pa_type.names, values, strict=True))
+        shown = target.size[::-1] if target.size else ()
+        names = (*SoftMaskFeature.pa_type.names, *(_SHOWN if shown else ()))
+        return dict(zip(names, (*values, *shown), strict=True))
 
     def save(self, fp: Any, format: str | None = None, **params: Any) -> None:  # noqa: A002 (PIL's)
         """Save as PIL does; PNGs of whole masks, as `datasets` makes in ``map``, tell the grids."""
@@ -675,11 +679,13 @@ class SoftMaskFeature:
     """A column of masks, stored as grids and decoded to `SoftMask`, which renders on demand.
 
     With ``decode=False`` it gives a dict of ``grids``, ``grid_height``, ``grid_width``, ``width``
-    and ``height``. For `geometry` see `grid_box`.
+    and ``height``. For `geometry` see `grid_box`. With `copies`, masks have the size of an image
+    that may be a resized copy: ``shown_width`` and ``shown_height``.
     """
 
     decode: bool = True
     geometry: str = "aligned"
+    copies: bool = False
     id: str | None = field(default=None, repr=False)
     dtype: ClassVar[str] = "PIL.Image.Image"
     pa_type: ClassVar[Any] = pa.struct(
@@ -689,7 +695,8 @@ class SoftMaskFeature:
 
     def __call__(self) -> Any:
         """Return the Arrow type, as `datasets` asks for it."""
-        return self.pa_type
+        shown = [pa.field(name, pa.int32()) for name in _SHOWN if self.copies]
+        return pa.struct([*self.pa_type, *shown])
 
     def encode_example(self, value: Any) -> Any:
         """Return the stored form of a mask, or of the PNG that `datasets` made of one."""
@@ -703,7 +710,7 @@ class SoftMaskFeature:
                 text = getattr(picture, "text", {}).get(_PNG_GRIDS, "null")
             stored = json.loads(text)
             stored = stored and {**stored, "grids": bytes.fromhex(stored["grids"])}
-        if stored is None:
+        if stored is None or (_SHOWN[0] in stored and not self.copies):
             raise SalientImageNetError(
                 "A mask that was cropped or changed is not stored as grids: return it under "
                 "another name, or do this in transform= when loading."
@@ -715,20 +722,22 @@ class SoftMaskFeature:
         if value is None or isinstance(value, PIL.Image.Image):
             return value
         grids = unpack_grids(value["grids"], value["grid_height"], value["grid_width"])
+        size = (value["shown_height"], value["shown_width"]) if self.copies else None
         geometry = cast(Geometry, self.geometry)
-        return SoftMask(grids, _Target(value["width"], value["height"], geometry=geometry))
+        target = _Target(value["width"], value["height"], size=size, geometry=geometry)
+        return SoftMask(grids, target)
 
     def cast_storage(self, storage: pa.Array) -> pa.StructArray:
         """Return Arrow's form of the column."""
         if pa.types.is_null(storage.type):
-            return pa.nulls(len(storage), self.pa_type)
+            return pa.nulls(len(storage), self())
         if pa.types.is_struct(storage.type) and "grids" not in storage.type.names:
-            return pa.array(map(self.encode_example, storage.to_pylist()), self.pa_type)
-        return storage.cast(self.pa_type)
+            return pa.array(map(self.encode_example, storage.to_pylist()), self())
+        return storage.cast(self())
 
     def flatten(self) -> Any:
         """Return the column itself, or the columns of its stored form."""
-        return self if self.decode else {f.name: Value(str(f.type)) for f in self.pa_type}
+        return self if self.decode else {f.name: Value(str(f.type)) for f in self()}
 
 
 with warnings.catch_warnings():
@@ -741,9 +750,10 @@ def image_features(
     masks: Features, on_mismatch: str = "error", geometry: str = "aligned", decode: bool = True
 ) -> Features:
     """Return the columns of the config ``images``, from those of ``masks``."""
+    mask = partial(SoftMaskFeature, geometry=geometry, copies=on_mismatch == "warn")
     first = {
         "image": StoredImage(decode=decode, on_mismatch=on_mismatch),
-        **{name: SoftMaskFeature(geometry=geometry) for name in _PICTURES},
+        **{name: mask() for name in _PICTURES},
     }
     return Features({**first, **{name: masks[name] for name in masks if name not in first}})
 
@@ -756,7 +766,7 @@ def _local(path: str) -> Any:
         return io.BytesIO(file.read())
 
 
-def _mismatch(name: str, seen: tuple[int, int], expected: tuple[int, int]) -> str:
+def _mismatch(name: str, seen: _ImageSize, expected: _ImageSize) -> str:
     return (
         f"The image {name} is {seen[0]} x {seen[1]} pixels, but masks were made from "
         f"{expected[0]} x {expected[1]}: use the original images and not resized or rotated "
@@ -764,11 +774,20 @@ def _mismatch(name: str, seen: tuple[int, int], expected: tuple[int, int]) -> st
     )
 
 
-def _masks_to_images(table: pa.Table, images: pa.StructArray) -> pa.Table:
-    """Return rows of the config ``images`` from rows of ``masks`` (without their pictures)."""
+def _masks_to_images(
+    table: pa.Table, images: pa.StructArray, seen: Sequence_[_ImageSize | None] | None = None
+) -> pa.Table:
+    """Return rows of the config ``images`` from rows of ``masks`` (without their pictures).
+
+    `seen` are the sizes of images that may be resized copies, where masks are to follow these.
+    """
     grids, kinds = _grid_matrix(table), _matrix(table["kinds"])
     sizes = [table[name].combine_chunks() for name in SoftMaskFeature.pa_type.names[1:]]
     image = [images.field(0), images.field(1), *sizes[2:]]
+    if seen is not None:
+        shown = [size or own for size, own in zip(seen, _sizes(table), strict=True)]
+        sizes += map(pa.array, np.array(shown, np.int32).reshape(-1, 2).T)
+    fields = list(SoftMaskFeature(copies=seen is not None)())
     columns = {"image": pa.StructArray.from_arrays(image, fields=list(StoredImage.pa_type))}
     for kind in KINDS:
         chosen = kinds == kind
@@ -777,7 +796,7 @@ def _masks_to_images(table: pa.Table, images: pa.StructArray) -> pa.Table:
         buffers = [None, pa.py_buffer(ends), pa.py_buffer(grids[chosen])]
         packed = pa.Array.from_buffers(pa.binary(), len(table), buffers)
         columns[f"{kind}_mask"] = pa.StructArray.from_arrays(
-            [packed, *sizes], fields=list(SoftMaskFeature.pa_type), mask=pa.array(counts == 0)
+            [packed, *sizes], fields=fields, mask=pa.array(counts == 0)
         )
     rest = {name: table[name] for name in table.column_names if name not in columns}
     return pa.table({**columns, **rest})
@@ -1665,10 +1684,13 @@ class SalientImageNet1M(datasets.ArrowBasedBuilder):  # type: ignore[misc]
             content = pa.array(map(source.read, places.to_pylist()), pa.binary())
             places = pa.array([f"{name}.JPEG" for name in rows["image_id"].to_pylist()])
         images = pa.StructArray.from_arrays([content, places], ["bytes", "path"])
-        if self.config.on_mismatch == "skip":
-            same = pa.array(_same_size(images.to_pylist(), rows), pa.bool_())
-            rows, images = rows.filter(same), images.filter(same)
-        return _masks_to_images(rows, images)
+        if self.config.on_mismatch == "error":
+            return _masks_to_images(rows, images)
+        seen = list(map(_size, images.to_pylist()))
+        if self.config.on_mismatch == "warn":
+            return _masks_to_images(rows, images, seen)
+        same = pa.array(_same_size(seen, rows), pa.bool_())
+        return _masks_to_images(rows.filter(same), images.filter(same))
 
 
 @contextmanager
@@ -1681,14 +1703,14 @@ def _skips_reported(source: str) -> Iterator[None]:
         _logger.warning("Images of %s were skipped: %s.", source, reasons)
 
 
-def _same_size(images: list[dict[str, Any]], rows: pa.Table) -> list[bool]:
+def _same_size(seen: Sequence_[_ImageSize | None], rows: pa.Table) -> list[bool]:
     """Return which images have the sizes that their rows say, and count the others."""
-    same = [_size(image) == size for image, size in zip(images, _sizes(rows), strict=True)]
+    same = [found == size for found, size in zip(seen, _sizes(rows), strict=True)]
     skipped["mismatch"] += same.count(False)
     return same
 
 
-def _size(image: dict[str, Any]) -> tuple[int, int] | None:
+def _size(image: dict[str, Any]) -> _ImageSize | None:
     """Return the size that the header of an image tells, None where there is none."""
     try:
         file = io.BytesIO(image["bytes"]) if image["bytes"] else _local(image["path"])
@@ -1755,7 +1777,8 @@ def load(
         What to do where masks or images have no counterpart; `skipped` counts them.
     on_mismatch : {"error", "warn", "skip"}
         What to do with images of another size than that from which masks were made. ``warn`` takes
-        them for resized copies of the whole image.
+        them for resized copies of the whole image, and gives masks of the copies' sizes. It and
+        ``skip`` look into the file of each image as rows are made, for its size.
     geometry : {"aligned", "upstream"}
         How masks lie on images, see `grid_box`.
     decode : bool
@@ -1995,7 +2018,7 @@ def join(
     on_mismatch : {"error", "warn", "skip"}
         What to do with images of another size, or another label, than masks were made from. Of a
         `datasets.Dataset` the labels and the sizes of some images are compared beforehand, and
-        that of each image by the transforms; with ``skip`` all sizes are.
+        that of each image by the transforms; with ``warn`` and ``skip`` all sizes are.
     directory, select, on_missing, geometry, decode, cache_dir
         As for `load`.
 
@@ -2089,12 +2112,14 @@ class _Join:
         images = batch[self.column]
         names = batch[self.name_column] if self.name_column else [i["path"] for i in images]
         found, kept = self.look_up(names, batch.get("label"))
-        table = self.records.take(found)
-        if self.on_mismatch == "skip":
-            same = _same_size([images[row] for row in kept.tolist()], table)
-            kept, table = kept[same], table.filter(pa.array(same, pa.bool_()))
+        table, seen = self.records.take(found), None
+        if self.on_mismatch != "error":
+            seen = [_size(images[row]) for row in kept.tolist()]
+        if seen is not None and self.on_mismatch == "skip":
+            same = _same_size(seen, table)
+            kept, table, seen = kept[same], table.filter(pa.array(same, pa.bool_())), None
         chosen = [images[row] for row in kept.tolist()]
-        rows = _masks_to_images(table, pa.array(chosen, Image.pa_type))
+        rows = _masks_to_images(table, pa.array(chosen, Image.pa_type), seen)
         rows = rows.select(list(self.features)).to_pydict()
         others = (name for name in batch if name not in rows and name != self.column)
         return {**rows, **{name: [batch[name][row] for row in kept] for name in others}}
@@ -2163,7 +2188,9 @@ class _Join:
             labels = _values(raw, "label") if "label" in raw.column_names else None
             found, kept = self.look_up(names, labels)
             raw = raw.select(kept) if len(kept) < len(raw) else raw
-            if unlike := self._other_sizes(raw, found):
+            step = max(1, len(raw) // _CHECKED_ROWS) if self.on_mismatch == "error" else 1
+            seen = self._seen_sizes(raw, step)
+            if unlike := self._other_sizes(seen, found[::step]):
                 skipped["mismatch"] += len(unlike)
                 raw = raw.select(np.delete(np.arange(len(raw)), unlike))
                 found = np.delete(found, unlike)
@@ -2173,39 +2200,44 @@ class _Join:
         if self.column != "image":
             images = images.rename_column(self.column, "image")
         columns = Features({n: kind for n, kind in self.features.items() if n != "image"})
-        rows = datasets.Dataset.from_dict({"row": found}).with_format("arrow")
+        which = {"row": found, **({"seen": seen} if self.on_mismatch == "warn" else {})}
+        rows = datasets.Dataset.from_dict(which).with_format("arrow")
         annotate = partial(_annotate, self.records, columns)
         annotated = rows.map(annotate, batched=True, batch_size=_BATCH_ROWS, features=columns)
         others = images.remove_columns([n for n in columns if n in images.column_names])
         joined = datasets.concatenate_datasets([annotated.with_format(None), others], axis=1)
         return joined.select_columns(list(dict.fromkeys([*self.features, *joined.column_names])))
 
-    def _other_sizes(self, raw: datasets.Dataset, found: _Rows) -> list[int]:
-        """Return the images to skip for their sizes; an error is told from some of them."""
+    def _seen_sizes(self, raw: datasets.Dataset, step: int) -> list[_ImageSize | None]:
+        """Return the sizes of every so many images; None of one that cannot be read."""
+        images = raw.select_columns([self.column])  # others may hold images, which would decode
+        return [_size(images[row][self.column]) for row in range(0, len(raw), step)]
+
+    def _other_sizes(self, seen: list[_ImageSize | None], found: _Rows) -> list[int]:
+        """Return which images to skip for their sizes; one among those seen may be an error."""
         if self.on_mismatch == "warn":
             return []
-        step = 1 if self.on_mismatch == "skip" else max(1, len(raw) // _CHECKED_ROWS)
-        sizes = _sizes(self.records.take(found[::step]))
-        images = raw.select_columns([self.column])  # others may hold images, which would decode
-        others = []
-        for row, size in zip(range(0, len(raw), step), sizes, strict=True):
-            image = images[row][self.column]
-            seen = _size(image)
-            if seen in (None, size):  # one that cannot be read is an error when it is wanted
-                continue
-            if self.on_mismatch == "error":
-                raise SalientImageNetError(_mismatch(str(image["path"]), seen, size))
-            others.append(row)
+        table = self.records.take(found)
+        others = [
+            row
+            for row, sizes in enumerate(zip(seen, _sizes(table), strict=True))
+            if sizes[0] not in (None, sizes[1])  # an unreadable one is an error when it is wanted
+        ]
+        if others and self.on_mismatch == "error":
+            row = others[0]
+            name = table["image_id"][row].as_py()
+            raise SalientImageNetError(_mismatch(name, cast(Any, seen[row]), _sizes(table)[row]))
         return others
 
 
-def _sizes(table: pa.Table) -> list[tuple[int, int]]:
+def _sizes(table: pa.Table) -> list[_ImageSize]:
     return list(zip(table["width"].to_pylist(), table["height"].to_pylist(), strict=True))
 
 
 def _annotate(records: _Records, columns: Features, batch: pa.Table) -> pa.Table:
     table = records.take(batch["row"].to_numpy())
-    rows = _masks_to_images(table, pa.nulls(len(table), Image.pa_type))
+    seen = batch["seen"].to_pylist() if "seen" in batch.column_names else None
+    rows = _masks_to_images(table, pa.nulls(len(table), Image.pa_type), seen)
     return rows.select(list(columns)).cast(columns.arrow_schema)
 
 
@@ -2247,7 +2279,10 @@ def _cut(
     cut = {"image": image, "window": scaled, "flip": flip, "mask_size": size}
     for name in _PICTURES:
         if example.get(name) is not None:
-            cut[name] = _cut_mask(example[name], scaled, size, flip)
+            mask = example[name]
+            # A picture that the user has made of a mask is of the copy's size.
+            part = scaled if isinstance(mask, SoftMask) else window
+            cut[name] = _cut_mask(mask, part, size, flip)
     return {**example, **cut}
 
 
@@ -2599,7 +2634,8 @@ def _sized(mask: PIL.Image.Image | None, width: int, height: int) -> npt.NDArray
     if mask is None:
         return np.zeros((height, width), np.uint8)
     if _gray(mask).size != (width, height):
-        mask = _cut_mask(mask, (0, 0, mask.width, mask.height), (height, width))
+        whole = mask.target.edges if isinstance(mask, SoftMask) else (0, 0, *mask.size)
+        mask = _cut_mask(mask, whole, (height, width))
     return mask.numpy() if isinstance(mask, SoftMask) else np.array(_gray(mask))
 
 

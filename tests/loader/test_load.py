@@ -370,6 +370,40 @@ def test_resized_copies_in_datasets(
     assert "the dataset were skipped: 1 mismatch" in caplog.text
 
 
+@pytest.mark.parametrize("streaming", [True, False])
+@pytest.mark.parametrize("way", ["folder", "tar", "join"])
+def test_masks_follow_resized_copies(
+    world: World, tmp_path: Path, way: str, streaming: bool
+) -> None:
+    other = world.copy(tmp_path)
+    row = other.rows["train"][3]
+    path = other.path(row)
+    size = (row["width"] * 2 // 3, row["height"] + 20)  # neither of its shape
+    PIL.Image.open(path).resize(size).save(path, "JPEG")
+    images: Any = other.images
+    if way == "tar":
+        images = tmp_path / "train.tar"
+        with tarfile.open(images, "w") as tar:
+            tar.add(other.images / "train", ".")
+    if way == "join":
+        images = datasets.load_dataset(
+            "imagefolder", data_dir=str(other.images / "train"), split="train", streaming=streaming
+        )
+    options: dict[str, Any] = {"images": images, "streaming": streaming, "on_mismatch": "warn"}
+    dataset = si.load(other.build, split="train", **options)
+    for kept in (dataset, dataset.map(lambda row: {"seen": True})):
+        examples = {example["image_id"]: example for example in kept}
+        assert examples[row["image_id"]]["image"].size == size
+        for expected in other.rows["train"]:
+            example = examples[expected["image_id"]]
+            for kind in set(expected["kinds"]):
+                mask = example[f"{kind}_mask"]
+                assert mask.size == example["image"].size
+                assert not mask.rendered
+                whole = si.render(expected, kind, size=example["image"].size[::-1])
+                np.testing.assert_array_equal(mask, whole)
+
+
 def test_labels_in_another_order(world: World, tmp_path: Path) -> None:
     dataset = datasets.load_dataset(
         "parquet", data_files=str(parquet(world, tmp_path) / "data" / "*.parquet"), split="train"
