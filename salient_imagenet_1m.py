@@ -43,6 +43,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, partial
 from itertools import islice
+from numbers import Integral, Real
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Literal, NamedTuple, cast, get_args
 
@@ -934,6 +935,11 @@ class Build:
         counts = self.manifest["splits"][split].get("counts", {}).get("images_by_label", {})
         return {int(label): images for label, images in counts.items()}
 
+    def ranked(self, split: str) -> list[int]:
+        """Return the labels of the classes that have a spurious feature."""
+        table = self.scan("features", split, ["label", "kind"])
+        return list(table.filter(pc.equal(table["kind"], "spurious"))["label"].to_pylist())
+
     def wnids(self, split: str) -> dict[int, str]:
         """Return the wnid of each label that the build has features of."""
         table = self.scan("features", split, ["label", "wnid"])
@@ -1005,8 +1011,10 @@ class Selection:
         Labels or wnids.
     ranked : bool
         Only classes that have a spurious feature.
-    most_spurious, least_spurious : int, optional
-        That many images of each class from either end of its ranking; both together give both ends.
+    most_spurious, least_spurious : int or float, optional
+        That many images of each class from either end of its ranking, or that share of them, if
+        between 0 and 1: rounded down, but one at least. Both together give both ends, which may not
+        overlap. Of a class that has fewer images all are taken, and the log says of how many.
     zone : {"validated", "first_release"}, optional
         Only masks where people validated them (the image is in the top 20 % of its class by the
         activation of the feature), or where the first release had them (the top 65 images). An
@@ -1016,10 +1024,12 @@ class Selection:
 
     labels: tuple[int | str, ...] | None = None
     ranked: bool = False
-    most_spurious: int | None = None
-    least_spurious: int | None = None
+    most_spurious: float | None = None
+    least_spurious: float | None = None
     zone: Literal["validated", "first_release"] | None = None
-    _sizes: Any = field(default=None, repr=False, compare=False)  # of classes, once resolved
+    # Of classes, once resolved: how many images there are, and which ranks are taken.
+    _sizes: Any = field(default=None, repr=False, compare=False)
+    _ends: Any = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if isinstance(self.labels, str | int):
@@ -1030,16 +1040,17 @@ class Selection:
             raise SalientImageNetError(
                 f"There is no zone {self.zone!r}: use validated or first_release."
             )
-        if any(
-            count is not None and count < 1 for count in (self.most_spurious, self.least_spurious)
-        ):
-            raise SalientImageNetError(
-                "most_spurious and least_spurious count images: use 1 or more, or None."
-            )
+        for name in ("most_spurious", "least_spurious"):
+            part = getattr(self, name)
+            if part is not None and not (_is_count(part) or _is_share(part)):
+                raise SalientImageNetError(
+                    f"{name}={part!r}: use 1 or more images of each class, or a share of them "
+                    "between 0 and 1."
+                )
 
     def resolve(self, build: Build, split: str) -> Selection:
         """Return the selection with the labels and sizes of the classes in a build's split."""
-        labels, sizes = self.labels, None
+        labels, sizes, ends = self.labels, None, None
         if labels is not None:
             wnids = build.wnids(split).items()
             known = {name: label for label, wnid in wnids for name in (label, wnid)}
@@ -1049,10 +1060,34 @@ class Selection:
                     f"The build has no class {unknown[0]!r}: use labels or wnids of its features."
                 )
             labels = tuple(known[label] for label in labels)
-        if self.least_spurious is not None or self.zone == "validated":
+        if self.most_spurious or self.least_spurious or self.zone == "validated":
             images = build.images_by_label(split)
             sizes = np.array([images.get(label, 0) for label in range(max(images, default=-1) + 1)])
-        return replace(self, labels=labels, _sizes=sizes)
+        if sizes is not None and (self.most_spurious or self.least_spurious):
+            ranked = set(build.ranked(split)) & set(sizes.nonzero()[0].tolist())
+            ends = self._ends_of(sizes, sorted(ranked if labels is None else ranked & set(labels)))
+        return replace(self, labels=labels, _sizes=sizes, _ends=ends)
+
+    def _ends_of(self, sizes: npt.NDArray[np.int64], ranked: list[int]) -> tuple[Any, Any]:
+        """Return up to which rank, and from which on, images of each class are taken."""
+        parts = self.most_spurious, self.least_spurious
+        most, least = (
+            np.full_like(sizes, part or 0)
+            if part is None or _is_count(part)
+            else np.maximum(1, np.floor(part * sizes + 1e-9)).astype(np.int64)
+            for part in parts
+        )
+        if fewer := np.count_nonzero((most + least > sizes)[ranked]):
+            if all(parts):
+                raise SalientImageNetError(
+                    f"most_spurious={parts[0]} and least_spurious={parts[1]} overlap in {fewer} of "
+                    f"{len(ranked)} classes: use fewer, or shares of each class, such as 0.25."
+                )
+            _warn_once(
+                f"{fewer} of {len(ranked)} classes have fewer images than "
+                f"{max(filter(None, parts))}: all of theirs are selected."
+            )
+        return most, sizes - least
 
     def apply(self, table: pa.Table) -> pa.Table:
         """Return the rows that it selects, once resolved, by what the table has columns for."""
@@ -1064,9 +1099,9 @@ class Selection:
             ranks = table["spuriosity_rank"].fill_null(-1).to_numpy()
             if self.ranked or self.most_spurious or self.least_spurious:
                 kept &= ranks >= 0
-            if self.most_spurious or self.least_spurious:
-                last = self._sizes[labels] - self.least_spurious if self.least_spurious else np.inf
-                kept &= (ranks < (self.most_spurious or 0)) | (ranks >= last)
+            if self._ends is not None:
+                most, least = self._ends
+                kept &= (ranks < most[labels]) | (ranks >= least[labels])
         table = table.filter(pa.array(kept))
         return self._in_zone(table) if self.zone and "kinds" in table.column_names else table
 
@@ -1082,6 +1117,19 @@ class Selection:
         lists = pa.FixedSizeListArray.from_arrays(kept, inside.shape[1])
         table = table.set_column(column, table.schema.field(column), lists)
         return table.filter(pa.array(inside.any(axis=1)))
+
+
+def _is_count(value: Any, least: int = 1) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, Real) and 0 < float(value) < 1
+
+
+@lru_cache(maxsize=64)
+def _warn_once(message: str) -> None:
+    _logger.warning(message)
 
 
 # Your images --------------------------------------------------------------------------------------
@@ -1858,10 +1906,13 @@ def _prepare(builder: SalientImageNet1M, build: Build, num_proc: int | None) -> 
 
 
 def _report_left_out(builder: SalientImageNet1M, build: Build) -> None:
-    """Log how many images a prepared dataset lacks, also where one in the cache is used again."""
-    if builder.config.name != "images" or builder.config.select:
-        return
+    """Log what a prepared dataset lacks, also where one in the cache is used again."""
+    config = builder.config
     for split, info in builder.info.splits.items():
+        if config.select:
+            config.select.resolve(build, split)
+        if config.select or config.name != "images":
+            continue
         images = build.told_images_by_label(split)
         if images and (left_out := sum(images.values()) - info.num_examples):
             _logger.warning("%d images of the split %s are left out.", left_out, split)

@@ -270,6 +270,18 @@ def test_join_imagefolder(world: World, streaming: bool) -> None:
     assert sorted(example["image_id"] for example in examples) == sorted(world.ids())
 
 
+@pytest.mark.parametrize("streaming", [True, False])
+def test_join_validation_images_as_the_readme_does(world: World, streaming: bool) -> None:
+    """Told data_dir= `datasets` finds no split train among files that have "val" in their names."""
+    files = f"{world.images}/val/**"
+    mine = datasets.load_dataset(
+        "imagefolder", data_files=files, split="train", streaming=streaming
+    )
+    examples = list(si.join(mine, world.build, split="validation"))
+    check(world, examples, "validation")
+    assert sorted(example["image_id"] for example in examples) == sorted(world.ids("validation"))
+
+
 def test_join_after_select_and_shuffle(world: World, tmp_path: Path) -> None:
     whole = datasets.load_dataset(
         "parquet", data_files=str(parquet(world, tmp_path) / "data" / "*.parquet"), split="train"
