@@ -23,12 +23,14 @@ joins with any other dataset (`join`); transforms of image and masks together.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import io
 import json
 import logging
 import math
 import os
 import re
+import reprlib
 import shutil
 import sys
 import tarfile
@@ -36,7 +38,7 @@ import tempfile
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from collections.abc import Sequence as Sequence_
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -124,6 +126,68 @@ _IMAGENET_NAME = re.compile(r"(n\d{8}_\d+|ILSVRC2012_(?:val|test)_\d{8})(?:_n\d{
 
 class SalientImageNetError(ValueError):
     """One sentence that says what is wrong with the input, and what to do about it."""
+
+
+def _is_count(value: Any, least: int = 1) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, Real) and 0 < float(value) < 1
+
+
+def _is_range(value: Any) -> bool:
+    two = isinstance(value, list | tuple) and len(value) == 2
+    return two and all(isinstance(v, Real) for v in value) and 0 < value[0] <= value[1] < math.inf
+
+
+def _is_list_of_names(value: Any) -> bool:
+    return isinstance(value, Collection) and all(isinstance(name, str) for name in value)
+
+
+_PIXELS = (_is_count, "a number of pixels, 1 or more")
+_YES_OR_NO = (lambda value: isinstance(value, bool), "True or False")
+_PATH = (lambda value: isinstance(value, str | os.PathLike), "a path, as a str or Path")
+_NAME = (lambda value: isinstance(value, str), "a name")
+_OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "directory": _PATH,
+    "cache_dir": _PATH,
+    "split": (
+        lambda value: isinstance(value, str | datasets.NamedSplit),
+        "the name of a split, such as 'train'",
+    ),
+    "columns": (_is_list_of_names, "a list of names, such as ['image', 'label']"),
+    "image_column": _NAME,
+    "id_column": _NAME,
+    "transform": (callable, "a function of an example, such as si.CenterCrop(224)"),
+    "threads": (partial(_is_count, least=0), "a number of threads, 0 or more"),
+    "num_proc": (_is_count, "a number of processes, 1 or more"),
+    "streaming": _YES_OR_NO,
+    "render": _YES_OR_NO,
+    "decode": _YES_OR_NO,
+    "ranked": _YES_OR_NO,
+    "size": _PIXELS,
+    "mask_size": _PIXELS,
+    "resize": _PIXELS,
+    "scale": (_is_range, "the least and the greatest part of the area, such as (0.08, 1)"),
+    "ratio": (_is_range, "the least and the greatest width over height, such as (3/4, 4/3)"),
+    "flip": (
+        lambda value: isinstance(value, Real) and 0 <= float(value) <= 1,
+        "a probability, from 0 to 1",
+    ),
+    "seed": (partial(_is_count, least=0), "a number, 0 or more"),
+}
+"""What the options of functions and transforms take, other than None where that is a default."""
+
+_NEEDED = {"directory", "streaming", "render", "decode", "ranked", "size", "resize"}
+_NEEDED |= {"scale", "ratio", "flip"}
+
+
+def _check_options(**options: Any) -> None:
+    for name, value in options.items():
+        fits, wanted = _OPTIONS[name]
+        if not fits(value) and (value is not None or name in _NEEDED):
+            raise SalientImageNetError(f"{name} cannot be {reprlib.repr(value)}: give {wanted}.")
 
 
 class Box(NamedTuple):
@@ -438,11 +502,13 @@ def render(
         If a column, kind or geometry does not exist, a window has no pixels, or sizes differ.
     """
     _check_columns(example, kind)
+    shape: Any = size if size is None or isinstance(size, tuple | list) else (size, size)
+    if shape is not None and not (len(shape) == 2 and all(map(_is_count, shape))):
+        raise SalientImageNetError(f"size cannot be {size!r}: give pixels, or (height, width).")
     batched = np.ndim(example["width"]) > 0
     grids = _grids_of(example, batched)
     rows, features = grids.shape[:2]
     chosen = _chosen(example, kind, rows, features)
-    shape = None if size is None else tuple(np.full(2, size).tolist())
     window = example.get("window") if window is None else window
     flip = example.get("flip", False) if flip is None else flip
     windows: list[Any] = [None] * rows
@@ -451,7 +517,7 @@ def render(
     flips = np.full(rows, flip, np.bool_).tolist()
     sizes = (_numbers(example[side]) for side in _SIZE)
     targets = [
-        _Target(width, height, cut and tuple(cut), shape, mirrored, geometry)
+        _Target(width, height, cut and tuple(cut), shape and tuple(shape), mirrored, geometry)
         for width, height, cut, mirrored in zip(*sizes, windows, flips, strict=True)
     ]
     if len({target.shape for target in targets}) > 1:
@@ -829,6 +895,9 @@ _ALIASES = {"val": "validation"}
 _PICTURES = ("core_mask", "spurious_mask")
 _BATCH_ROWS = 1024
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+_SHARD_NAME = re.compile(r"(masks|rankings|features)/\w+-\d{5,}-of-\d{5,}\.parquet")
+_MALFORMED = ValueError | KeyError | TypeError | AttributeError | ArithmeticError | RecursionError
+"""What json, or a look into what it read, raises."""
 
 
 @dataclass(frozen=True)
@@ -851,6 +920,7 @@ class Build:
         FileNotFoundError, SalientImageNetError
             If there is no such directory, or it is no build, or of a newer format.
         """
+        _check_options(directory=directory)
         location = os.fspath(directory).rstrip("/")
         if _HUB_ID.fullmatch(location) and not Path(location).exists():
             location = f"hf://datasets/{location}"
@@ -860,17 +930,17 @@ class Build:
                 "ImageNet-1M, or its id on the Hub."
             )
         try:
-            with fsspec.open(f"{location}/manifest.json") as file:
+            with _opened(f"{location}/manifest.json") as file:
                 manifest = json.load(file)
             version = int(manifest["format_version"])
-            manifest["files"], manifest["splits"]
+            manifest["files"].keys(), *map(_images_by_label, manifest["splits"].values())
         except Exception as error:
             if location.startswith("hf://") and isinstance(error, FileNotFoundError):
                 sentence = (
                     f"There is no build of Salient ImageNet-1M at {location}, or none that you may "
                     "see: check its id, and run `hf auth login` if it is private."
                 )
-            elif isinstance(error, FileNotFoundError | ValueError | KeyError | TypeError):
+            elif isinstance(error, FileNotFoundError | _MALFORMED):
                 sentence = (
                     f"{location} is no build of Salient ImageNet-1M, it has no valid "
                     "manifest.json: give the directory that was the builder's --out."
@@ -911,6 +981,12 @@ class Build:
         names = sorted(name for name in self.manifest["files"] if name.startswith(prefix))
         if not names:
             raise SalientImageNetError(f"{self.location} lists no files {prefix}*: build it again.")
+        for name in names:
+            if not _SHARD_NAME.fullmatch(name):
+                raise SalientImageNetError(
+                    f"The manifest.json of {self.location} lists {name!r}, which is not the name "
+                    "of a file of a build: download or copy the build again."
+                )
         return [f"{self.location}/{name}" for name in names]
 
     def features(self, config: str, split: str) -> Features:
@@ -932,8 +1008,7 @@ class Build:
 
     def told_images_by_label(self, split: str) -> dict[int, int]:
         """Return the same as far as the manifest tells it, without a look at the files."""
-        counts = self.manifest["splits"][split].get("counts", {}).get("images_by_label", {})
-        return {int(label): images for label, images in counts.items()}
+        return _images_by_label(self.manifest["splits"][split])
 
     def ranked(self, split: str) -> list[int]:
         """Return the labels of the classes that have a spurious feature."""
@@ -944,6 +1019,11 @@ class Build:
         """Return the wnid of each label that the build has features of."""
         table = self.scan("features", split, ["label", "wnid"])
         return dict(zip(table["label"].to_pylist(), table["wnid"].to_pylist(), strict=True))
+
+
+def _images_by_label(split: dict[str, Any]) -> dict[int, int]:
+    counts = split.get("counts", {}).get("images_by_label", {})
+    return {int(label): int(images) for label, images in counts.items()}
 
 
 def _unreadable(url: str, error: Exception) -> str:
@@ -958,11 +1038,18 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
+def _opened(file: str) -> Any:
+    """Open a file of a build, and nothing else: to open a pipe would wait for ever."""
+    if "://" not in file and Path(file).exists() and not Path(file).is_file():
+        raise IsADirectoryError("it is a directory, a pipe or a device, and no file")
+    return fsspec.open(file)
+
+
 @contextmanager
 def _parquet(file: str) -> Iterator[Any]:
     """Open a Parquet file; what is wrong with it becomes a sentence."""
     try:
-        with fsspec.open(file) as opened, pq.ParquetFile(opened) as parquet:
+        with _opened(file) as opened, pq.ParquetFile(opened) as parquet:
             yield parquet
     except Exception as error:
         if isinstance(error, FileNotFoundError):
@@ -971,7 +1058,7 @@ def _parquet(file: str) -> Iterator[Any]:
                 "the build again."
             )
         # Arrow's own errors are no OSErrors of a more special kind, as a connection's are.
-        elif type(error) in (pa.ArrowInvalid, OSError):
+        elif isinstance(error, ValueError | pa.ArrowException) or type(error) is OSError:
             sentence = (
                 f"{file} is corrupt ({_first_line(error)}): download or copy it again, its "
                 "SHA-256 is in the build's manifest.json."
@@ -988,8 +1075,12 @@ def _scan(file: str, columns: Iterable[str]) -> Iterator[pa.Table]:
     """
     with _parquet(file) as parquet:
         stored = [name for name in parquet.schema_arrow.names if name in columns]
+        if absent := set(columns).difference(stored, _FOR_SELECTION):
+            raise pa.ArrowInvalid(f"it has no column {min(absent)}")
         for group in range(parquet.num_row_groups):
-            yield parquet.read_row_group(group, stored, use_threads=False)
+            table = parquet.read_row_group(group, stored, use_threads=False)
+            table.validate(full=True)  # that text is text, for one, Parquet does not look at
+            yield table
 
 
 # Selections ---------------------------------------------------------------------------------------
@@ -1032,10 +1123,13 @@ class Selection:
     _ends: Any = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if isinstance(self.labels, str | int):
+        if not isinstance(self.labels, Iterable | None) or isinstance(self.labels, str):
             raise SalientImageNetError(f"labels is a list: use labels=[{self.labels!r}].")
         if self.labels is not None:
             object.__setattr__(self, "labels", tuple(self.labels))
+        if wrong := [label for label in self.labels or () if not isinstance(label, str | Integral)]:
+            raise SalientImageNetError(f"{wrong[0]!r} is no class: use labels or wnids.")
+        _check_options(ranked=self.ranked)
         if self.zone not in (None, "validated", "first_release"):
             raise SalientImageNetError(
                 f"There is no zone {self.zone!r}: use validated or first_release."
@@ -1117,14 +1211,6 @@ class Selection:
         lists = pa.FixedSizeListArray.from_arrays(kept, inside.shape[1])
         table = table.set_column(column, table.schema.field(column), lists)
         return table.filter(pa.array(inside.any(axis=1)))
-
-
-def _is_count(value: Any, least: int = 1) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
-
-
-def _is_share(value: Any) -> bool:
-    return isinstance(value, Real) and 0 < float(value) < 1
 
 
 @lru_cache(maxsize=64)
@@ -1699,7 +1785,7 @@ class SalientImageNet1M(datasets.ArrowBasedBuilder):  # type: ignore[misc]
         key = getattr(datasets.builder, "Key", "{}_{}".format)  # as the release of `datasets` wants
         columns = set(schema.names) | (_FOR_SELECTION if select else set())
         if source:
-            columns = columns.difference(_PICTURES) | _FOR_IMAGES
+            columns = columns.difference(("image", *_PICTURES)) | _FOR_IMAGES
         for number, file in enumerate(files):
             tables = _scan(file, columns)
             selected = map(select.apply, tables) if select else tables
@@ -1848,9 +1934,21 @@ def load(
     config = config or ("masks" if images is None else "images")
     if config not in CONFIGS:
         raise SalientImageNetError(f"There is no config {config}: use {', '.join(CONFIGS)}.")
-    _check_options(select, on_missing, on_mismatch, geometry)
+    _check_policies(select, on_missing, on_mismatch, geometry)
     if isinstance(columns, str):
         raise SalientImageNetError(f"columns is a list: use columns=[{columns!r}].")
+    _check_options(
+        split=split,
+        streaming=streaming,
+        columns=columns,
+        transform=transform,
+        mask_size=mask_size,
+        render=render,
+        threads=threads,
+        decode=decode,
+        num_proc=num_proc,
+        cache_dir=cache_dir,
+    )
     if mask_size is not None:
         if not isinstance(transform, RandomResizedCrop | CenterCrop):
             raise SalientImageNetError(
@@ -1868,7 +1966,8 @@ def load(
     }
     opened = _open_images(images, build, split, streaming) if config == "images" else None
     if opened is not None:
-        dataset = join(opened, directory, split=split, cache_dir=cache_dir, **options)
+        below = _place_of(images, opened)
+        dataset = join(opened, directory, split=split, cache_dir=cache_dir, _below=below, **options)
         dataset = dataset.select_columns(list(columns)) if columns else dataset
     else:
         split, base = _published(build, split, streaming)
@@ -1888,7 +1987,7 @@ def load(
             dataset = builder.as_streaming_dataset(split)
         else:
             _prepare(builder, build, num_proc)
-            dataset = builder.as_dataset(split)
+            dataset = _part(builder, split)
     return _finish(dataset, transform, format, render, threads)
 
 
@@ -1918,6 +2017,15 @@ def _report_left_out(builder: SalientImageNet1M, build: Build) -> None:
             _logger.warning("%d images of the split %s are left out.", left_out, split)
 
 
+def _part(builder: SalientImageNet1M, split: str | None) -> Any:
+    try:
+        return builder.as_dataset(split)
+    except (AssertionError, ValueError) as error:  # what `datasets` says to train[:1000%]
+        raise SalientImageNetError(
+            f"There is no split {split} ({_first_line(error)}): use one such as train[:10%]."
+        ) from error
+
+
 def _published(build: Build, split: str | None, streaming: bool) -> tuple[str | None, str | None]:
     """Return a split like ``train[:10%]+val`` by the build's names, and its only one if it is."""
     if split is None:
@@ -1933,7 +2041,7 @@ def _published(build: Build, split: str | None, streaming: bool) -> tuple[str | 
     return split, names[0] if len(names) == 1 else None
 
 
-def _check_options(select: Any, on_missing: str, on_mismatch: str, geometry: str) -> None:
+def _check_policies(select: Any, on_missing: str, on_mismatch: str, geometry: str) -> None:
     if not isinstance(select, Selection | None):
         raise SalientImageNetError("select= takes a Selection, such as si.Selection(labels=[0]).")
     for name, value, known in (
@@ -1963,6 +2071,22 @@ def _open_images(images: Any, build: Build, split: str | None, streaming: bool) 
         raise SalientImageNetError(f"{error}: check images= and split=.") from error
 
 
+def _place_of(images: Any, opened: Any) -> str | None:
+    """Return below which place lie the files that rows of a source may name; None for any.
+
+    Any may be named where the user has opened the rows, or `datasets` has made them of files.
+    """
+    if not isinstance(images, str | os.PathLike) or opened.info.builder_name == "imagefolder":
+        return None
+    name = os.fspath(images)
+    return os.path.abspath(name) if Path(name).is_dir() else f"hf://datasets/{name}"  # noqa: PTH100
+
+
+def _lies_below(path: str, place: str) -> bool:
+    whole = path if "://" in path else os.path.abspath(path)  # noqa: PTH100 (it takes out ..)
+    return whole.startswith(f"{place}/") and ".." not in PurePosixPath(path).parts
+
+
 def _finish(
     dataset: Any,
     transform: Callable[[dict[str, Any]], dict[str, Any]] | None,
@@ -1976,6 +2100,8 @@ def _finish(
         return type(dataset)(parts)
     if form not in (None, "torch"):
         raise SalientImageNetError(f"There is no format {form!r}: use torch or None.")
+    if form:
+        _check_installed("torch", "format='torch'")
     if isinstance(transform, V2) and not rendered:
         raise SalientImageNetError(
             "What V2 does to an image is not known when its masks are rendered later: leave out "
@@ -1995,6 +2121,11 @@ def _finish(
         return stream.map(steps.on_example, remove_columns=columns)
     size = 4 * (threads or 4)
     return stream.map(steps.on_batch, batched=True, batch_size=size, remove_columns=columns)
+
+
+def _check_installed(package: str, what: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        raise SalientImageNetError(f"{what} needs the package {package}: pip install {package}.")
 
 
 @dataclass(frozen=True)
@@ -2054,6 +2185,7 @@ def join(
     geometry: Geometry = "aligned",
     decode: bool = True,
     cache_dir: str | os.PathLike[str] | None = None,
+    _below: str | None = None,  # see `_place_of`
 ) -> Any:
     """Join a dataset of ImageNet images with a build, by image id.
 
@@ -2093,7 +2225,9 @@ def join(
             f"Images are a path or a dataset of `datasets`, not {type(dataset).__name__}: "
             "open them with datasets.load_dataset('imagefolder', data_dir=...)."
         )
-    _check_options(select, on_missing, on_mismatch, geometry)
+    _check_policies(select, on_missing, on_mismatch, geometry)
+    _check_options(split=split, image_column=image_column, id_column=id_column)
+    _check_options(decode=decode, cache_dir=cache_dir)
     build = Build.open(directory)
     split = build.split(str(split or _split_of(dataset, build)))
     if dataset.features is None:
@@ -2115,6 +2249,7 @@ def join(
         features=features,
         on_missing=on_missing,
         on_mismatch=on_mismatch,
+        below=_below,
     )
     raw = dataset.cast_column(column, Image(decode=False))
     if isinstance(dataset, datasets.Dataset):
@@ -2157,10 +2292,13 @@ class _Join:
     features: Features
     on_missing: str
     on_mismatch: str
+    below: str | None
 
     def __call__(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         """Return the batch with the columns of ``images``, without the rows to skip."""
         images = batch[self.column]
+        if self.below:
+            self._check_places(image["path"] for image in images if image["bytes"] is None)
         names = batch[self.name_column] if self.name_column else [i["path"] for i in images]
         found, kept = self.look_up(names, batch.get("label"))
         table, seen = self.records.take(found), None
@@ -2199,6 +2337,15 @@ class _Join:
             kept = kept[self._same_labels(self.records.labels(found[kept]), theirs)]
         return found[kept], kept
 
+    def _check_places(self, paths: Iterable[str | None]) -> None:
+        """Refuse files outside of the source: who wrote its rows could name any that lies here."""
+        for path in paths:
+            if path and not _lies_below(path, str(self.below)):
+                raise SalientImageNetError(
+                    f"A row of the images names the file {path}, which is not below {self.below}: "
+                    "use a copy that holds its images, or open it yourself with datasets."
+                )
+
     def _allow_missing(self, missing: list[str], of: int) -> None:
         some = ", ".join(missing[:3])
         if self.on_missing == "error" and len(missing) == of:
@@ -2234,6 +2381,10 @@ class _Join:
 
     def map_style(self, raw: datasets.Dataset) -> datasets.Dataset:
         """Return the same images, unread, beside a memory-mapped table of the build's columns."""
+        if self.below:
+            images = raw.data.table[self.column]
+            files = images.filter(pc.is_null(pc.struct_field(images, "bytes")))
+            self._check_places(pc.struct_field(files, "path").to_pylist())
         with _skips_reported("the dataset"):
             names = _values(raw, self.name_column or self.column)
             labels = _values(raw, "label") if "label" in raw.column_names else None
@@ -2400,6 +2551,10 @@ class RandomResizedCrop:
     _generator: np.random.Generator | None = field(default=None, init=False, repr=False)
     _owner: tuple[int, int | None] | None = field(default=None, init=False, repr=False)
 
+    def __post_init__(self) -> None:
+        names = ("size", "scale", "ratio", "flip", "seed", "mask_size")
+        _check_options(**{name: getattr(self, name) for name in names})
+
     def __call__(self, example: dict[str, Any]) -> dict[str, Any]:
         """Return the example with image and masks cut alike; ``window`` and ``flip`` tell how."""
         generator = self._random()
@@ -2462,6 +2617,7 @@ class CenterCrop:
     mask_size: int | None = None
 
     def __post_init__(self) -> None:
+        _check_options(size=self.size, resize=self.resize, mask_size=self.mask_size)
         if self.size > self.resize:
             raise SalientImageNetError(
                 f"A crop of {self.size} pixels is larger than the image resized to {self.resize}: "
