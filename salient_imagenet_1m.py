@@ -22,6 +22,7 @@ joins with any other dataset (`join`); transforms of image and masks together.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import importlib.util
 import io
@@ -160,6 +161,7 @@ _OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "image_column": _NAME,
     "id_column": _NAME,
     "transform": (callable, "a function of an example, such as si.CenterCrop(224)"),
+    "transforms": (callable, "a pipeline, such as v2.Compose([...])"),
     "threads": (partial(_is_count, least=0), "a number of threads, 0 or more"),
     "num_proc": (_is_count, "a number of processes, 1 or more"),
     "streaming": _YES_OR_NO,
@@ -180,7 +182,7 @@ _OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
 """What the options of functions and transforms take, other than None where that is a default."""
 
 _NEEDED = {"directory", "streaming", "render", "decode", "ranked", "size", "resize"}
-_NEEDED |= {"scale", "ratio", "flip"}
+_NEEDED |= {"scale", "ratio", "flip", "transforms"}
 
 
 def _check_options(**options: Any) -> None:
@@ -2799,41 +2801,72 @@ def _tensors(examples: Sequence_[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class V2:
-    """A bridge to `torchvision.transforms.v2`: your pipeline, for image and masks together.
+    """A bridge to pipelines of torchvision and timm: yours, for image and masks together.
 
-    Geometric transforms move masks like the image, bilinearly (torchvision's own masks are resized
-    to the nearest pixel, which a soft mask cannot bear); transforms of colour leave them alone.
-    `AutoAugment`, `RandAugment` and their like take no masks at all, torchvision's included.
-    Masks are rendered at full size, so `RandomResizedCrop` of this module is faster.
+    What moves pixels moves masks like the image, bilinearly (torchvision's own masks are resized to
+    the nearest pixel, which a soft mask cannot bear), with 0 where there was no pixel before; what
+    changes colours, normalises or erases leaves them alone. Masks are rendered at full size, so
+    `RandomResizedCrop` of this module is faster.
 
     Parameters
     ----------
     transforms : callable
-        Called once with a dict of ``image`` (``tv_tensors.Image``, uint8), ``core_mask`` and
-        ``spurious_mask`` (uint8, (1, height, width)).
+        A pipeline of `torchvision.transforms.v2`, or what else takes a dict of ``image``
+        (``tv_tensors.Image``, uint8), ``core_mask`` and ``spurious_mask`` (uint8, (1, height,
+        width)). `RandAugment`, `TrivialAugmentWide` and `AutoAugment`, which torchvision refuses to
+        apply to masks, move them too. Or a pipeline on PIL images alone: of ``timm``, such as
+        ``create_transform`` makes, or of ``torchvision.transforms``.
+
+    Raises
+    ------
+    SalientImageNetError
+        If a step cannot be followed: it mixes images, as `AugMix` and `MixUp` do, or is not known.
     """
 
-    transforms: Callable[[dict[str, Any]], dict[str, Any]]
+    transforms: Callable[..., Any]
+    _pipeline: Callable[..., Any] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        _check_options(transforms=self.transforms)
+        _check_installed("torchvision", "V2")
+        made = _followed if _takes_images_alone(self.transforms) else _together
+        object.__setattr__(self, "_pipeline", made(self.transforms))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.transforms,)
 
     def __call__(self, example: dict[str, Any]) -> dict[str, Any]:
         """Return the example with transformed tensors in place of image and masks."""
+        image = _decoded(example, self)
+        masks = {n: _sized(example[n], *image.size) for n in _PICTURES if n in example}
+        alone = _takes_images_alone(self.transforms)
+        return {**example, **(self._on_pil if alone else self._on_tensors)(image, masks)}
+
+    def _on_tensors(self, image: PIL.Image.Image, masks: dict[str, UInt8s]) -> dict[str, Any]:
         import torch  # noqa: PLC0415
         from torchvision import tv_tensors  # noqa: PLC0415
 
-        image = _decoded(example, self)
-        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-        inputs = {"image": tv_tensors.Image(pixels)}
-        for name in _PICTURES:
-            if name in example:
-                mask = torch.from_numpy(_sized(example[name], *image.size))
-                inputs[name] = _mask_tensor()(mask[None])
-        outputs = self.transforms(inputs)
+        inputs = {"image": tv_tensors.Image(torch.from_numpy(np.array(image)).permute(2, 0, 1))}
+        for name, mask in masks.items():
+            inputs[name] = _mask_tensor()(torch.from_numpy(mask)[None])
+        outputs = self._pipeline(inputs)
         if not isinstance(outputs, dict):
             raise SalientImageNetError(
                 f"The pipeline of V2 returned {type(outputs).__name__}: let it take and return a "
                 "dict of image and masks, as v2.Compose does."
             )
-        return {**example, **{n: value.as_subclass(torch.Tensor) for n, value in outputs.items()}}
+        return {name: value.as_subclass(torch.Tensor) for name, value in outputs.items()}
+
+    def _on_pil(self, image: PIL.Image.Image, masks: dict[str, UInt8s]) -> dict[str, Any]:
+        from torchvision.transforms.v2 import functional  # noqa: PLC0415
+
+        # As the bands of one picture, masks are moved at once.
+        bands = [*masks.values(), *[np.zeros(image.size[::-1], np.uint8)] * (3 - len(masks))]
+        moved, picture = self._pipeline((image, PIL.Image.fromarray(np.dstack(bands))))
+        if isinstance(moved, PIL.Image.Image):
+            moved = functional.pil_to_tensor(moved)
+        planes = functional.pil_to_tensor(picture).split(1)
+        return {"image": moved, **dict(zip(masks, planes, strict=False))}
 
 
 def _sized(mask: PIL.Image.Image | None, width: int, height: int) -> npt.NDArray[np.uint8]:
@@ -2851,15 +2884,212 @@ def _mask_tensor() -> Any:
     """Return a class of tv_tensors that v2 moves like masks, but bilinearly."""
     import torch  # noqa: PLC0415
     from torchvision import tv_tensors  # noqa: PLC0415
-    from torchvision.transforms.v2 import functional  # noqa: PLC0415
+    from torchvision.transforms.v2 import InterpolationMode, functional  # noqa: PLC0415
 
     class SoftMaskTensor(tv_tensors.Mask):  # type: ignore[misc]
         pass
 
+    ours = {"interpolation": InterpolationMode.BILINEAR, "fill": None}
+
     def moved(kernel: Callable[..., Any], mask: Any, *args: Any, **kwargs: Any) -> Any:
+        kwargs |= {name: value for name, value in ours.items() if name in kwargs}
         return tv_tensors.wrap(kernel(mask.as_subclass(torch.Tensor), *args, **kwargs), like=mask)
 
-    for name in ("resize", "resized_crop", "affine", "rotate", "perspective", "elastic"):
+    for name in ("resize", "resized_crop", "affine", "rotate", "perspective", "elastic", "pad"):
         kernel = getattr(functional, f"{name}_image")
         functional.register_kernel(name, SoftMaskTensor)(partial(moved, kernel))
     return SoftMaskTensor
+
+
+# Pipelines of others, followed by masks -----------------------------------------------------------
+
+_MOVING_OPS = {"ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate"}
+_COLOUR_OPS = {"Identity", "Brightness", "Color", "Contrast", "Sharpness", "Posterize", "Solarize"}
+_COLOUR_OPS |= {"AutoContrast", "Equalize", "Invert", "Desaturate", "GaussianBlur"}
+"""What augmentations of torchvision and timm are made of, but for endings such as Increasing."""
+
+_PARTS = {
+    "torchvision.Compose": "transforms",
+    "torchvision.RandomApply": "transforms",
+    "torchvision.RandomChoice": "transforms",
+    "torchvision.RandomOrder": "transforms",
+    "timm.AutoAugment": "policy",
+    "timm.RandAugment": "ops",
+}
+"""Where steps that are made of others have them."""
+
+_FLIPS = {
+    "torchvision.RandomHorizontalFlip": PIL.Image.Transpose.FLIP_LEFT_RIGHT,
+    "torchvision.RandomVerticalFlip": PIL.Image.Transpose.FLIP_TOP_BOTTOM,
+}
+_MOVES = {
+    *("torchvision.Resize", "torchvision.CenterCrop", "torchvision.Pad", "torchvision.RandomCrop"),
+    *("torchvision.RandomResizedCrop", "torchvision.RandomRotation", "torchvision.RandomAffine"),
+    *("timm.RandomResizedCropAndInterpolation", "timm.ResizeKeepRatio", "timm.CenterCropOrPad"),
+    *("timm.RandomCropOrPad", "timm.RandomPad", "timm.TrimBorder"),
+}
+"""Steps that draw all they draw, but for an interpolation, in `get_params`."""
+
+_COLOURS = {
+    *("torchvision.ColorJitter", "torchvision.Grayscale", "torchvision.RandomGrayscale"),
+    *("torchvision.GaussianBlur", "torchvision.RandomInvert", "torchvision.RandomPosterize"),
+    *("torchvision.RandomSolarize", "torchvision.RandomAdjustSharpness"),
+    *("torchvision.RandomAutocontrast", "torchvision.RandomEqualize", "torchvision.Normalize"),
+    *("torchvision.RandomErasing", "torchvision.ToTensor", "torchvision.PILToTensor"),
+    *("torchvision.ConvertImageDtype", "timm.ToTensor", "timm.MaybeToTensor"),
+    *("timm.MaybePILToTensor", "timm.RandomErasing"),
+}
+"""Steps that leave pixels where they are."""
+
+_Pictures = tuple[Any, PIL.Image.Image]
+"""An image and, as the bands of a picture, its masks."""
+
+
+def _takes_images_alone(step: Any) -> bool:
+    """Tell the steps of timm and of torchvision's first transforms from those that take masks."""
+    module = f"{type(step).__module__}."
+    old = module.startswith("torchvision.transforms.") and ".v2." not in module
+    return old or module.startswith("timm.")
+
+
+def _not_followed(step: Any) -> SalientImageNetError:
+    name = getattr(step, "__name__", type(step).__name__)
+    return SalientImageNetError(
+        f"V2 cannot tell how masks are to follow {name}: leave it out, or write its like as a "
+        "transform of torchvision.transforms.v2."
+    )
+
+
+def _followed(step: Any) -> Callable[[_Pictures], _Pictures]:
+    """Return a step that takes images alone as one that masks follow."""
+    library = type(step).__module__.partition(".")[0] if _takes_images_alone(step) else ""
+    name = f"{library}.{type(step).__name__}"
+    if name in _PARTS:
+        followed = copy.copy(step)
+        parts = [
+            list(map(_followed, part)) if isinstance(part, list) else _followed(part)
+            for part in getattr(step, _PARTS[name])
+        ]
+        # Past torch, which would want a module where one has been.
+        vars(followed)[_PARTS[name]] = parts
+        return cast(Callable[[_Pictures], _Pictures], followed)
+    if name in _FLIPS:
+        return partial(_flipped, step, _FLIPS[name])
+    if name in _MOVES:
+        return partial(_moved, step)
+    if name in _COLOURS:
+        return partial(_coloured, step)
+    if name == "timm.AugmentOp":
+        operation = re.sub("(Increasing|Original|Add|Rand|Rel)$", "", step.name)
+        if operation in _MOVING_OPS | _COLOUR_OPS:
+            return partial(_augmented if operation in _MOVING_OPS else _coloured, step)
+    raise _not_followed(step)
+
+
+def _coloured(step: Any, pictures: _Pictures) -> _Pictures:
+    image, masks = pictures
+    return step(image), masks
+
+
+def _flipped(step: Any, method: PIL.Image.Transpose, pictures: _Pictures) -> _Pictures:
+    image, masks = pictures
+    flipped = step(image)
+    return flipped, masks if flipped is image else masks.transpose(method)
+
+
+def _moved(step: Any, pictures: _Pictures) -> _Pictures:
+    """Move an image, and its masks by the same numbers, which are drawn once."""
+    from torchvision.transforms import InterpolationMode  # noqa: PLC0415
+
+    image, masks = pictures
+    of_image, of_masks = copy.copy(step), copy.copy(step)
+    of_masks.interpolation, of_masks.fill = InterpolationMode.BILINEAR, 0
+    drawn = []
+
+    def draw(*args: Any) -> Any:
+        drawn.append(step.get_params(*args))
+        return drawn[-1]
+
+    if hasattr(step, "get_params"):
+        of_image.get_params, of_masks.get_params = draw, lambda *args: drawn[-1]
+    return of_image(image), of_masks(masks)
+
+
+def _augmented(step: Any, pictures: _Pictures) -> _Pictures:
+    """Do the same with an operation of timm's, which may be left out by chance."""
+    image, masks = pictures
+    of_image, drawn = copy.copy(step), []
+
+    def move(image: PIL.Image.Image, *level: float, **kwargs: Any) -> PIL.Image.Image:
+        drawn.append(level)
+        return cast(PIL.Image.Image, step.aug_fn(image, *level, **kwargs))
+
+    of_image.aug_fn = move
+    image = of_image(image)
+    for level in drawn:
+        masks = step.aug_fn(masks, *level, resample=PIL.Image.Resampling.BILINEAR, fillcolor=0)
+    return image, masks
+
+
+def _parts(step: Any) -> Iterator[Any]:
+    """Yield a step and the steps that it is made of."""
+    from torch.nn import Module  # noqa: PLC0415
+
+    yield step
+    inner = getattr(step, "transforms", ())
+    modules = step.children() if isinstance(step, Module) else ()
+    for part in (*(inner if isinstance(inner, Iterable) else ()), *modules):
+        yield from _parts(part)
+
+
+def _together(pipeline: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a pipeline of v2 whose augmentations, which take images alone, masks follow."""
+    from torchvision.transforms import v2  # noqa: PLC0415
+
+    augmentations = v2.AutoAugment, v2.RandAugment, v2.TrivialAugmentWide
+    hooks = {name for name in vars(_following()) if name.endswith(("_video", "_video_transform"))}
+    for part in _parts(pipeline):
+        refused = isinstance(part, v2.AugMix | v2.MixUp | v2.CutMix) or _takes_images_alone(part)
+        if isinstance(part, augmentations):
+            unknown = part._AUGMENTATION_SPACE.keys() - _MOVING_OPS - _COLOUR_OPS
+            refused = bool(unknown) or not hooks <= set(dir(part))
+        if refused:
+            raise _not_followed(part)
+    if not any(isinstance(part, augmentations) for part in _parts(pipeline)):
+        return pipeline
+    pipeline = copy.deepcopy(pipeline)
+    for part in _parts(pipeline):
+        if isinstance(part, augmentations) and not isinstance(part, _following()):
+            part.__class__ = type(type(part).__name__, (_following(), type(part)), {})
+    return pipeline
+
+
+@lru_cache(maxsize=1)
+def _following() -> type:
+    """Return what makes an augmentation of v2 take masks along, as an attribute of the image."""
+    from torchvision.transforms import v2  # noqa: PLC0415
+
+    class Following(v2.Transform):  # type: ignore[misc]
+        def _flatten_and_extract_image_or_video(self, inputs: Any, *args: Any) -> Any:
+            found, image = super()._flatten_and_extract_image_or_video(inputs, ())
+            image.masks = [part for part in found[0] if isinstance(part, _mask_tensor())]
+            return found, image
+
+        def _apply_image_or_video_transform(
+            self, image: Any, transform_id: str, magnitude: float, **kwargs: Any
+        ) -> Any:
+            apply, masks = super()._apply_image_or_video_transform, image.masks
+            if transform_id in _MOVING_OPS:
+                ours = {**kwargs, "fill": {"others": None}}
+                masks = [apply(mask, transform_id, magnitude, **ours) for mask in masks]
+            image = apply(image, transform_id, magnitude, **kwargs)
+            image.masks = masks
+            return image
+
+        def _unflatten_and_insert_image_or_video(self, found: Any, image: Any) -> Any:
+            flat, spec, place = found
+            masks = iter(image.masks)
+            flat = [next(masks) if isinstance(p, _mask_tensor()) else p for p in flat]
+            return super()._unflatten_and_insert_image_or_video((flat, spec, place), image)
+
+    return Following

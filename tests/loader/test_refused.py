@@ -129,6 +129,7 @@ import salient_imagenet_1m as si
 
 for call in (
     lambda: si.load(sys.argv[1], split="train", streaming=True, format="torch"),
+    lambda: si.V2(lambda pictures: pictures),
 ):
     try:
         call()
@@ -141,6 +142,7 @@ def test_tensors_without_torch(world: World) -> None:
     ran = run_without({"torch", "torchvision"}, WITHOUT_TORCH, world.build)
     assert ran.stdout.splitlines() == [
         "format='torch' needs the package torch: pip install torch.",
+        "V2 needs the package torchvision: pip install torchvision.",
     ]
 
 
