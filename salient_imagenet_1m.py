@@ -667,6 +667,9 @@ OnMismatch = Literal["error", "warn", "skip"]
 skipped: Counter[str] = Counter()
 """How many images this process has left out so far, by reason: ``missing`` or ``mismatch``."""
 
+_UNDECODABLE = (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError)
+"""What Pillow raises where there is no image that it can decode."""
+
 _RESIZED_ALLOWED = "salient_imagenet_1m: resized copies allowed"
 _logger = logging.getLogger(__name__)
 
@@ -710,7 +713,7 @@ class StoredImage(Image):  # type: ignore[misc]
                 f"The image {value['path']} is missing, though it was there when the dataset was "
                 "loaded: put it back, or load the dataset again."
             ) from error
-        except OSError as error:
+        except _UNDECODABLE as error:
             raise SalientImageNetError(
                 f"The image {value['path']} cannot be decoded ({error}): replace the file by a "
                 "whole copy."
@@ -1650,11 +1653,12 @@ class SalientImageNet1MConfig(datasets.BuilderConfig):  # type: ignore[misc]
         self, config_kwargs: dict[str, Any], custom_features: Features | None = None
     ) -> str:
         """Return the name of the prepared dataset in the cache: other contents get another."""
-        contents = [Build.open(self.data_dir).digest if self.data_dir else None]
+        build = Build.open(self.data_dir).digest if self.data_dir else None
+        known = {**config_kwargs, "build": build}
         if self.name == "images" and self.images and not self.streaming:
             each_file = self.on_mismatch != "error"  # whose sizes are then kept
-            contents.append(_contents(Path(self.images), self.split, each_file))
-        return str(super().create_config_id({**config_kwargs, "build": contents}, custom_features))
+            known["contents"] = _contents(Path(self.images), self.split, each_file)
+        return str(super().create_config_id(known, custom_features))
 
 
 def _contents(images: Path, split: str | None, each_file: bool) -> str:
@@ -1852,7 +1856,7 @@ def _size(image: dict[str, Any]) -> _ImageSize | None:
         file = io.BytesIO(image["bytes"]) if image["bytes"] else _local(image["path"])
         with PIL.Image.open(file) as opened:
             return opened.size
-    except OSError:
+    except _UNDECODABLE:
         return None
 
 

@@ -604,6 +604,10 @@ def test_truncated_image(world: World, tmp_path: Path) -> None:
     stream = si.load(other.build, images=other.images, split="train", streaming=True)
     with pytest.raises(si.SalientImageNetError, match="cannot be decoded"):
         next(iter(stream))
+    huge = b"P5 99999 99999 255 "  # of which Pillow says that it is a bomb
+    path.write_bytes(huge)
+    with pytest.raises(si.SalientImageNetError, match="cannot be decoded"):
+        next(iter(stream))
 
 
 def test_remote_build(world: World) -> None:
