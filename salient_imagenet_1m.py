@@ -129,8 +129,9 @@ class SalientImageNetError(ValueError):
     """One sentence that says what is wrong with the input, and what to do about it."""
 
 
-def _is_count(value: Any, least: int = 1) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
+def _is_count(value: Any, least: int = 1, most: int = 1 << 31) -> bool:
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    return whole and least <= int(value) <= most
 
 
 def _is_share(value: Any) -> bool:
@@ -146,12 +147,23 @@ def _is_list_of_names(value: Any) -> bool:
     return isinstance(value, Collection) and all(isinstance(name, str) for name in value)
 
 
+def _is_path(value: Any) -> bool:
+    try:
+        parts = os.fsencode(value).split(b"/")
+    except (TypeError, UnicodeEncodeError):
+        return False
+    return (
+        not isinstance(value, bytes) and b"\0" not in b"".join(parts) and max(map(len, parts)) < 256
+    )
+
+
 _PIXELS = (_is_count, "a number of pixels, 1 or more")
 _YES_OR_NO = (lambda value: isinstance(value, bool), "True or False")
-_PATH = (lambda value: isinstance(value, str | os.PathLike), "a path, as a str or Path")
+_PATH = (_is_path, "a path, as a str or Path")
 _NAME = (lambda value: isinstance(value, str), "a name")
 _OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "directory": _PATH,
+    "images": _PATH,
     "cache_dir": _PATH,
     "split": (
         lambda value: isinstance(value, str | datasets.NamedSplit),
@@ -177,7 +189,7 @@ _OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: isinstance(value, Real) and 0 <= float(value) <= 1,
         "a probability, from 0 to 1",
     ),
-    "seed": (partial(_is_count, least=0), "a number, 0 or more"),
+    "seed": (partial(_is_count, least=0, most=1 << 128), "a number, 0 or more"),
 }
 """What the options of functions and transforms take, other than None where that is a default."""
 
@@ -504,6 +516,8 @@ def render(
         If a column, kind or geometry does not exist, a window has no pixels, or sizes differ.
     """
     _check_columns(example, kind)
+    if not isinstance(geometry, str):
+        raise SalientImageNetError(f"There is no geometry {geometry!r}: use aligned or upstream.")
     shape: Any = size if size is None or isinstance(size, tuple | list) else (size, size)
     if shape is not None and not (len(shape) == 2 and all(map(_is_count, shape))):
         raise SalientImageNetError(f"size cannot be {size!r}: give pixels, or (height, width).")
@@ -514,9 +528,15 @@ def render(
     window = example.get("window") if window is None else window
     flip = example.get("flip", False) if flip is None else flip
     windows: list[Any] = [None] * rows
-    if window is not None and len(window):
-        windows = np.broadcast_to(np.asarray(window, np.float64), (rows, 4)).tolist()
-    flips = np.full(rows, flip, np.bool_).tolist()
+    try:
+        if window is not None and len(window):
+            windows = np.broadcast_to(np.asarray(window, np.float64), (rows, 4)).tolist()
+        flips = np.full(rows, flip, np.bool_).tolist()
+    except (TypeError, ValueError, OverflowError) as error:
+        raise SalientImageNetError(
+            f"The window or flip cannot be used ({_first_line(error)}): give left, top, right, "
+            "bottom, and True or False, or one of these for each row."
+        ) from error
     sizes = (_numbers(example[side]) for side in _SIZE)
     targets = [
         _Target(width, height, cut and tuple(cut), shape and tuple(shape), mirrored, geometry)
@@ -537,6 +557,10 @@ def render(
 
 
 def _check_columns(example: Mapping[str, Any], kind: str | int) -> None:
+    if not isinstance(example, Mapping):
+        raise SalientImageNetError(
+            f"render takes an example, a dict of columns, not {type(example).__name__}."
+        )
     needed = ["grids", "width", "height"]
     if kind in KINDS and kind not in example:
         needed.append("kinds")
@@ -1097,6 +1121,9 @@ VALIDATED_FRACTION = 0.2
 """The part of a class, by activation of a feature, in which people validated the masks."""
 
 
+_ZONES = ("validated", "first_release")
+
+
 @dataclass(frozen=True)
 class Selection:
     """Which images to read; conditions are combined by *and*.
@@ -1135,7 +1162,7 @@ class Selection:
         if wrong := [label for label in self.labels or () if not isinstance(label, str | Integral)]:
             raise SalientImageNetError(f"{wrong[0]!r} is no class: use labels or wnids.")
         _check_options(ranked=self.ranked)
-        if self.zone not in (None, "validated", "first_release"):
+        if not isinstance(self.zone, str | None) or self.zone not in (None, *_ZONES):
             raise SalientImageNetError(
                 f"There is no zone {self.zone!r}: use validated or first_release."
             )
@@ -1938,7 +1965,7 @@ def load(
         If a directory does not exist, is no build, or does not fit it: the sentence says which.
     """
     config = config or ("masks" if images is None else "images")
-    if config not in CONFIGS:
+    if not isinstance(config, str) or config not in CONFIGS:
         raise SalientImageNetError(f"There is no config {config}: use {', '.join(CONFIGS)}.")
     _check_policies(select, on_missing, on_mismatch, geometry)
     if isinstance(columns, str):
@@ -2055,7 +2082,7 @@ def _check_policies(select: Any, on_missing: str, on_mismatch: str, geometry: st
         ("on_mismatch", on_mismatch, get_args(OnMismatch)),
         ("geometry", geometry, get_args(Geometry)),
     ):
-        if value not in known:
+        if not isinstance(value, str) or value not in known:
             raise SalientImageNetError(f"There is no {name} {value!r}: use {' or '.join(known)}.")
 
 
@@ -2067,6 +2094,7 @@ def _open_images(images: Any, build: Build, split: str | None, streaming: bool) 
         )
     if not isinstance(images, str | os.PathLike):
         return images
+    _check_options(images=images)
     if not is_dataset(os.fspath(images), split):
         return None
     if split is None:
@@ -2104,7 +2132,7 @@ def _finish(
     if isinstance(dataset, dict):
         parts = {n: _finish(d, transform, form, rendered, threads) for n, d in dataset.items()}
         return type(dataset)(parts)
-    if form not in (None, "torch"):
+    if not isinstance(form, str | None) or form not in (None, "torch"):
         raise SalientImageNetError(f"There is no format {form!r}: use torch or None.")
     if form:
         _check_installed("torch", "format='torch'")

@@ -34,6 +34,7 @@ from tests.without import run_without
         ("streaming", ["no", 1, None], "give True or False"),
         ("render", ["no", 1], "give True or False"),
         ("decode", ["no", None], "give True or False"),
+        ("threads", [10**30], "give a number of threads"),
     ],
 )
 def test_options_of_load(world: World, name: str, values: list[Any], wanted: str) -> None:
@@ -107,10 +108,38 @@ def test_sizes_of_render(world: World, size: Any) -> None:
         si.render(world.rows["train"][0], size=size)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"example": [1]}, "takes an example, a dict of columns, not list"),
+        ({"window": "abcd"}, "window or flip cannot be used .*: give left, top, right"),
+        ({"window": 5}, "window or flip cannot be used"),
+        ({"window": (1, 2, 3)}, "window or flip cannot be used"),
+        ({"flip": [True, False, True]}, "window or flip cannot be used"),
+        ({"geometry": ["aligned"]}, "no geometry .'aligned'.: use aligned or upstream"),
+    ],
+    ids=str,
+)
+def test_options_of_render(world: World, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(si.SalientImageNetError, match=message):
+        si.render(**{"example": world.rows["train"][0], **options})
+
+
+@pytest.mark.parametrize("path", ["a\0b", "a" * 5000, "b/\ud800"], ids=["nul", "long", "surrogate"])
+@pytest.mark.parametrize("name", ["directory", "cache_dir", "images"])
+def test_paths_that_no_system_has(world: World, name: str, path: str) -> None:
+    with pytest.raises(si.SalientImageNetError, match=f"^{name} cannot be '.*: give a path"):
+        load: Any = si.load
+        load(**{"directory": world.build, "split": "train", name: path})
+
+
 def test_selections(world: World) -> None:
     for labels in (5, 2.5, object()):
         with pytest.raises(si.SalientImageNetError, match="labels is a list"):
             si.Selection(labels=labels)  # type: ignore[arg-type]
+    for zone in (["validated"], {"validated"}, 5):
+        with pytest.raises(si.SalientImageNetError, match="There is no zone"):
+            si.Selection(zone=zone)  # type: ignore[arg-type]
     for label in (2.5, None, ["n01440764"]):
         with pytest.raises(si.SalientImageNetError, match="is no class: use labels or wnids"):
             si.Selection(labels=[0, label])  # type: ignore[arg-type]
