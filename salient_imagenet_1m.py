@@ -8,9 +8,10 @@ Import this file: `datasets` runs no loading scripts since release 4 (under rele
 needs datasets, numpy, pillow and pyarrow; torch and torchvision where you ask for tensors.
 
 From top to bottom: the byte format and its geometry, of which this file is the single home;
-rendering (`render`, `SoftMask`); columns that decode themselves; builds and selections of their
-rows; images in folders and tars; look-up by image id; the dataset (`SalientImageNet1M`, `load`);
-joins with any other dataset (`join`); transforms of image and masks together.
+rendering (`render`, `SoftMask`); columns that decode themselves; what options take; builds and
+selections of their rows; images in folders and tars; look-up by image id; the dataset
+(`SalientImageNet1M`, `load`); joins with any other dataset (`join`); transforms of image and masks
+together, and pipelines of others.
 
 * An **image id** is the canonical stem of an ImageNet file name (`image_id`).
 * A **grid** is the uint8 form of a neural activation map (NAM) of an image,
@@ -127,81 +128,6 @@ _IMAGENET_NAME = re.compile(r"(n\d{8}_\d+|ILSVRC2012_(?:val|test)_\d{8})(?:_n\d{
 
 class SalientImageNetError(ValueError):
     """One sentence that says what is wrong with the input, and what to do about it."""
-
-
-def _is_count(value: Any, least: int = 1, most: int = 1 << 31) -> bool:
-    whole = isinstance(value, Integral) and not isinstance(value, bool)
-    return whole and least <= int(value) <= most
-
-
-def _is_share(value: Any) -> bool:
-    return isinstance(value, Real) and 0 < float(value) < 1
-
-
-def _is_range(value: Any) -> bool:
-    two = isinstance(value, list | tuple) and len(value) == 2
-    return two and all(isinstance(v, Real) for v in value) and 0 < value[0] <= value[1] < math.inf
-
-
-def _is_list_of_names(value: Any) -> bool:
-    return isinstance(value, Collection) and all(isinstance(name, str) for name in value)
-
-
-def _is_path(value: Any) -> bool:
-    try:
-        parts = os.fsencode(value).split(b"/")
-    except (TypeError, UnicodeEncodeError):
-        return False
-    return (
-        not isinstance(value, bytes) and b"\0" not in b"".join(parts) and max(map(len, parts)) < 256
-    )
-
-
-_PIXELS = (_is_count, "a number of pixels, 1 or more")
-_YES_OR_NO = (lambda value: isinstance(value, bool), "True or False")
-_PATH = (_is_path, "a path, as a str or Path")
-_NAME = (lambda value: isinstance(value, str), "a name")
-_OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "directory": _PATH,
-    "images": _PATH,
-    "cache_dir": _PATH,
-    "split": (
-        lambda value: isinstance(value, str | datasets.NamedSplit),
-        "the name of a split, such as 'train'",
-    ),
-    "columns": (_is_list_of_names, "a list of names, such as ['image', 'label']"),
-    "image_column": _NAME,
-    "id_column": _NAME,
-    "transform": (callable, "a function of an example, such as si.CenterCrop(224)"),
-    "transforms": (callable, "a pipeline, such as v2.Compose([...])"),
-    "threads": (partial(_is_count, least=0), "a number of threads, 0 or more"),
-    "num_proc": (_is_count, "a number of processes, 1 or more"),
-    "streaming": _YES_OR_NO,
-    "render": _YES_OR_NO,
-    "decode": _YES_OR_NO,
-    "ranked": _YES_OR_NO,
-    "size": _PIXELS,
-    "mask_size": _PIXELS,
-    "resize": _PIXELS,
-    "scale": (_is_range, "the least and the greatest part of the area, such as (0.08, 1)"),
-    "ratio": (_is_range, "the least and the greatest width over height, such as (3/4, 4/3)"),
-    "flip": (
-        lambda value: isinstance(value, Real) and 0 <= float(value) <= 1,
-        "a probability, from 0 to 1",
-    ),
-    "seed": (partial(_is_count, least=0, most=1 << 128), "a number, 0 or more"),
-}
-"""What the options of functions and transforms take, other than None where that is a default."""
-
-_NEEDED = {"directory", "streaming", "render", "decode", "ranked", "size", "resize"}
-_NEEDED |= {"scale", "ratio", "flip", "transforms"}
-
-
-def _check_options(**options: Any) -> None:
-    for name, value in options.items():
-        fits, wanted = _OPTIONS[name]
-        if not fits(value) and (value is not None or name in _NEEDED):
-            raise SalientImageNetError(f"{name} cannot be {reprlib.repr(value)}: give {wanted}.")
 
 
 class Box(NamedTuple):
@@ -696,6 +622,7 @@ _UNDECODABLE = (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombErr
 
 _RESIZED_ALLOWED = "salient_imagenet_1m: resized copies allowed"
 _logger = logging.getLogger(__name__)
+_warn_once = lru_cache(maxsize=64)(_logger.warning)
 
 
 @dataclass
@@ -791,8 +718,7 @@ class SoftMaskFeature:
 
     def __call__(self) -> Any:
         """Return the Arrow type, as `datasets` asks for it."""
-        shown = [pa.field(name, pa.int32()) for name in _SHOWN if self.copies]
-        return pa.struct([*self.pa_type, *shown])
+        return pa.struct([*self.pa_type, *_SHOWN_FIELDS]) if self.copies else self.pa_type
 
     def encode_example(self, value: Any) -> Any:
         """Return the stored form of a mask, or of the PNG that `datasets` made of one."""
@@ -835,6 +761,8 @@ class SoftMaskFeature:
         """Return the column itself, or the columns of its stored form."""
         return self if self.decode else {f.name: Value(str(f.type)) for f in self()}
 
+
+_SHOWN_FIELDS = [pa.field(name, pa.int32()) for name in _SHOWN]
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # that registering is experimental
@@ -880,10 +808,11 @@ def _masks_to_images(
     grids, kinds = _grid_matrix(table), _matrix(table["kinds"])
     sizes = [table[name].combine_chunks() for name in SoftMaskFeature.pa_type.names[1:]]
     image = [images.field(0), images.field(1), *sizes[2:]]
+    fields = list(SoftMaskFeature.pa_type)
     if seen is not None:
         shown = [size or own for size, own in zip(seen, _sizes(table), strict=True)]
         sizes += map(pa.array, np.array(shown, np.int32).reshape(-1, 2).T)
-    fields = list(SoftMaskFeature(copies=seen is not None)())
+        fields += _SHOWN_FIELDS
     columns = {"image": pa.StructArray.from_arrays(image, fields=list(StoredImage.pa_type))}
     for kind in KINDS:
         chosen = kinds == kind
@@ -914,6 +843,83 @@ def _matrix(column: pa.ChunkedArray) -> npt.NDArray[Any]:
     """Return a column of lists of fixed size as an array with a row for each."""
     values: npt.NDArray[Any] = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
     return values.reshape(len(column), column.type.list_size)
+
+
+# What options take --------------------------------------------------------------------------------
+
+
+def _is_count(value: Any, least: int = 1, most: int = 1 << 31) -> bool:
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    return whole and least <= int(value) <= most
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, Real) and 0 < float(value) < 1
+
+
+def _is_range(value: Any) -> bool:
+    two = isinstance(value, list | tuple) and len(value) == 2
+    return two and all(isinstance(v, Real) for v in value) and 0 < value[0] <= value[1] < math.inf
+
+
+def _is_list_of_names(value: Any) -> bool:
+    return isinstance(value, Collection) and all(isinstance(name, str) for name in value)
+
+
+def _is_path(value: Any) -> bool:
+    try:
+        encoded = os.fsencode(value)
+    except (TypeError, UnicodeEncodeError):
+        return False
+    fits = len(encoded) < 4096 and max(map(len, encoded.split(b"/"))) < 256
+    return fits and b"\0" not in encoded and not isinstance(value, bytes)
+
+
+_PIXELS = (_is_count, "a number of pixels, 1 or more")
+_YES_OR_NO = (lambda value: isinstance(value, bool), "True or False")
+_PATH = (_is_path, "a path, as a str or Path")
+_NAME = (lambda value: isinstance(value, str), "a name")
+_OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "directory": _PATH,
+    "images": _PATH,
+    "cache_dir": _PATH,
+    "split": (
+        lambda value: isinstance(value, str | datasets.NamedSplit),
+        "the name of a split, such as 'train'",
+    ),
+    "columns": (_is_list_of_names, "a list of names, such as ['image', 'label']"),
+    "image_column": _NAME,
+    "id_column": _NAME,
+    "transform": (callable, "a function of an example, such as si.CenterCrop(224)"),
+    "transforms": (callable, "a pipeline, such as v2.Compose([...])"),
+    "threads": (partial(_is_count, least=0), "a number of threads, 0 or more"),
+    "num_proc": (_is_count, "a number of processes, 1 or more"),
+    "streaming": _YES_OR_NO,
+    "render": _YES_OR_NO,
+    "decode": _YES_OR_NO,
+    "ranked": _YES_OR_NO,
+    "size": _PIXELS,
+    "mask_size": _PIXELS,
+    "resize": _PIXELS,
+    "scale": (_is_range, "the least and the greatest part of the area, such as (0.08, 1)"),
+    "ratio": (_is_range, "the least and the greatest width over height, such as (3/4, 4/3)"),
+    "flip": (
+        lambda value: isinstance(value, Real) and 0 <= float(value) <= 1,
+        "a probability, from 0 to 1",
+    ),
+    "seed": (partial(_is_count, least=0, most=1 << 128), "a number, 0 or more"),
+}
+"""What the options of functions and transforms take, other than None where that is a default."""
+
+_NEEDED = {"directory", "streaming", "render", "decode", "ranked", "size", "resize"}
+_NEEDED |= {"scale", "ratio", "flip", "transforms"}
+
+
+def _check_options(**options: Any) -> None:
+    for name, value in options.items():
+        fits, wanted = _OPTIONS[name]
+        if not fits(value) and (value is not None or name in _NEEDED):
+            raise SalientImageNetError(f"{name} cannot be {reprlib.repr(value)}: give {wanted}.")
 
 
 # A build ------------------------------------------------------------------------------------------
@@ -1120,7 +1126,6 @@ FIRST_RELEASE_RANKS = 65
 VALIDATED_FRACTION = 0.2
 """The part of a class, by activation of a feature, in which people validated the masks."""
 
-
 _ZONES = ("validated", "first_release")
 
 
@@ -1243,11 +1248,6 @@ class Selection:
         lists = pa.FixedSizeListArray.from_arrays(kept, inside.shape[1])
         table = table.set_column(column, table.schema.field(column), lists)
         return table.filter(pa.array(inside.any(axis=1)))
-
-
-@lru_cache(maxsize=64)
-def _warn_once(message: str) -> None:
-    _logger.warning(message)
 
 
 # Your images --------------------------------------------------------------------------------------
@@ -2053,7 +2053,9 @@ def _report_left_out(builder: SalientImageNet1M, build: Build) -> None:
 def _part(builder: SalientImageNet1M, split: str | None) -> Any:
     try:
         return builder.as_dataset(split)
-    except (AssertionError, ValueError) as error:  # what `datasets` says to train[:1000%]
+    except (AssertionError, ValueError) as error:
+        if "[" not in str(split):
+            raise
         raise SalientImageNetError(
             f"There is no split {split} ({_first_line(error)}): use one such as train[:10%]."
         ) from error

@@ -125,7 +125,9 @@ def test_options_of_render(world: World, options: dict[str, Any], message: str) 
         si.render(**{"example": world.rows["train"][0], **options})
 
 
-@pytest.mark.parametrize("path", ["a\0b", "a" * 5000, "b/\ud800"], ids=["nul", "long", "surrogate"])
+@pytest.mark.parametrize(
+    "path", ["a\0b", "a" * 5000, "a/" * 5000, "b/\ud800"], ids=lambda path: ascii(path)[:9]
+)
 @pytest.mark.parametrize("name", ["directory", "cache_dir", "images"])
 def test_paths_that_no_system_has(world: World, name: str, path: str) -> None:
     with pytest.raises(si.SalientImageNetError, match=f"^{name} cannot be '.*: give a path"):
