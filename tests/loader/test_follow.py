@@ -15,6 +15,7 @@ import PIL.Image
 import pytest
 
 import salient_imagenet_1m as si
+from tests.loader.conftest import World
 from tests.loader.test_transforms import made
 
 torch = pytest.importorskip("torch")
@@ -294,6 +295,27 @@ def test_threads_do_not_take_each_others_numbers() -> None:
         with ThreadPoolExecutor(8) as pool:
             for result in pool.map(lambda _, do=transform: do(drawn()), range(64)):
                 assert differences(result).max() <= 1
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_pipelines_of_timm_in_a_data_loader(world: World, workers: int) -> None:
+    transform = si.V2(factory.create_transform(32, is_training=True, auto_augment="rand-m9"))
+    dataset = si.load(
+        world.build,
+        images=world.images,
+        split="train",
+        streaming=True,
+        transform=transform,
+        format="torch",
+        columns=["image", "core_mask", "spurious_mask"],
+    )
+    batch = next(iter(torch.utils.data.DataLoader(dataset, 8, num_workers=workers)))
+    assert batch["image"].shape == (8, 3, 32, 32)
+    assert batch["image"].dtype == torch.float32
+    for kind in si.KINDS:
+        assert batch[f"{kind}_mask"].shape == (8, 1, 32, 32)
+        assert batch[f"{kind}_mask"].dtype == torch.uint8
+        assert batch[f"{kind}_mask"].any()
 
 
 def test_one_mask_or_none() -> None:
