@@ -56,7 +56,7 @@ def rank(row: dict[str, Any]) -> int:
         (si.Selection(zone="validated"), lambda row: min(row["activation_ranks"]) < 2),
         (si.Selection(zone="first_release"), lambda row: True),
     ],
-    ids=str,
+    ids=lambda value: str(value) if isinstance(value, si.Selection) else "",
 )
 def test_selections(world: World, way: str, selection: si.Selection, condition: Any) -> None:
     expected = [row["image_id"] for row in world.rows["train"] if condition(row)]
