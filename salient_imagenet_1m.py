@@ -8,9 +8,10 @@ Import this file: `datasets` runs no loading scripts since release 4 (under rele
 needs datasets, numpy, pillow and pyarrow; torch and torchvision where you ask for tensors.
 
 From top to bottom: the byte format and its geometry, of which this file is the single home;
-rendering (`render`, `SoftMask`); columns that decode themselves; builds and selections of their
-rows; images in folders and tars; look-up by image id; the dataset (`SalientImageNet1M`, `load`);
-joins with any other dataset (`join`); transforms of image and masks together.
+rendering (`render`, `SoftMask`); columns that decode themselves; what options take; builds and
+selections of their rows; images in folders and tars; look-up by image id; the dataset
+(`SalientImageNet1M`, `load`); joins with any other dataset (`join`); transforms of image and masks
+together, and pipelines of others.
 
 * An **image id** is the canonical stem of an ImageNet file name, or class folder and stem of
   another (`image_id`).
@@ -23,26 +24,32 @@ joins with any other dataset (`join`); transforms of image and masks together.
 
 from __future__ import annotations
 
+import copy
 import difflib
 import hashlib
+import importlib.util
 import io
 import json
 import logging
 import math
 import os
 import re
+import reprlib
+import shutil
 import sys
 import tarfile
 import tempfile
+import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from collections.abc import Sequence as Sequence_
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, partial
 from itertools import islice
+from numbers import Integral, Real
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Literal, NamedTuple, cast, get_args
 
@@ -114,8 +121,10 @@ KINDS = ("core", "spurious")
 """What a neural feature can be, by vote."""
 
 UInt8s = npt.NDArray[np.uint8]
+_ImageSize = tuple[int, int]
 
 _SIZE = ("width", "height")
+_SHOWN = ("shown_width", "shown_height")
 
 _IMAGENET_NAME = re.compile(r"(n\d{8}_\d+|ILSVRC2012_(?:val|test)_\d{8})(?:_n\d{8})?")
 
@@ -457,20 +466,30 @@ def render(
         If a column, kind or geometry does not exist, a window has no pixels, or sizes differ.
     """
     _check_columns(example, kind)
+    if not isinstance(geometry, str):
+        raise SalientImageNetError(f"There is no geometry {geometry!r}: use aligned or upstream.")
+    shape: Any = size if size is None or isinstance(size, tuple | list) else (size, size)
+    if shape is not None and not (len(shape) == 2 and all(map(_is_count, shape))):
+        raise SalientImageNetError(f"size cannot be {size!r}: give pixels, or (height, width).")
     batched = np.ndim(example["width"]) > 0
     grids = _grids_of(example, batched)
     rows, features = grids.shape[:2]
     chosen = _chosen(example, kind, rows, features)
-    shape = None if size is None else tuple(np.full(2, size).tolist())
     window = example.get("window") if window is None else window
     flip = example.get("flip", False) if flip is None else flip
     windows: list[Any] = [None] * rows
-    if window is not None and len(window):
-        windows = np.broadcast_to(np.asarray(window, np.float64), (rows, 4)).tolist()
-    flips = np.full(rows, flip, np.bool_).tolist()
+    try:
+        if window is not None and len(window):
+            windows = np.broadcast_to(np.asarray(window, np.float64), (rows, 4)).tolist()
+        flips = np.full(rows, flip, np.bool_).tolist()
+    except (TypeError, ValueError, OverflowError) as error:
+        raise SalientImageNetError(
+            f"The window or flip cannot be used ({_first_line(error)}): give left, top, right, "
+            "bottom, and True or False, or one of these for each row."
+        ) from error
     sizes = (_numbers(example[side]) for side in _SIZE)
     targets = [
-        _Target(width, height, cut and tuple(cut), shape, mirrored, geometry)
+        _Target(width, height, cut and tuple(cut), shape and tuple(shape), mirrored, geometry)
         for width, height, cut, mirrored in zip(*sizes, windows, flips, strict=True)
     ]
     if len({target.shape for target in targets}) > 1:
@@ -488,6 +507,10 @@ def render(
 
 
 def _check_columns(example: Mapping[str, Any], kind: str | int) -> None:
+    if not isinstance(example, Mapping):
+        raise SalientImageNetError(
+            f"render takes an example, a dict of columns, not {type(example).__name__}."
+        )
     needed = ["grids", "width", "height"]
     if kind in KINDS and kind not in example:
         needed.append("kinds")
@@ -587,12 +610,14 @@ class SoftMask(PIL.Image.Image):
     def stored(self) -> dict[str, Any] | None:
         """Return what a row stores of the mask, None where it was cropped or changed."""
         target = self.target
-        if target != _Target(target.width, target.height, geometry=target.geometry):
+        if target.window or target.flip:
             return None
         if self.rendered and self.tobytes() != SoftMask(self.grids, target).tobytes():
             return None
         values = self.grids.tobytes(), *self.grids.shape[1:], target.width, target.height
-        return dict(zip(SoftMaskFeature.pa_type.names, values, strict=True))
+        shown = target.size[::-1] if target.size else ()
+        names = (*SoftMaskFeature.pa_type.names, *(_SHOWN if shown else ()))
+        return dict(zip(names, (*values, *shown), strict=True))
 
     def save(self, fp: Any, format: str | None = None, **params: Any) -> None:  # noqa: A002 (PIL's)
         """Save as PIL does; PNGs of whole masks, as `datasets` makes in ``map``, tell the grids."""
@@ -616,8 +641,12 @@ OnMismatch = Literal["error", "warn", "skip"]
 skipped: Counter[str] = Counter()
 """How many images this process has left out so far, by reason: ``missing`` or ``mismatch``."""
 
+_UNDECODABLE = (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError)
+"""What Pillow raises where there is no image that it can decode."""
+
 _RESIZED_ALLOWED = "salient_imagenet_1m: resized copies allowed"
 _logger = logging.getLogger(__name__)
+_warn_once = lru_cache(maxsize=64)(_logger.warning)
 
 
 @dataclass
@@ -654,7 +683,12 @@ class StoredImage(Image):  # type: ignore[misc]
             image = PIL.Image.open(file)
             image.load()
             decoded = image if image.mode == "RGB" else image.convert("RGB")
-        except OSError as error:
+        except FileNotFoundError as error:
+            raise SalientImageNetError(
+                f"The image {value['path']} is missing, though it was there when the dataset was "
+                "loaded: put it back, or load the dataset again."
+            ) from error
+        except _UNDECODABLE as error:
             raise SalientImageNetError(
                 f"The image {value['path']} cannot be decoded ({error}): replace the file by a "
                 "whole copy."
@@ -692,11 +726,13 @@ class SoftMaskFeature:
     """A column of masks, stored as grids and decoded to `SoftMask`, which renders on demand.
 
     With ``decode=False`` it gives a dict of ``grids``, ``grid_height``, ``grid_width``, ``width``
-    and ``height``. For `geometry` see `grid_box`.
+    and ``height``. For `geometry` see `grid_box`. With `copies`, masks have the size of an image
+    that may be a resized copy: ``shown_width`` and ``shown_height``.
     """
 
     decode: bool = True
     geometry: str = "aligned"
+    copies: bool = False
     id: str | None = field(default=None, repr=False)
     dtype: ClassVar[str] = "PIL.Image.Image"
     pa_type: ClassVar[Any] = pa.struct(
@@ -706,7 +742,7 @@ class SoftMaskFeature:
 
     def __call__(self) -> Any:
         """Return the Arrow type, as `datasets` asks for it."""
-        return self.pa_type
+        return pa.struct([*self.pa_type, *_SHOWN_FIELDS]) if self.copies else self.pa_type
 
     def encode_example(self, value: Any) -> Any:
         """Return the stored form of a mask, or of the PNG that `datasets` made of one."""
@@ -720,7 +756,7 @@ class SoftMaskFeature:
                 text = getattr(picture, "text", {}).get(_PNG_GRIDS, "null")
             stored = json.loads(text)
             stored = stored and {**stored, "grids": bytes.fromhex(stored["grids"])}
-        if stored is None:
+        if stored is None or (_SHOWN[0] in stored and not self.copies):
             raise SalientImageNetError(
                 "A mask that was cropped or changed is not stored as grids: return it under "
                 "another name, or do this in transform= when loading."
@@ -732,21 +768,25 @@ class SoftMaskFeature:
         if value is None or isinstance(value, PIL.Image.Image):
             return value
         grids = unpack_grids(value["grids"], value["grid_height"], value["grid_width"])
+        size = (value["shown_height"], value["shown_width"]) if self.copies else None
         geometry = cast(Geometry, self.geometry)
-        return SoftMask(grids, _Target(value["width"], value["height"], geometry=geometry))
+        target = _Target(value["width"], value["height"], size=size, geometry=geometry)
+        return SoftMask(grids, target)
 
     def cast_storage(self, storage: pa.Array) -> pa.StructArray:
         """Return Arrow's form of the column."""
         if pa.types.is_null(storage.type):
-            return pa.nulls(len(storage), self.pa_type)
+            return pa.nulls(len(storage), self())
         if pa.types.is_struct(storage.type) and "grids" not in storage.type.names:
-            return pa.array(map(self.encode_example, storage.to_pylist()), self.pa_type)
-        return storage.cast(self.pa_type)
+            return pa.array(map(self.encode_example, storage.to_pylist()), self())
+        return storage.cast(self())
 
     def flatten(self) -> Any:
         """Return the column itself, or the columns of its stored form."""
-        return self if self.decode else {f.name: Value(str(f.type)) for f in self.pa_type}
+        return self if self.decode else {f.name: Value(str(f.type)) for f in self()}
 
+
+_SHOWN_FIELDS = [pa.field(name, pa.int32()) for name in _SHOWN]
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # that registering is experimental
@@ -758,9 +798,10 @@ def image_features(
     masks: Features, on_mismatch: str = "error", geometry: str = "aligned", decode: bool = True
 ) -> Features:
     """Return the columns of the config ``images``, from those of ``masks``."""
+    mask = partial(SoftMaskFeature, geometry=geometry, copies=on_mismatch == "warn")
     first = {
         "image": StoredImage(decode=decode, on_mismatch=on_mismatch),
-        **{name: SoftMaskFeature(geometry=geometry) for name in _PICTURES},
+        **{name: mask() for name in _PICTURES},
     }
     return Features({**first, **{name: masks[name] for name in masks if name not in first}})
 
@@ -773,7 +814,7 @@ def _local(path: str) -> Any:
         return io.BytesIO(file.read())
 
 
-def _mismatch(name: str, seen: tuple[int, int], expected: tuple[int, int]) -> str:
+def _mismatch(name: str, seen: _ImageSize, expected: _ImageSize) -> str:
     return (
         f"The image {name} is {seen[0]} x {seen[1]} pixels, but masks were made from "
         f"{expected[0]} x {expected[1]}: use the original images and not resized or rotated "
@@ -781,11 +822,21 @@ def _mismatch(name: str, seen: tuple[int, int], expected: tuple[int, int]) -> st
     )
 
 
-def _masks_to_images(table: pa.Table, images: pa.StructArray) -> pa.Table:
-    """Return rows of the config ``images`` from rows of ``masks`` (without their pictures)."""
+def _masks_to_images(
+    table: pa.Table, images: pa.StructArray, seen: Sequence_[_ImageSize | None] | None = None
+) -> pa.Table:
+    """Return rows of the config ``images`` from rows of ``masks`` (without their pictures).
+
+    `seen` are the sizes of images that may be resized copies, where masks are to follow these.
+    """
     grids, kinds = _grid_matrix(table), _matrix(table["kinds"])
     sizes = [table[name].combine_chunks() for name in SoftMaskFeature.pa_type.names[1:]]
     image = [images.field(0), images.field(1), *sizes[2:]]
+    fields = list(SoftMaskFeature.pa_type)
+    if seen is not None:
+        shown = [size or own for size, own in zip(seen, _sizes(table), strict=True)]
+        sizes += map(pa.array, np.array(shown, np.int32).reshape(-1, 2).T)
+        fields += _SHOWN_FIELDS
     columns = {"image": pa.StructArray.from_arrays(image, fields=list(StoredImage.pa_type))}
     for kind in KINDS:
         chosen = kinds == kind
@@ -794,7 +845,7 @@ def _masks_to_images(table: pa.Table, images: pa.StructArray) -> pa.Table:
         buffers = [None, pa.py_buffer(ends), pa.py_buffer(grids[chosen])]
         packed = pa.Array.from_buffers(pa.binary(), len(table), buffers)
         columns[f"{kind}_mask"] = pa.StructArray.from_arrays(
-            [packed, *sizes], fields=list(SoftMaskFeature.pa_type), mask=pa.array(counts == 0)
+            [packed, *sizes], fields=fields, mask=pa.array(counts == 0)
         )
     rest = {name: table[name] for name in table.column_names if name not in columns}
     return pa.table({**columns, **rest})
@@ -818,6 +869,83 @@ def _matrix(column: pa.ChunkedArray) -> npt.NDArray[Any]:
     return values.reshape(len(column), column.type.list_size)
 
 
+# What options take --------------------------------------------------------------------------------
+
+
+def _is_count(value: Any, least: int = 1, most: int = 1 << 31) -> bool:
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    return whole and least <= int(value) <= most
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, Real) and 0 < float(value) < 1
+
+
+def _is_range(value: Any) -> bool:
+    two = isinstance(value, list | tuple) and len(value) == 2
+    return two and all(isinstance(v, Real) for v in value) and 0 < value[0] <= value[1] < math.inf
+
+
+def _is_list_of_names(value: Any) -> bool:
+    return isinstance(value, Collection) and all(isinstance(name, str) for name in value)
+
+
+def _is_path(value: Any) -> bool:
+    try:
+        encoded = os.fsencode(value)
+    except (TypeError, UnicodeEncodeError):
+        return False
+    fits = len(encoded) < 4096 and max(map(len, encoded.split(b"/"))) < 256
+    return fits and b"\0" not in encoded and not isinstance(value, bytes)
+
+
+_PIXELS = (_is_count, "a number of pixels, 1 or more")
+_YES_OR_NO = (lambda value: isinstance(value, bool), "True or False")
+_PATH = (_is_path, "a path, as a str or Path")
+_NAME = (lambda value: isinstance(value, str), "a name")
+_OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "directory": _PATH,
+    "images": _PATH,
+    "cache_dir": _PATH,
+    "split": (
+        lambda value: isinstance(value, str | datasets.NamedSplit),
+        "the name of a split, such as 'train'",
+    ),
+    "columns": (_is_list_of_names, "a list of names, such as ['image', 'label']"),
+    "image_column": _NAME,
+    "id_column": _NAME,
+    "transform": (callable, "a function of an example, such as si.CenterCrop(224)"),
+    "transforms": (callable, "a pipeline, such as v2.Compose([...])"),
+    "threads": (partial(_is_count, least=0), "a number of threads, 0 or more"),
+    "num_proc": (_is_count, "a number of processes, 1 or more"),
+    "streaming": _YES_OR_NO,
+    "render": _YES_OR_NO,
+    "decode": _YES_OR_NO,
+    "ranked": _YES_OR_NO,
+    "size": _PIXELS,
+    "mask_size": _PIXELS,
+    "resize": _PIXELS,
+    "scale": (_is_range, "the least and the greatest part of the area, such as (0.08, 1)"),
+    "ratio": (_is_range, "the least and the greatest width over height, such as (3/4, 4/3)"),
+    "flip": (
+        lambda value: isinstance(value, Real) and 0 <= float(value) <= 1,
+        "a probability, from 0 to 1",
+    ),
+    "seed": (partial(_is_count, least=0, most=1 << 128), "a number, 0 or more"),
+}
+"""What the options of functions and transforms take, other than None where that is a default."""
+
+_NEEDED = {"directory", "streaming", "render", "decode", "ranked", "size", "resize"}
+_NEEDED |= {"scale", "ratio", "flip", "transforms"}
+
+
+def _check_options(**options: Any) -> None:
+    for name, value in options.items():
+        fits, wanted = _OPTIONS[name]
+        if not fits(value) and (value is not None or name in _NEEDED):
+            raise SalientImageNetError(f"{name} cannot be {reprlib.repr(value)}: give {wanted}.")
+
+
 # A build ------------------------------------------------------------------------------------------
 
 CONFIGS = ("images", "masks", "rankings", "features")
@@ -826,6 +954,9 @@ _ALIASES = {"val": "validation"}
 _PICTURES = ("core_mask", "spurious_mask")
 _BATCH_ROWS = 1024
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+_SHARD_NAME = re.compile(r"(masks|rankings|features)/\w+-\d{5,}-of-\d{5,}\.parquet")
+_MALFORMED = ValueError | KeyError | TypeError | AttributeError | ArithmeticError | RecursionError
+"""What json, or a look into what it read, raises."""
 
 
 @dataclass(frozen=True)
@@ -848,6 +979,7 @@ class Build:
         FileNotFoundError, SalientImageNetError
             If there is no such directory, or it is no build, or of a newer format.
         """
+        _check_options(directory=directory)
         location = os.fspath(directory).rstrip("/")
         if _HUB_ID.fullmatch(location) and not Path(location).exists():
             location = f"hf://datasets/{location}"
@@ -857,17 +989,17 @@ class Build:
                 "ImageNet-1M, or its id on the Hub."
             )
         try:
-            with fsspec.open(f"{location}/manifest.json") as file:
+            with _opened(f"{location}/manifest.json") as file:
                 manifest = json.load(file)
             version = int(manifest["format_version"])
-            manifest["files"], manifest["splits"]
+            manifest["files"].keys(), *map(_images_by_label, manifest["splits"].values())
         except Exception as error:
             if location.startswith("hf://") and isinstance(error, FileNotFoundError):
                 sentence = (
                     f"There is no build of Salient ImageNet-1M at {location}, or none that you may "
                     "see: check its id, and run `hf auth login` if it is private."
                 )
-            elif isinstance(error, FileNotFoundError | ValueError | KeyError | TypeError):
+            elif isinstance(error, FileNotFoundError | _MALFORMED):
                 sentence = (
                     f"{location} is no build of Salient ImageNet-1M, it has no valid "
                     "manifest.json: give the directory that was the builder's --out."
@@ -908,6 +1040,12 @@ class Build:
         names = sorted(name for name in self.manifest["files"] if name.startswith(prefix))
         if not names:
             raise SalientImageNetError(f"{self.location} lists no files {prefix}*: build it again.")
+        for name in names:
+            if not _SHARD_NAME.fullmatch(name):
+                raise SalientImageNetError(
+                    f"The manifest.json of {self.location} lists {name!r}, which is not the name "
+                    "of a file of a build: download or copy the build again."
+                )
         return [f"{self.location}/{name}" for name in names]
 
     def features(self, config: str, split: str) -> Features:
@@ -922,10 +1060,19 @@ class Build:
 
     def images_by_label(self, split: str) -> dict[int, int]:
         """Return how many images of each label a split has."""
-        counts = self.manifest["splits"][split].get("counts", {}).get("images_by_label")
-        if counts is None:  # Builds by other means; on the Hub this asks for every file.
-            return Counter(self.scan("masks", split, ["label"])["label"].to_pylist())
-        return {int(label): images for label, images in counts.items()}
+        # Of builds by other means all files are read; on the Hub this asks for every one.
+        return self.told_images_by_label(split) or Counter(
+            self.scan("masks", split, ["label"])["label"].to_pylist()
+        )
+
+    def told_images_by_label(self, split: str) -> dict[int, int]:
+        """Return the same as far as the manifest tells it, without a look at the files."""
+        return _images_by_label(self.manifest["splits"][split])
+
+    def ranked(self, split: str) -> list[int]:
+        """Return the labels of the classes that have a spurious feature."""
+        table = self.scan("features", split, ["label", "kind"])
+        return list(table.filter(pc.equal(table["kind"], "spurious"))["label"].to_pylist())
 
     def wnids(self, split: str) -> dict[int, str]:
         """Return the wnid of each label that the build has features of."""
@@ -935,6 +1082,11 @@ class Build:
     def names(self, split: str) -> list[str]:
         """Return the name of each class, by label; none where a build does not tell."""
         return list(getattr(self.features("features", split)["label"], "names", None) or ())
+
+
+def _images_by_label(split: dict[str, Any]) -> dict[int, int]:
+    counts = split.get("counts", {}).get("images_by_label", {})
+    return {int(label): int(images) for label, images in counts.items()}
 
 
 def _unreadable(url: str, error: Exception) -> str:
@@ -949,11 +1101,18 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
+def _opened(file: str) -> Any:
+    """Open a file of a build, and nothing else: to open a pipe would wait for ever."""
+    if "://" not in file and Path(file).exists() and not Path(file).is_file():
+        raise IsADirectoryError("it is a directory, a pipe or a device, and no file")
+    return fsspec.open(file)
+
+
 @contextmanager
 def _parquet(file: str) -> Iterator[Any]:
     """Open a Parquet file; what is wrong with it becomes a sentence."""
     try:
-        with fsspec.open(file) as opened, pq.ParquetFile(opened) as parquet:
+        with _opened(file) as opened, pq.ParquetFile(opened) as parquet:
             yield parquet
     except Exception as error:
         if isinstance(error, FileNotFoundError):
@@ -962,7 +1121,7 @@ def _parquet(file: str) -> Iterator[Any]:
                 "the build again."
             )
         # Arrow's own errors are no OSErrors of a more special kind, as a connection's are.
-        elif type(error) in (pa.ArrowInvalid, OSError):
+        elif isinstance(error, ValueError | pa.ArrowException) or type(error) is OSError:
             sentence = (
                 f"{file} is corrupt ({_first_line(error)}): download or copy it again, its "
                 "SHA-256 is in the build's manifest.json."
@@ -979,8 +1138,12 @@ def _scan(file: str, columns: Iterable[str]) -> Iterator[pa.Table]:
     """
     with _parquet(file) as parquet:
         stored = [name for name in parquet.schema_arrow.names if name in columns]
+        if absent := set(columns).difference(stored, _FOR_SELECTION):
+            raise pa.ArrowInvalid(f"it has no column {min(absent)}")
         for group in range(parquet.num_row_groups):
-            yield parquet.read_row_group(group, stored, use_threads=False)
+            table = parquet.read_row_group(group, stored, use_threads=False)
+            table.validate(full=True)  # that text is text, for one, Parquet does not look at
+            yield table
 
 
 # Selections ---------------------------------------------------------------------------------------
@@ -990,6 +1153,8 @@ FIRST_RELEASE_RANKS = 65
 
 VALIDATED_FRACTION = 0.2
 """The part of a class, by activation of a feature, in which people validated the masks."""
+
+_ZONES = ("validated", "first_release")
 
 
 @dataclass(frozen=True)
@@ -1002,8 +1167,10 @@ class Selection:
         Labels, wnids or names of classes, whole or one of those with commas between them.
     ranked : bool
         Only classes that have a spurious feature.
-    most_spurious, least_spurious : int, optional
-        That many images of each class from either end of its ranking; both together give both ends.
+    most_spurious, least_spurious : int or float, optional
+        That many images of each class from either end of its ranking, or that share of them, if
+        between 0 and 1: rounded down, but one at least. Both together give both ends, which may not
+        overlap. Of a class that has fewer images all are taken, and the log says of how many.
     zone : {"validated", "first_release"}, optional
         Only masks where people validated them (the image is in the top 20 % of its class by the
         activation of the feature), or where the first release had them (the top 65 images). An
@@ -1013,37 +1180,67 @@ class Selection:
 
     labels: Sequence_[int | str] | None = None
     ranked: bool = False
-    most_spurious: int | None = None
-    least_spurious: int | None = None
+    most_spurious: float | None = None
+    least_spurious: float | None = None
     zone: Literal["validated", "first_release"] | None = None
-    _sizes: Any = field(default=None, repr=False, compare=False)  # of classes, once resolved
+    # Of classes, once resolved: how many images there are, and which ranks are taken.
+    _sizes: Any = field(default=None, repr=False, compare=False)
+    _ends: Any = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if isinstance(self.labels, str | int):
+        if not isinstance(self.labels, Iterable | None) or isinstance(self.labels, str):
             raise SalientImageNetError(f"labels is a list: use labels=[{self.labels!r}].")
         if self.labels is not None:
             object.__setattr__(self, "labels", tuple(self.labels))
-        if self.zone not in (None, "validated", "first_release"):
+        if wrong := [label for label in self.labels or () if not isinstance(label, str | Integral)]:
+            raise SalientImageNetError(f"{wrong[0]!r} is no class: use labels or wnids.")
+        _check_options(ranked=self.ranked)
+        if not isinstance(self.zone, str | None) or self.zone not in (None, *_ZONES):
             raise SalientImageNetError(
                 f"There is no zone {self.zone!r}: use validated or first_release."
             )
-        if any(
-            count is not None and count < 1 for count in (self.most_spurious, self.least_spurious)
-        ):
-            raise SalientImageNetError(
-                "most_spurious and least_spurious count images: use 1 or more, or None."
-            )
+        for name in ("most_spurious", "least_spurious"):
+            part = getattr(self, name)
+            if part is not None and not (_is_count(part) or _is_share(part)):
+                raise SalientImageNetError(
+                    f"{name}={part!r}: use 1 or more images of each class, or a share of them "
+                    "between 0 and 1."
+                )
 
     def resolve(self, build: Build, split: str) -> Selection:
         """Return the selection with the labels and sizes of the classes in a build's split."""
-        labels, sizes = self.labels, None
+        labels, sizes, ends = self.labels, None, None
         if labels is not None:
             wnids, names = build.wnids(split), build.names(split)
             labels = tuple(_label(name, wnids, names) for name in labels)
-        if self.least_spurious is not None or self.zone == "validated":
+        if self.most_spurious or self.least_spurious or self.zone == "validated":
             images = build.images_by_label(split)
             sizes = np.array([images.get(label, 0) for label in range(max(images, default=-1) + 1)])
-        return replace(self, labels=labels, _sizes=sizes)
+        if sizes is not None and (self.most_spurious or self.least_spurious):
+            ranked = set(build.ranked(split)) & set(sizes.nonzero()[0].tolist())
+            ends = self._ends_of(sizes, sorted(ranked if labels is None else ranked & set(labels)))
+        return replace(self, labels=labels, _sizes=sizes, _ends=ends)
+
+    def _ends_of(self, sizes: npt.NDArray[np.int64], ranked: list[int]) -> tuple[Any, Any]:
+        """Return up to which rank, and from which on, images of each class are taken."""
+        parts = self.most_spurious, self.least_spurious
+        most, least = (
+            np.full_like(sizes, part or 0)
+            if part is None or _is_count(part)
+            else np.maximum(1, np.floor(part * sizes + 1e-9)).astype(np.int64)
+            for part in parts
+        )
+        if fewer := np.count_nonzero((most + least > sizes)[ranked]):
+            if all(parts):
+                raise SalientImageNetError(
+                    f"most_spurious={parts[0]} and least_spurious={parts[1]} overlap in {fewer} of "
+                    f"{len(ranked)} classes: use fewer, or shares of each class, such as 0.25."
+                )
+            _warn_once(
+                f"{fewer} of {len(ranked)} classes have fewer images than "
+                f"{max(filter(None, parts))}: all of theirs are selected."
+            )
+        return most, sizes - least
 
     def apply(self, table: pa.Table) -> pa.Table:
         """Return the rows that it selects, once resolved, by what the table has columns for."""
@@ -1055,9 +1252,9 @@ class Selection:
             ranks = table["spuriosity_rank"].fill_null(-1).to_numpy()
             if self.ranked or self.most_spurious or self.least_spurious:
                 kept &= ranks >= 0
-            if self.most_spurious or self.least_spurious:
-                last = self._sizes[labels] - self.least_spurious if self.least_spurious else np.inf
-                kept &= (ranks < (self.most_spurious or 0)) | (ranks >= last)
+            if self._ends is not None:
+                most, least = self._ends
+                kept &= (ranks < most[labels]) | (ranks >= least[labels])
         table = table.filter(pa.array(kept))
         return self._in_zone(table) if self.zone and "kinds" in table.column_names else table
 
@@ -1470,20 +1667,67 @@ def _cache(cache_dir: str | os.PathLike[str] | None) -> Path:
     return Path(cache_dir or datasets.config.HF_DATASETS_CACHE) / "salient_imagenet_1m_index"
 
 
+_COMPLETE = "complete.txt"
+_LEFTOVER_SECONDS = 24 * 3600
+
+
 def _make(directory: Path, write: Callable[[Path], None]) -> None:
-    """Make a directory of the cache unless it is there, whole or not at all."""
-    if directory.is_dir():
+    """Make a directory of the cache unless it is there and whole; it appears all at once.
+
+    What was cut, written to or lost since it was made is found by the files' sizes and times, and
+    all is made anew. Bits that a disk turns by itself are not found: to read the files each time
+    would cost more than to map them into memory, for which they are made.
+    """
+    if _is_whole(directory):
         return
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=directory.parent) as temporary:
-        work = Path(temporary, "work")
-        work.mkdir()
-        write(work)
-        try:
-            work.rename(directory)
-        except OSError:
-            if not directory.is_dir():
-                raise
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(directory.parent)
+        with tempfile.TemporaryDirectory(dir=directory.parent) as temporary:
+            work = Path(temporary, "work")
+            work.mkdir()
+            write(work)
+            (work / _COMPLETE).write_bytes(_sizes_and_times(work))
+            _replace(directory, work, Path(temporary, "damaged"))
+    except OSError as error:
+        raise SalientImageNetError(
+            f"An index cannot be made in {directory.parent} ({_first_line(error)}): see that there "
+            "is room and that you may write there, or give another cache_dir=."
+        ) from error
+
+
+def _is_whole(directory: Path) -> bool:
+    try:
+        return (directory / _COMPLETE).read_bytes() == _sizes_and_times(directory)
+    except OSError:
+        return False
+
+
+def _sizes_and_times(directory: Path) -> bytes:
+    paths = sorted(path for path in directory.iterdir() if path.name != _COMPLETE)
+    states = ((path.name, path.stat()) for path in paths)
+    return "\n".join(f"{n} {state.st_size} {state.st_mtime_ns}" for n, state in states).encode()
+
+
+def _replace(directory: Path, work: Path, damaged: Path) -> None:
+    """Rename a directory into place, unless another process was faster."""
+    if _is_whole(directory):
+        return
+    with suppress(FileNotFoundError):
+        directory.rename(damaged)
+    try:
+        work.rename(directory)
+    except OSError:
+        if not _is_whole(directory):
+            raise
+
+
+def _remove_leftovers(parent: Path) -> None:
+    """Remove what writers that were killed have left."""
+    for path in parent.glob(f"{tempfile.gettempprefix()}*"):
+        with suppress(OSError):
+            if path.stat().st_mtime < time.time() - _LEFTOVER_SECONDS:
+                shutil.rmtree(path)
 
 
 # The dataset --------------------------------------------------------------------------------------
@@ -1501,7 +1745,11 @@ _Source = ImageFolder | ImageTar
 
 @dataclass
 class SalientImageNet1MConfig(datasets.BuilderConfig):  # type: ignore[misc]
-    """What to read, as for `load`; ``cache`` is a directory for lists of tars' members."""
+    """What to read, as for `load`.
+
+    ``cache`` is a directory for lists of tars' members; ``streaming`` says that nothing will be
+    prepared, so that `images` need not be looked through.
+    """
 
     images: str | None = None
     split: str | None = None
@@ -1512,13 +1760,61 @@ class SalientImageNet1MConfig(datasets.BuilderConfig):  # type: ignore[misc]
     geometry: str = "aligned"
     decode: bool = True
     cache: str | None = None
+    streaming: bool = False
 
     def create_config_id(
         self, config_kwargs: dict[str, Any], custom_features: Features | None = None
     ) -> str:
-        """Return the name of the prepared dataset in the cache: a rebuilt build gets another."""
-        digest = Build.open(self.data_dir).digest if self.data_dir else None
-        return str(super().create_config_id({**config_kwargs, "build": digest}, custom_features))
+        """Return the name of the prepared dataset in the cache: other contents get another."""
+        build = Build.open(self.data_dir).digest if self.data_dir else None
+        known = {**config_kwargs, "build": build}
+        if self.name == "images" and self.images and not self.streaming:
+            each_file = self.on_mismatch != "error"  # whose sizes are then kept
+            known["contents"] = _contents(Path(self.images), self.split, each_file)
+        return str(super().create_config_id(known, custom_features))
+
+
+def _contents(images: Path, split: str | None, each_file: bool) -> str:
+    """Return a digest of what lies in folders and tars: it changes when files come or go.
+
+    The times of directories tell that, so that none of a million images is looked at, but where
+    `each_file` is wanted. To walk them takes seconds, and is done where a dataset is prepared.
+    """
+    try:
+        bases = image_bases(images, split) if split else [images]
+    except SalientImageNetError:
+        bases = [images]
+    digest = hashlib.sha256()
+    for base in bases:
+        for path, changed, size in _states(str(base), each_file):
+            digest.update(os.fsencode(f"{path.removeprefix(str(base))} {changed} {size}\n"))
+    return digest.hexdigest()[:16]
+
+
+def _states(base: str, each_file: bool) -> Iterator[tuple[str, int, int]]:
+    """Yield path, time and size of a tar; of a folder those of its folders and tars, or of all."""
+    if os.path.isfile(base):  # noqa: PTH113 (os.walk tells strings)
+        yield _state(base)
+    seen = set()
+    for folder, folders, names in os.walk(base, followlinks=True):
+        status = os.stat(folder)  # noqa: PTH116
+        if (status.st_dev, status.st_ino) in seen:  # by a link, maybe to where it lies
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders.sort()
+        yield folder, status.st_mtime_ns, 0
+        for name in sorted(names):
+            if each_file or name.endswith(".tar"):
+                yield _state(f"{folder}/{name}")
+
+
+def _state(path: str) -> tuple[str, int, int]:
+    try:
+        status = os.stat(path)  # noqa: PTH116
+    except OSError:  # a link to nowhere
+        return path, 0, 0
+    return path, status.st_mtime_ns, status.st_size
 
 
 class SalientImageNet1M(datasets.ArrowBasedBuilder):  # type: ignore[misc]
@@ -1609,7 +1905,7 @@ class SalientImageNet1M(datasets.ArrowBasedBuilder):  # type: ignore[misc]
         key = getattr(datasets.builder, "Key", "{}_{}".format)  # as the release of `datasets` wants
         columns = set(schema.names) | (_FOR_SELECTION if select else set())
         if source:
-            columns = columns.difference(_PICTURES) | _FOR_IMAGES
+            columns = columns.difference(("image", *_PICTURES)) | _FOR_IMAGES
         for number, file in enumerate(files):
             tables = _scan(file, columns)
             selected = map(select.apply, tables) if select else tables
@@ -1642,10 +1938,13 @@ class SalientImageNet1M(datasets.ArrowBasedBuilder):  # type: ignore[misc]
             content = pa.array(map(source.read, places.to_pylist()), pa.binary())
             places = pa.array([f"{name}.JPEG" for name in rows["image_id"].to_pylist()])
         images = pa.StructArray.from_arrays([content, places], ["bytes", "path"])
-        if self.config.on_mismatch == "skip":
-            same = pa.array(_same_size(images.to_pylist(), rows), pa.bool_())
-            rows, images = rows.filter(same), images.filter(same)
-        return _masks_to_images(rows, images)
+        if self.config.on_mismatch == "error":
+            return _masks_to_images(rows, images)
+        seen = list(map(_size, images.to_pylist()))
+        if self.config.on_mismatch == "warn":
+            return _masks_to_images(rows, images, seen)
+        same = pa.array(_same_size(seen, rows), pa.bool_())
+        return _masks_to_images(rows.filter(same), images.filter(same))
 
 
 @contextmanager
@@ -1658,20 +1957,20 @@ def _skips_reported(source: str) -> Iterator[None]:
         _logger.warning("Images of %s were skipped: %s.", source, reasons)
 
 
-def _same_size(images: list[dict[str, Any]], rows: pa.Table) -> list[bool]:
+def _same_size(seen: Sequence_[_ImageSize | None], rows: pa.Table) -> list[bool]:
     """Return which images have the sizes that their rows say, and count the others."""
-    same = [_size(image) == size for image, size in zip(images, _sizes(rows), strict=True)]
+    same = [found == size for found, size in zip(seen, _sizes(rows), strict=True)]
     skipped["mismatch"] += same.count(False)
     return same
 
 
-def _size(image: dict[str, Any]) -> tuple[int, int] | None:
+def _size(image: dict[str, Any]) -> _ImageSize | None:
     """Return the size that the header of an image tells, None where there is none."""
     try:
         file = io.BytesIO(image["bytes"]) if image["bytes"] else _local(image["path"])
         with PIL.Image.open(file) as opened:
             return opened.size
-    except OSError:
+    except _UNDECODABLE:
         return None
 
 
@@ -1713,6 +2012,8 @@ def load(
         ``train`` or ``validation``; without it, a dict of all splits of the build.
     streaming : bool
         Give a `datasets.IterableDataset`, which starts at once, in place of a `datasets.Dataset`.
+        That is prepared in the cache, and anew when folders or tars of `images` have changed, for
+        which they are looked through: some seconds where there are a million files.
     select, columns : Selection, sequence of str, optional
         Only some images, only some columns.
     transform : callable, optional
@@ -1732,7 +2033,8 @@ def load(
         What to do where masks or images have no counterpart; `skipped` counts them.
     on_mismatch : {"error", "warn", "skip"}
         What to do with images of another size than that from which masks were made. ``warn`` takes
-        them for resized copies of the whole image.
+        them for resized copies of the whole image, and gives masks of the copies' sizes. It and
+        ``skip`` look into the file of each image as rows are made, for its size.
     geometry : {"aligned", "upstream"}
         How masks lie on images, see `grid_box`.
     decode : bool
@@ -1752,11 +2054,23 @@ def load(
         If a directory does not exist, is no build, or does not fit it: the sentence says which.
     """
     config = config or ("masks" if images is None else "images")
-    if config not in CONFIGS:
+    if not isinstance(config, str) or config not in CONFIGS:
         raise SalientImageNetError(f"There is no config {config}: use {', '.join(CONFIGS)}.")
-    _check_options(select, on_missing, on_mismatch, geometry)
+    _check_policies(select, on_missing, on_mismatch, geometry)
     if isinstance(columns, str):
         raise SalientImageNetError(f"columns is a list: use columns=[{columns!r}].")
+    _check_options(
+        split=split,
+        streaming=streaming,
+        columns=columns,
+        transform=transform,
+        mask_size=mask_size,
+        render=render,
+        threads=threads,
+        decode=decode,
+        num_proc=num_proc,
+        cache_dir=cache_dir,
+    )
     if mask_size is not None:
         if not isinstance(transform, RandomResizedCrop | CenterCrop):
             raise SalientImageNetError(
@@ -1774,7 +2088,8 @@ def load(
     }
     opened = _open_images(images, build, split, streaming) if config == "images" else None
     if opened is not None:
-        dataset = join(opened, directory, split=split, cache_dir=cache_dir, **options)
+        below = _place_of(images, opened)
+        dataset = join(opened, directory, split=split, cache_dir=cache_dir, _below=below, **options)
         dataset = dataset.select_columns(list(columns)) if columns else dataset
     else:
         split, base = _published(build, split, streaming)
@@ -1787,17 +2102,18 @@ def load(
             split=base,
             columns=tuple(columns) if columns else None,
             cache=cache,
+            **({"streaming": True} if streaming else {}),
             **options,
         )
         if streaming:
             dataset = builder.as_streaming_dataset(split)
         else:
-            _prepare(builder, num_proc)
-            dataset = builder.as_dataset(split)
+            _prepare(builder, build, num_proc)
+            dataset = _part(builder, split)
     return _finish(dataset, transform, format, render, threads)
 
 
-def _prepare(builder: SalientImageNet1M, num_proc: int | None) -> None:
+def _prepare(builder: SalientImageNet1M, build: Build, num_proc: int | None) -> None:
     try:
         builder.download_and_prepare(num_proc=num_proc)
     except datasets.exceptions.DatasetGenerationError as error:
@@ -1807,6 +2123,31 @@ def _prepare(builder: SalientImageNet1M, num_proc: int | None) -> None:
     left = [name for name, info in builder.info.splits.items() if info.num_examples]
     if not left or builder.config.split not in (None, *left):
         raise SalientImageNetError(_NOTHING_LEFT)
+    _report_left_out(builder, build)
+
+
+def _report_left_out(builder: SalientImageNet1M, build: Build) -> None:
+    """Log what a prepared dataset lacks, also where one in the cache is used again."""
+    config = builder.config
+    for split, info in builder.info.splits.items():
+        if config.select:
+            config.select.resolve(build, split)
+        if config.select or config.name != "images":
+            continue
+        images = build.told_images_by_label(split)
+        if images and (left_out := sum(images.values()) - info.num_examples):
+            _logger.warning("%d images of the split %s are left out.", left_out, split)
+
+
+def _part(builder: SalientImageNet1M, split: str | None) -> Any:
+    try:
+        return builder.as_dataset(split)
+    except (AssertionError, ValueError) as error:
+        if "[" not in str(split):
+            raise
+        raise SalientImageNetError(
+            f"There is no split {split} ({_first_line(error)}): use one such as train[:10%]."
+        ) from error
 
 
 def _published(build: Build, split: str | None, streaming: bool) -> tuple[str | None, str | None]:
@@ -1824,7 +2165,7 @@ def _published(build: Build, split: str | None, streaming: bool) -> tuple[str | 
     return split, names[0] if len(names) == 1 else None
 
 
-def _check_options(select: Any, on_missing: str, on_mismatch: str, geometry: str) -> None:
+def _check_policies(select: Any, on_missing: str, on_mismatch: str, geometry: str) -> None:
     if not isinstance(select, Selection | None):
         raise SalientImageNetError("select= takes a Selection, such as si.Selection(labels=[0]).")
     for name, value, known in (
@@ -1832,7 +2173,7 @@ def _check_options(select: Any, on_missing: str, on_mismatch: str, geometry: str
         ("on_mismatch", on_mismatch, get_args(OnMismatch)),
         ("geometry", geometry, get_args(Geometry)),
     ):
-        if value not in known:
+        if not isinstance(value, str) or value not in known:
             raise SalientImageNetError(f"There is no {name} {value!r}: use {' or '.join(known)}.")
 
 
@@ -1844,6 +2185,7 @@ def _open_images(images: Any, build: Build, split: str | None, streaming: bool) 
         )
     if not isinstance(images, str | os.PathLike):
         return images
+    _check_options(images=images)
     if not is_dataset(os.fspath(images), split):
         return None
     if split is None:
@@ -1852,6 +2194,22 @@ def _open_images(images: Any, build: Build, split: str | None, streaming: bool) 
         return open_dataset(os.fspath(images), build.split(split), streaming)
     except SalientImageNetError as error:
         raise SalientImageNetError(f"{error}: check images= and split=.") from error
+
+
+def _place_of(images: Any, opened: Any) -> str | None:
+    """Return below which place lie the files that rows of a source may name; None for any.
+
+    Any may be named where the user has opened the rows, or `datasets` has made them of files.
+    """
+    if not isinstance(images, str | os.PathLike) or opened.info.builder_name == "imagefolder":
+        return None
+    name = os.fspath(images)
+    return os.path.abspath(name) if Path(name).is_dir() else f"hf://datasets/{name}"  # noqa: PTH100
+
+
+def _lies_below(path: str, place: str) -> bool:
+    whole = path if "://" in path else os.path.abspath(path)  # noqa: PTH100 (it takes out ..)
+    return whole.startswith(f"{place}/") and ".." not in PurePosixPath(path).parts
 
 
 def _finish(
@@ -1865,8 +2223,10 @@ def _finish(
     if isinstance(dataset, dict):
         parts = {n: _finish(d, transform, form, rendered, threads) for n, d in dataset.items()}
         return type(dataset)(parts)
-    if form not in (None, "torch"):
+    if not isinstance(form, str | None) or form not in (None, "torch"):
         raise SalientImageNetError(f"There is no format {form!r}: use torch or None.")
+    if form:
+        _check_installed("torch", "format='torch'")
     if isinstance(transform, V2) and not rendered:
         raise SalientImageNetError(
             "What V2 does to an image is not known when its masks are rendered later: leave out "
@@ -1886,6 +2246,11 @@ def _finish(
         return stream.map(steps.on_example, remove_columns=columns)
     size = 4 * (threads or 4)
     return stream.map(steps.on_batch, batched=True, batch_size=size, remove_columns=columns)
+
+
+def _check_installed(package: str, what: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        raise SalientImageNetError(f"{what} needs the package {package}: pip install {package}.")
 
 
 @dataclass(frozen=True)
@@ -1945,6 +2310,7 @@ def join(
     geometry: Geometry = "aligned",
     decode: bool = True,
     cache_dir: str | os.PathLike[str] | None = None,
+    _below: str | None = None,  # see `_place_of`
 ) -> Any:
     """Join a dataset of ImageNet images with a build, by image id.
 
@@ -1960,7 +2326,7 @@ def join(
     on_mismatch : {"error", "warn", "skip"}
         What to do with images of another size, or another label, than masks were made from. Of a
         `datasets.Dataset` the labels and the sizes of some images are compared beforehand, and
-        that of each image by the transforms; with ``skip`` all sizes are.
+        that of each image by the transforms; with ``warn`` and ``skip`` all sizes are.
     directory, select, on_missing, geometry, decode, cache_dir
         As for `load`.
 
@@ -1984,7 +2350,9 @@ def join(
             f"Images are a path or a dataset of `datasets`, not {type(dataset).__name__}: "
             "open them with datasets.load_dataset('imagefolder', data_dir=...)."
         )
-    _check_options(select, on_missing, on_mismatch, geometry)
+    _check_policies(select, on_missing, on_mismatch, geometry)
+    _check_options(split=split, image_column=image_column, id_column=id_column)
+    _check_options(decode=decode, cache_dir=cache_dir)
     build = Build.open(directory)
     split = build.split(str(split or _split_of(dataset, build)))
     if dataset.features is None:
@@ -2007,6 +2375,7 @@ def join(
         features=features,
         on_missing=on_missing,
         on_mismatch=on_mismatch,
+        below=_below,
     )
     raw = dataset.cast_column(column, Image(decode=False))
     if isinstance(dataset, datasets.Dataset):
@@ -2050,18 +2419,23 @@ class _Join:
     features: Features
     on_missing: str
     on_mismatch: str
+    below: str | None
 
     def __call__(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         """Return the batch with the columns of ``images``, without the rows to skip."""
         images = batch[self.column]
+        if self.below:
+            self._check_places(image["path"] for image in images if image["bytes"] is None)
         names = batch[self.name_column] if self.name_column else [i["path"] for i in images]
         found, kept = self.look_up(names, batch.get("label"))
-        table = self.records.take(found)
-        if self.on_mismatch == "skip":
-            same = _same_size([images[row] for row in kept.tolist()], table)
-            kept, table = kept[same], table.filter(pa.array(same, pa.bool_()))
+        table, seen = self.records.take(found), None
+        if self.on_mismatch != "error":
+            seen = [_size(images[row]) for row in kept.tolist()]
+        if seen is not None and self.on_mismatch == "skip":
+            same = _same_size(seen, table)
+            kept, table, seen = kept[same], table.filter(pa.array(same, pa.bool_())), None
         chosen = [images[row] for row in kept.tolist()]
-        rows = _masks_to_images(table, pa.array(chosen, Image.pa_type))
+        rows = _masks_to_images(table, pa.array(chosen, Image.pa_type), seen)
         rows = rows.select(list(self.features)).to_pydict()
         others = (name for name in batch if name not in rows and name != self.column)
         return {**rows, **{name: [batch[name][row] for row in kept] for name in others}}
@@ -2094,6 +2468,15 @@ class _Join:
             theirs = np.where(theirs >= 0, self.translation[theirs], _NONE)
             kept = kept[self._same_labels(self.records.labels(found[kept]), theirs)]
         return found[kept], kept
+
+    def _check_places(self, paths: Iterable[str | None]) -> None:
+        """Refuse files outside of the source: who wrote its rows could name any that lies here."""
+        for path in paths:
+            if path and not _lies_below(path, str(self.below)):
+                raise SalientImageNetError(
+                    f"A row of the images names the file {path}, which is not below {self.below}: "
+                    "use a copy that holds its images, or open it yourself with datasets."
+                )
 
     def _allow_missing(self, missing: list[str], of: int) -> None:
         some = ", ".join(missing[:3])
@@ -2130,12 +2513,18 @@ class _Join:
 
     def map_style(self, raw: datasets.Dataset) -> datasets.Dataset:
         """Return the same images, unread, beside a memory-mapped table of the build's columns."""
+        if self.below:
+            images = raw.data.table[self.column]
+            files = images.filter(pc.is_null(pc.struct_field(images, "bytes")))
+            self._check_places(pc.struct_field(files, "path").to_pylist())
         with _skips_reported("the dataset"):
             names = _values(raw, self.name_column or self.column)
             labels = _values(raw, "label") if "label" in raw.column_names else None
             found, kept = self.look_up(names, labels)
             raw = raw.select(kept) if len(kept) < len(raw) else raw
-            if unlike := self._other_sizes(raw, found):
+            step = max(1, len(raw) // _CHECKED_ROWS) if self.on_mismatch == "error" else 1
+            seen = self._seen_sizes(raw, step)
+            if unlike := self._other_sizes(seen, found[::step]):
                 skipped["mismatch"] += len(unlike)
                 raw = raw.select(np.delete(np.arange(len(raw)), unlike))
                 found = np.delete(found, unlike)
@@ -2145,39 +2534,44 @@ class _Join:
         if self.column != "image":
             images = images.rename_column(self.column, "image")
         columns = Features({n: kind for n, kind in self.features.items() if n != "image"})
-        rows = datasets.Dataset.from_dict({"row": found}).with_format("arrow")
+        which = {"row": found, **({"seen": seen} if self.on_mismatch == "warn" else {})}
+        rows = datasets.Dataset.from_dict(which).with_format("arrow")
         annotate = partial(_annotate, self.records, columns)
         annotated = rows.map(annotate, batched=True, batch_size=_BATCH_ROWS, features=columns)
         others = images.remove_columns([n for n in columns if n in images.column_names])
         joined = datasets.concatenate_datasets([annotated.with_format(None), others], axis=1)
         return joined.select_columns(list(dict.fromkeys([*self.features, *joined.column_names])))
 
-    def _other_sizes(self, raw: datasets.Dataset, found: _Rows) -> list[int]:
-        """Return the images to skip for their sizes; an error is told from some of them."""
+    def _seen_sizes(self, raw: datasets.Dataset, step: int) -> list[_ImageSize | None]:
+        """Return the sizes of every so many images; None of one that cannot be read."""
+        images = raw.select_columns([self.column])  # others may hold images, which would decode
+        return [_size(images[row][self.column]) for row in range(0, len(raw), step)]
+
+    def _other_sizes(self, seen: list[_ImageSize | None], found: _Rows) -> list[int]:
+        """Return which images to skip for their sizes; one among those seen may be an error."""
         if self.on_mismatch == "warn":
             return []
-        step = 1 if self.on_mismatch == "skip" else max(1, len(raw) // _CHECKED_ROWS)
-        sizes = _sizes(self.records.take(found[::step]))
-        images = raw.select_columns([self.column])  # others may hold images, which would decode
-        others = []
-        for row, size in zip(range(0, len(raw), step), sizes, strict=True):
-            image = images[row][self.column]
-            seen = _size(image)
-            if seen in (None, size):  # one that cannot be read is an error when it is wanted
-                continue
-            if self.on_mismatch == "error":
-                raise SalientImageNetError(_mismatch(str(image["path"]), seen, size))
-            others.append(row)
+        table = self.records.take(found)
+        others = [
+            row
+            for row, sizes in enumerate(zip(seen, _sizes(table), strict=True))
+            if sizes[0] not in (None, sizes[1])  # an unreadable one is an error when it is wanted
+        ]
+        if others and self.on_mismatch == "error":
+            row = others[0]
+            name = table["image_id"][row].as_py()
+            raise SalientImageNetError(_mismatch(name, cast(Any, seen[row]), _sizes(table)[row]))
         return others
 
 
-def _sizes(table: pa.Table) -> list[tuple[int, int]]:
+def _sizes(table: pa.Table) -> list[_ImageSize]:
     return list(zip(table["width"].to_pylist(), table["height"].to_pylist(), strict=True))
 
 
 def _annotate(records: _Records, columns: Features, batch: pa.Table) -> pa.Table:
     table = records.take(batch["row"].to_numpy())
-    rows = _masks_to_images(table, pa.nulls(len(table), Image.pa_type))
+    seen = batch["seen"].to_pylist() if "seen" in batch.column_names else None
+    rows = _masks_to_images(table, pa.nulls(len(table), Image.pa_type), seen)
     return rows.select(list(columns)).cast(columns.arrow_schema)
 
 
@@ -2219,7 +2613,10 @@ def _cut(
     cut = {"image": image, "window": scaled, "flip": flip, "mask_size": size}
     for name in _PICTURES:
         if example.get(name) is not None:
-            cut[name] = _cut_mask(example[name], scaled, size, flip)
+            mask = example[name]
+            # A picture that the user has made of a mask is of the copy's size.
+            part = scaled if isinstance(mask, SoftMask) else window
+            cut[name] = _cut_mask(mask, part, size, flip)
     return {**example, **cut}
 
 
@@ -2286,6 +2683,10 @@ class RandomResizedCrop:
     _generator: np.random.Generator | None = field(default=None, init=False, repr=False)
     _owner: tuple[int, int | None] | None = field(default=None, init=False, repr=False)
 
+    def __post_init__(self) -> None:
+        names = ("size", "scale", "ratio", "flip", "seed", "mask_size")
+        _check_options(**{name: getattr(self, name) for name in names})
+
     def __call__(self, example: dict[str, Any]) -> dict[str, Any]:
         """Return the example with image and masks cut alike; ``window`` and ``flip`` tell how."""
         generator = self._random()
@@ -2348,6 +2749,7 @@ class CenterCrop:
     mask_size: int | None = None
 
     def __post_init__(self) -> None:
+        _check_options(size=self.size, resize=self.resize, mask_size=self.mask_size)
         if self.size > self.resize:
             raise SalientImageNetError(
                 f"A crop of {self.size} pixels is larger than the image resized to {self.resize}: "
@@ -2529,41 +2931,72 @@ def _tensors(examples: Sequence_[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class V2:
-    """A bridge to `torchvision.transforms.v2`: your pipeline, for image and masks together.
+    """A bridge to pipelines of torchvision and timm: yours, for image and masks together.
 
-    Geometric transforms move masks like the image, bilinearly (torchvision's own masks are resized
-    to the nearest pixel, which a soft mask cannot bear); transforms of colour leave them alone.
-    `AutoAugment`, `RandAugment` and their like take no masks at all, torchvision's included.
-    Masks are rendered at full size, so `RandomResizedCrop` of this module is faster.
+    What moves pixels moves masks like the image, bilinearly (torchvision's own masks are resized to
+    the nearest pixel, which a soft mask cannot bear), with 0 where there was no pixel before; what
+    changes colours, normalises or erases leaves them alone. Masks are rendered at full size, so
+    `RandomResizedCrop` of this module is faster.
 
     Parameters
     ----------
     transforms : callable
-        Called once with a dict of ``image`` (``tv_tensors.Image``, uint8), ``core_mask`` and
-        ``spurious_mask`` (uint8, (1, height, width)).
+        A pipeline of `torchvision.transforms.v2`, or what else takes a dict of ``image``
+        (``tv_tensors.Image``, uint8), ``core_mask`` and ``spurious_mask`` (uint8, (1, height,
+        width)). `RandAugment`, `TrivialAugmentWide` and `AutoAugment`, which torchvision refuses to
+        apply to masks, move them too. Or a pipeline on PIL images alone: of ``timm``, such as
+        ``create_transform`` makes, or of ``torchvision.transforms``.
+
+    Raises
+    ------
+    SalientImageNetError
+        If a step cannot be followed: it mixes images, as `AugMix` and `MixUp` do, or is not known.
     """
 
-    transforms: Callable[[dict[str, Any]], dict[str, Any]]
+    transforms: Callable[..., Any]
+    _pipeline: Callable[..., Any] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        _check_options(transforms=self.transforms)
+        _check_installed("torchvision", "V2")
+        made = _followed if _takes_images_alone(self.transforms) else _together
+        object.__setattr__(self, "_pipeline", made(self.transforms))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.transforms,)
 
     def __call__(self, example: dict[str, Any]) -> dict[str, Any]:
         """Return the example with transformed tensors in place of image and masks."""
+        image = _decoded(example, self)
+        masks = {n: _sized(example[n], *image.size) for n in _PICTURES if n in example}
+        alone = _takes_images_alone(self.transforms)
+        return {**example, **(self._on_pil if alone else self._on_tensors)(image, masks)}
+
+    def _on_tensors(self, image: PIL.Image.Image, masks: dict[str, UInt8s]) -> dict[str, Any]:
         import torch  # noqa: PLC0415
         from torchvision import tv_tensors  # noqa: PLC0415
 
-        image = _decoded(example, self)
-        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-        inputs = {"image": tv_tensors.Image(pixels)}
-        for name in _PICTURES:
-            if name in example:
-                mask = torch.from_numpy(_sized(example[name], *image.size))
-                inputs[name] = _mask_tensor()(mask[None])
-        outputs = self.transforms(inputs)
+        inputs = {"image": tv_tensors.Image(torch.from_numpy(np.array(image)).permute(2, 0, 1))}
+        for name, mask in masks.items():
+            inputs[name] = _mask_tensor()(torch.from_numpy(mask)[None])
+        outputs = self._pipeline(inputs)
         if not isinstance(outputs, dict):
             raise SalientImageNetError(
                 f"The pipeline of V2 returned {type(outputs).__name__}: let it take and return a "
                 "dict of image and masks, as v2.Compose does."
             )
-        return {**example, **{n: value.as_subclass(torch.Tensor) for n, value in outputs.items()}}
+        return {name: value.as_subclass(torch.Tensor) for name, value in outputs.items()}
+
+    def _on_pil(self, image: PIL.Image.Image, masks: dict[str, UInt8s]) -> dict[str, Any]:
+        from torchvision.transforms.v2 import functional  # noqa: PLC0415
+
+        # As the bands of one picture, masks are moved at once.
+        bands = [*masks.values(), *[np.zeros(image.size[::-1], np.uint8)] * (3 - len(masks))]
+        moved, picture = self._pipeline((image, PIL.Image.fromarray(np.dstack(bands))))
+        if isinstance(moved, PIL.Image.Image):
+            moved = functional.pil_to_tensor(moved)
+        planes = functional.pil_to_tensor(picture).split(1)
+        return {"image": moved, **dict(zip(masks, planes, strict=False))}
 
 
 def _sized(mask: PIL.Image.Image | None, width: int, height: int) -> npt.NDArray[np.uint8]:
@@ -2571,7 +3004,8 @@ def _sized(mask: PIL.Image.Image | None, width: int, height: int) -> npt.NDArray
     if mask is None:
         return np.zeros((height, width), np.uint8)
     if _gray(mask).size != (width, height):
-        mask = _cut_mask(mask, (0, 0, mask.width, mask.height), (height, width))
+        whole = mask.target.edges if isinstance(mask, SoftMask) else (0, 0, *mask.size)
+        mask = _cut_mask(mask, whole, (height, width))
     return mask.numpy() if isinstance(mask, SoftMask) else np.array(_gray(mask))
 
 
@@ -2580,15 +3014,212 @@ def _mask_tensor() -> Any:
     """Return a class of tv_tensors that v2 moves like masks, but bilinearly."""
     import torch  # noqa: PLC0415
     from torchvision import tv_tensors  # noqa: PLC0415
-    from torchvision.transforms.v2 import functional  # noqa: PLC0415
+    from torchvision.transforms.v2 import InterpolationMode, functional  # noqa: PLC0415
 
     class SoftMaskTensor(tv_tensors.Mask):  # type: ignore[misc]
         pass
 
+    ours = {"interpolation": InterpolationMode.BILINEAR, "fill": None}
+
     def moved(kernel: Callable[..., Any], mask: Any, *args: Any, **kwargs: Any) -> Any:
+        kwargs |= {name: value for name, value in ours.items() if name in kwargs}
         return tv_tensors.wrap(kernel(mask.as_subclass(torch.Tensor), *args, **kwargs), like=mask)
 
-    for name in ("resize", "resized_crop", "affine", "rotate", "perspective", "elastic"):
+    for name in ("resize", "resized_crop", "affine", "rotate", "perspective", "elastic", "pad"):
         kernel = getattr(functional, f"{name}_image")
         functional.register_kernel(name, SoftMaskTensor)(partial(moved, kernel))
     return SoftMaskTensor
+
+
+# Pipelines of others, followed by masks -----------------------------------------------------------
+
+_MOVING_OPS = {"ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate"}
+_COLOUR_OPS = {"Identity", "Brightness", "Color", "Contrast", "Sharpness", "Posterize", "Solarize"}
+_COLOUR_OPS |= {"AutoContrast", "Equalize", "Invert", "Desaturate", "GaussianBlur"}
+"""What augmentations of torchvision and timm are made of, but for endings such as Increasing."""
+
+_PARTS = {
+    "torchvision.Compose": "transforms",
+    "torchvision.RandomApply": "transforms",
+    "torchvision.RandomChoice": "transforms",
+    "torchvision.RandomOrder": "transforms",
+    "timm.AutoAugment": "policy",
+    "timm.RandAugment": "ops",
+}
+"""Where steps that are made of others have them."""
+
+_FLIPS = {
+    "torchvision.RandomHorizontalFlip": PIL.Image.Transpose.FLIP_LEFT_RIGHT,
+    "torchvision.RandomVerticalFlip": PIL.Image.Transpose.FLIP_TOP_BOTTOM,
+}
+_MOVES = {
+    *("torchvision.Resize", "torchvision.CenterCrop", "torchvision.Pad", "torchvision.RandomCrop"),
+    *("torchvision.RandomResizedCrop", "torchvision.RandomRotation", "torchvision.RandomAffine"),
+    *("timm.RandomResizedCropAndInterpolation", "timm.ResizeKeepRatio", "timm.CenterCropOrPad"),
+    *("timm.RandomCropOrPad", "timm.RandomPad", "timm.TrimBorder"),
+}
+"""Steps that draw all they draw, but for an interpolation, in `get_params`."""
+
+_COLOURS = {
+    *("torchvision.ColorJitter", "torchvision.Grayscale", "torchvision.RandomGrayscale"),
+    *("torchvision.GaussianBlur", "torchvision.RandomInvert", "torchvision.RandomPosterize"),
+    *("torchvision.RandomSolarize", "torchvision.RandomAdjustSharpness"),
+    *("torchvision.RandomAutocontrast", "torchvision.RandomEqualize", "torchvision.Normalize"),
+    *("torchvision.RandomErasing", "torchvision.ToTensor", "torchvision.PILToTensor"),
+    *("torchvision.ConvertImageDtype", "timm.ToTensor", "timm.MaybeToTensor"),
+    *("timm.MaybePILToTensor", "timm.RandomErasing"),
+}
+"""Steps that leave pixels where they are."""
+
+_Pictures = tuple[Any, PIL.Image.Image]
+"""An image and, as the bands of a picture, its masks."""
+
+
+def _takes_images_alone(step: Any) -> bool:
+    """Tell the steps of timm and of torchvision's first transforms from those that take masks."""
+    module = f"{type(step).__module__}."
+    old = module.startswith("torchvision.transforms.") and ".v2." not in module
+    return old or module.startswith("timm.")
+
+
+def _not_followed(step: Any) -> SalientImageNetError:
+    name = getattr(step, "__name__", type(step).__name__)
+    return SalientImageNetError(
+        f"V2 cannot tell how masks are to follow {name}: leave it out, or write its like as a "
+        "transform of torchvision.transforms.v2."
+    )
+
+
+def _followed(step: Any) -> Callable[[_Pictures], _Pictures]:
+    """Return a step that takes images alone as one that masks follow."""
+    library = type(step).__module__.partition(".")[0] if _takes_images_alone(step) else ""
+    name = f"{library}.{type(step).__name__}"
+    if name in _PARTS:
+        followed = copy.copy(step)
+        parts = [
+            list(map(_followed, part)) if isinstance(part, list) else _followed(part)
+            for part in getattr(step, _PARTS[name])
+        ]
+        # Past torch, which would want a module where one has been.
+        vars(followed)[_PARTS[name]] = parts
+        return cast(Callable[[_Pictures], _Pictures], followed)
+    if name in _FLIPS:
+        return partial(_flipped, step, _FLIPS[name])
+    if name in _MOVES:
+        return partial(_moved, step)
+    if name in _COLOURS:
+        return partial(_coloured, step)
+    if name == "timm.AugmentOp":
+        operation = re.sub("(Increasing|Original|Add|Rand|Rel)$", "", step.name)
+        if operation in _MOVING_OPS | _COLOUR_OPS:
+            return partial(_augmented if operation in _MOVING_OPS else _coloured, step)
+    raise _not_followed(step)
+
+
+def _coloured(step: Any, pictures: _Pictures) -> _Pictures:
+    image, masks = pictures
+    return step(image), masks
+
+
+def _flipped(step: Any, method: PIL.Image.Transpose, pictures: _Pictures) -> _Pictures:
+    image, masks = pictures
+    flipped = step(image)
+    return flipped, masks if flipped is image else masks.transpose(method)
+
+
+def _moved(step: Any, pictures: _Pictures) -> _Pictures:
+    """Move an image, and its masks by the same numbers, which are drawn once."""
+    from torchvision.transforms import InterpolationMode  # noqa: PLC0415
+
+    image, masks = pictures
+    of_image, of_masks = copy.copy(step), copy.copy(step)
+    of_masks.interpolation, of_masks.fill = InterpolationMode.BILINEAR, 0
+    drawn = []
+
+    def draw(*args: Any) -> Any:
+        drawn.append(step.get_params(*args))
+        return drawn[-1]
+
+    if hasattr(step, "get_params"):
+        of_image.get_params, of_masks.get_params = draw, lambda *args: drawn[-1]
+    return of_image(image), of_masks(masks)
+
+
+def _augmented(step: Any, pictures: _Pictures) -> _Pictures:
+    """Do the same with an operation of timm's, which may be left out by chance."""
+    image, masks = pictures
+    of_image, drawn = copy.copy(step), []
+
+    def move(image: PIL.Image.Image, *level: float, **kwargs: Any) -> PIL.Image.Image:
+        drawn.append(level)
+        return cast(PIL.Image.Image, step.aug_fn(image, *level, **kwargs))
+
+    of_image.aug_fn = move
+    image = of_image(image)
+    for level in drawn:
+        masks = step.aug_fn(masks, *level, resample=PIL.Image.Resampling.BILINEAR, fillcolor=0)
+    return image, masks
+
+
+def _parts(step: Any) -> Iterator[Any]:
+    """Yield a step and the steps that it is made of."""
+    from torch.nn import Module  # noqa: PLC0415
+
+    yield step
+    inner = getattr(step, "transforms", ())
+    modules = step.children() if isinstance(step, Module) else ()
+    for part in (*(inner if isinstance(inner, Iterable) else ()), *modules):
+        yield from _parts(part)
+
+
+def _together(pipeline: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a pipeline of v2 whose augmentations, which take images alone, masks follow."""
+    from torchvision.transforms import v2  # noqa: PLC0415
+
+    augmentations = v2.AutoAugment, v2.RandAugment, v2.TrivialAugmentWide
+    hooks = {name for name in vars(_following()) if name.endswith(("_video", "_video_transform"))}
+    for part in _parts(pipeline):
+        refused = isinstance(part, v2.AugMix | v2.MixUp | v2.CutMix) or _takes_images_alone(part)
+        if isinstance(part, augmentations):
+            unknown = part._AUGMENTATION_SPACE.keys() - _MOVING_OPS - _COLOUR_OPS
+            refused = bool(unknown) or not hooks <= set(dir(part))
+        if refused:
+            raise _not_followed(part)
+    if not any(isinstance(part, augmentations) for part in _parts(pipeline)):
+        return pipeline
+    pipeline = copy.deepcopy(pipeline)
+    for part in _parts(pipeline):
+        if isinstance(part, augmentations) and not isinstance(part, _following()):
+            part.__class__ = type(type(part).__name__, (_following(), type(part)), {})
+    return pipeline
+
+
+@lru_cache(maxsize=1)
+def _following() -> type:
+    """Return what makes an augmentation of v2 take masks along, as an attribute of the image."""
+    from torchvision.transforms import v2  # noqa: PLC0415
+
+    class Following(v2.Transform):  # type: ignore[misc]
+        def _flatten_and_extract_image_or_video(self, inputs: Any, *args: Any) -> Any:
+            found, image = super()._flatten_and_extract_image_or_video(inputs, ())
+            image.masks = [part for part in found[0] if isinstance(part, _mask_tensor())]
+            return found, image
+
+        def _apply_image_or_video_transform(
+            self, image: Any, transform_id: str, magnitude: float, **kwargs: Any
+        ) -> Any:
+            apply, masks = super()._apply_image_or_video_transform, image.masks
+            if transform_id in _MOVING_OPS:
+                ours = {**kwargs, "fill": {"others": None}}
+                masks = [apply(mask, transform_id, magnitude, **ours) for mask in masks]
+            image = apply(image, transform_id, magnitude, **kwargs)
+            image.masks = masks
+            return image
+
+        def _unflatten_and_insert_image_or_video(self, found: Any, image: Any) -> Any:
+            flat, spec, place = found
+            masks = iter(image.masks)
+            flat = [next(masks) if isinstance(p, _mask_tensor()) else p for p in flat]
+            return super()._unflatten_and_insert_image_or_video((flat, spec, place), image)
+
+    return Following

@@ -139,7 +139,7 @@ def write_build(
         write(f"rankings/{split}-00000-of-00001.parquet", features, part)
         pairs = [
             {"label": label, "wnid": wnid, "name": names[label], "feature": label * 10 + position}
-            | {"rank": position + 1, "kind": "core"}
+            | {"rank": position + 1, "kind": si.KINDS[position in SPURIOUS.get(label, [])]}
             for label, wnid in enumerate(wnids)
             for position in range(5)
         ]

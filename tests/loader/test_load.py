@@ -270,6 +270,18 @@ def test_join_imagefolder(world: World, streaming: bool) -> None:
     assert sorted(example["image_id"] for example in examples) == sorted(world.ids())
 
 
+@pytest.mark.parametrize("streaming", [True, False])
+def test_join_validation_images_as_the_readme_does(world: World, streaming: bool) -> None:
+    """Told data_dir= `datasets` finds no split train among files that have "val" in their names."""
+    files = f"{world.images}/val/**"
+    mine = datasets.load_dataset(
+        "imagefolder", data_files=files, split="train", streaming=streaming
+    )
+    examples = list(si.join(mine, world.build, split="validation"))
+    check(world, examples, "validation")
+    assert sorted(example["image_id"] for example in examples) == sorted(world.ids("validation"))
+
+
 def test_join_after_select_and_shuffle(world: World, tmp_path: Path) -> None:
     whole = datasets.load_dataset(
         "parquet", data_files=str(parquet(world, tmp_path) / "data" / "*.parquet"), split="train"
@@ -368,6 +380,40 @@ def test_resized_copies_in_datasets(
         assert sorted(ids(joined)) == sorted(set(other.ids()) - {row["image_id"]})
         assert si.skipped["mismatch"] == before + 1
     assert "the dataset were skipped: 1 mismatch" in caplog.text
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+@pytest.mark.parametrize("way", ["folder", "tar", "join"])
+def test_masks_follow_resized_copies(
+    world: World, tmp_path: Path, way: str, streaming: bool
+) -> None:
+    other = world.copy(tmp_path)
+    row = other.rows["train"][3]
+    path = other.path(row)
+    size = (row["width"] * 2 // 3, row["height"] + 20)  # neither of its shape
+    PIL.Image.open(path).resize(size).save(path, "JPEG")
+    images: Any = other.images
+    if way == "tar":
+        images = tmp_path / "train.tar"
+        with tarfile.open(images, "w") as tar:
+            tar.add(other.images / "train", ".")
+    if way == "join":
+        images = datasets.load_dataset(
+            "imagefolder", data_dir=str(other.images / "train"), split="train", streaming=streaming
+        )
+    options: dict[str, Any] = {"images": images, "streaming": streaming, "on_mismatch": "warn"}
+    dataset = si.load(other.build, split="train", **options)
+    for kept in (dataset, dataset.map(lambda row: {"seen": True})):
+        examples = {example["image_id"]: example for example in kept}
+        assert examples[row["image_id"]]["image"].size == size
+        for expected in other.rows["train"]:
+            example = examples[expected["image_id"]]
+            for kind in set(expected["kinds"]):
+                mask = example[f"{kind}_mask"]
+                assert mask.size == example["image"].size
+                assert not mask.rendered
+                whole = si.render(expected, kind, size=example["image"].size[::-1])
+                np.testing.assert_array_equal(mask, whole)
 
 
 def test_labels_in_another_order(world: World, tmp_path: Path) -> None:
@@ -556,6 +602,10 @@ def test_truncated_image(world: World, tmp_path: Path) -> None:
     path = other.path(other.rows["train"][0])
     path.write_bytes(path.read_bytes()[:400])
     stream = si.load(other.build, images=other.images, split="train", streaming=True)
+    with pytest.raises(si.SalientImageNetError, match="cannot be decoded"):
+        next(iter(stream))
+    huge = b"P5 99999 99999 255 "  # of which Pillow says that it is a bomb
+    path.write_bytes(huge)
     with pytest.raises(si.SalientImageNetError, match="cannot be decoded"):
         next(iter(stream))
 

@@ -157,7 +157,6 @@ def test_sizes(size: Any) -> None:
         {"window": (10, 10, 50, math.nan), "size": 8},
         {"window": (10, -math.inf, 50, math.inf), "size": 8},
         {"window": (10, 10, 10.3, 50)},
-        {"size": 0},
     ],
 )
 def test_windows_without_pixels(arguments: dict[str, Any]) -> None:

@@ -48,10 +48,15 @@ def rank(row: dict[str, Any]) -> int:
             si.Selection(most_spurious=1, least_spurious=2, labels=(1,)),
             lambda row: row["label"] == 1 and (rank(row) < 1 or rank(row) >= 8),
         ),
+        (si.Selection(most_spurious=0.35), lambda row: 0 <= rank(row) < 3),
+        (
+            si.Selection(most_spurious=0.01, least_spurious=0.29, labels=(1, 2)),
+            lambda row: row["label"] == 1 and (rank(row) < 1 or rank(row) >= 8),
+        ),
         (si.Selection(zone="validated"), lambda row: min(row["activation_ranks"]) < 2),
         (si.Selection(zone="first_release"), lambda row: True),
     ],
-    ids=str,
+    ids=lambda value: str(value) if isinstance(value, si.Selection) else "",
 )
 def test_selections(world: World, way: str, selection: si.Selection, condition: Any) -> None:
     expected = [row["image_id"] for row in world.rows["train"] if condition(row)]
@@ -114,6 +119,38 @@ def test_what_selects_need_not_be_among_the_columns(world: World, way: str) -> N
         found = list(rows)
         assert {row["image_id"] for row in found} == expected
         assert all(set(row) == {"image_id"} for row in found)
+
+
+@pytest.mark.parametrize("way", ["images", "join"])
+def test_classes_that_are_smaller_than_what_is_asked(
+    world: World, caplog: pytest.LogCaptureFixture, way: str
+) -> None:
+    si._warn_once.cache_clear()
+    with caplog.at_level("WARNING"):
+        for _ in range(2):
+            assert len(ids(world, si.Selection(least_spurious=100), way)) == 20
+    said = "2 of 2 classes have fewer images than 100: all of theirs are selected."
+    assert [record.message for record in caplog.records].count(said) == 1
+    si._warn_once.cache_clear()
+    for _ in range(2):  # the second time from the cache
+        caplog.clear()
+        si.load(world.build, split="train", select=si.Selection(most_spurious=11, labels=(0, 3)))
+        assert "1 of 1 classes have fewer images than 11" in caplog.text
+        si._warn_once.cache_clear()
+
+
+def test_ends_that_overlap_are_refused(world: World) -> None:
+    assert len(ids(world, si.Selection(most_spurious=5, least_spurious=0.5), "images")) == 20
+    for most, least in ((6, 5), (100, 1), (0.6, 0.5)):
+        with pytest.raises(si.SalientImageNetError, match=f"={most} .*={least} overlap in 2 of 2"):
+            ids(world, si.Selection(most_spurious=most, least_spurious=least), "images")
+
+
+@pytest.mark.parametrize("count", [0, -1, 0.0, 1.0, 1.5, float("nan"), True, "a", [1], 3 + 1j])
+@pytest.mark.parametrize("end", ["most_spurious", "least_spurious"])
+def test_ends_that_are_no_numbers(end: str, count: Any) -> None:
+    with pytest.raises(si.SalientImageNetError, match=rf"{end}=.*: use 1 or more images of each"):
+        si.Selection(**{end: count})
 
 
 def test_bad_selections(world: World) -> None:
