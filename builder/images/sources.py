@@ -22,11 +22,13 @@ from salient_imagenet_1m import (
     ImageFolder,
     ImageTar,
     SalientImageNetError,
+    check_places,
     image_bases,
     image_id,
     in_class_folder,
     is_dataset,
     open_dataset,
+    place_of,
 )
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000")
@@ -253,6 +255,8 @@ class DatasetImages:
         self._dataset = dataset.cast_column(column, datasets.Image(decode=False))
         # Arrow's own columns, since a row of the dataset would read the image's bytes.
         table = self._dataset.data.table
+        if place := place_of(source, dataset):
+            _check_places(table[column], place)
         names = pc.struct_field(table[column], "path").combine_chunks()
         for candidate in _NAME_COLUMNS:
             if names.null_count and candidate in table.column_names:
@@ -288,6 +292,14 @@ class DatasetImages:
 
     def _row(self, index: int) -> dict[str, Any]:
         return self._dataset[index][self._column] or {"bytes": None, "path": None}
+
+
+def _check_places(images: pa.ChunkedArray, place: str) -> None:
+    files = images.filter(pc.is_null(pc.struct_field(images, "bytes")))
+    try:
+        check_places(pc.struct_field(files, "path").to_pylist(), place)
+    except SalientImageNetError as error:
+        raise BuildError(str(error)) from error
 
 
 def _stat(path: Path) -> FileStat:
