@@ -1434,10 +1434,13 @@ class ImageTar:
         self._cache = cache or _cache(None)
         self._file: int | None = None
 
-    def listing(self) -> Iterator[TarMember]:
-        """Yield the members; raises tarfile.TarError if it is no tar, compressed, or ends early."""
+    def listing(self, others: list[str] | None = None) -> Iterator[TarMember]:
+        """Yield the members; raises tarfile.TarError if it is no tar, compressed, or ends early.
+
+        Those that are neither files nor folders, such as links, are added to `others`.
+        """
         with tarfile.open(self.base, "r:") as tar:
-            yield from _members(tar, folder=None, start=0)
+            yield from _members(tar, None, 0, [] if others is None else others)
 
     def find(self, rows: pa.Table) -> list[str | None]:
         """Return ``offset:size`` of each row's image, None where it is missing."""
@@ -1480,15 +1483,20 @@ class ImageTar:
         return type(self), (self.base, self._cache)
 
 
-def _members(tar: tarfile.TarFile, folder: str | None, start: int) -> Iterator[TarMember]:
+def _members(
+    tar: tarfile.TarFile, folder: str | None, start: int, others: list[str]
+) -> Iterator[TarMember]:
     for info in tar:
         path = PurePosixPath(os.fsencode(info.name).decode(errors="replace"))
         if info.isfile() and path.suffix == ".tar":
             with tarfile.open(fileobj=tar.extractfile(info), mode="r:") as inner:
-                yield from _members(inner, path.stem, start + info.offset_data)
-        elif info.isfile():
+                yield from _members(inner, path.stem, start + info.offset_data, others)
+        elif not info.isdir():
             name = f"{folder}/{path.name}" if folder else str(path)
-            yield TarMember(name, start + info.offset_data, info.size)
+            if info.isfile():
+                yield TarMember(name, start + info.offset_data, info.size)
+            else:
+                others.append(name)
         tar.members = []  # type: ignore[attr-defined]  # or a million of them stay in memory
     # Python takes a tar that ends, or turns to garbage, where a member's header should be for
     # a whole one; a whole one ends in zeros.

@@ -213,15 +213,14 @@ class FolderImages:
 class TarImages:
     """Images in a tar, or in the tars that it holds, listed in one pass."""
 
-    unlisted: Sequence[Unlisted] = ()
-
     def __init__(self, base: Path, on_listed: Callable[[int], None]) -> None:
         self._tar = ImageTar(str(base))
         self._stamp = _stat(base).stamp
         paths: list[str] = []
         spans: list[str] = []
+        others: list[str] = []
         try:
-            for member in self._tar.listing():
+            for member in self._tar.listing(others):
                 paths.append(member.path)
                 spans.append(f"{member.offset}:{member.size}")
                 on_listed(1)
@@ -233,6 +232,10 @@ class TarImages:
         self.paths = pa.array(paths, pa.string())
         self.wnids = _wnids(paths, base)
         self.labels = np.full(len(paths), NO_LABEL, np.int64)
+        self.unlisted: Sequence[Unlisted] = [
+            Unlisted(name, "not_a_file", "it is no file in the tar, but a link, say")
+            for name in others
+        ]
         self._spans = pa.array(spans, pa.string())
 
     def stat(self, index: int) -> FileStat:

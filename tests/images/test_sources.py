@@ -290,12 +290,16 @@ def test_folders_and_other_members_of_a_tar_are_no_images(tmp_path: Path) -> Non
     path = tmp_path / "train.tar"
     with tarfile.open(path, "w") as file:
         file.add(make_folder(tmp_path / "root", TRAIN), ".")
-        link = tarfile.TarInfo("n00000001/link.JPEG")
-        link.type, link.linkname = tarfile.SYMTYPE, "n00000001_1.JPEG"
-        file.addfile(link)
-    assert {name.removeprefix("./"): data for name, data in contents(open_split(path)).items()} == (
-        TRAIN
-    )
+        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE):
+            link = tarfile.TarInfo(f"n00000001/link{kind.decode()}.JPEG")
+            link.type, link.linkname = kind, "n00000001_1.JPEG"
+            file.addfile(link)
+    images = open_split(path)
+    assert {name.removeprefix("./"): data for name, data in contents(images).items()} == TRAIN
+    assert listed(images) == {
+        "n00000001/link2.JPEG": "not_a_file",
+        "n00000001/link1.JPEG": "not_a_file",
+    }
 
 
 def test_long_names_in_a_tar_are_kept(tmp_path: Path) -> None:
