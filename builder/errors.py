@@ -1,4 +1,9 @@
-"""What the builder says when it cannot go on."""
+"""What the builder says when it cannot go on, and how names come into what it says."""
+
+import re
+
+CREDENTIALS = re.compile(r"(?<=://)([^\s/@:]*:\S*|[^\s/@]*)(?=@)")
+"""What stands in a URL before its host: a user's name, and a password after a colon."""
 
 
 class BuildError(Exception):
@@ -7,6 +12,17 @@ class BuildError(Exception):
 
 class Stopped(Exception):  # noqa: N818 (nothing went wrong)
     """The user, or the user's cluster, asked to stop; finished work is kept."""
+
+
+def printable(text: str) -> str:
+    """Return text as it may be shown: on one line, without passwords of URLs or control characters.
+
+    Names of files, classes and images come from elsewhere, and a terminal obeys what it is sent.
+    """
+    shown = CREDENTIALS.sub("...", text)
+    if shown.isprintable():
+        return shown
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in shown)
 
 
 def first_line(error: BaseException) -> str:

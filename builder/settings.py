@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated
 import typer
 
 from builder.errors import BuildError
-from builder.storage.remote import is_remote, parse_location
+from builder.storage.remote import is_remote, parse_local, parse_location, parse_target
 
 SPLITS = ("train", "validation")
 PRECISIONS = ("float32", "bfloat16")
@@ -218,7 +219,7 @@ class Settings(NetworkSettings):
     out: Annotated[
         Path,
         typer.Option(
-            parser=parse_location,
+            parser=parse_target,
             metavar="PATH",
             help="The data set to make or to add to: a directory, or a URL such as "
             "s3://bucket/name.",
@@ -346,6 +347,7 @@ class Search(NetworkSettings):
     out: Annotated[
         Path,
         typer.Option(
+            parser=parse_local,
             metavar="FILE",
             help="The table to write, a new CSV; beside it, for the answers, comes one whose name "
             "ends in -votes.csv.",
@@ -380,6 +382,7 @@ class GallerySettings:
     out: Annotated[
         Path | None,
         typer.Option(
+            parser=parse_local,
             metavar="PATH",
             help="Where to write: a new directory for an index and a page per class, or a file "
             "ending in .html for all classes on one page; by default DIR-gallery, that of a URL "
@@ -407,7 +410,7 @@ class GallerySettings:
             return self.out
         if is_remote(self.data):
             return Path(f"{self.data.name}-gallery" if self.data.name else "gallery")
-        data = self.data.resolve()
+        data = Path(os.path.realpath(self.data))
         return data.with_name(f"{data.name}-gallery")
 
 

@@ -2,7 +2,7 @@
 
     python -m tests.chaos --minutes 2 --seed 0
 
-Prints how many faults of each kind were survived.
+Prints how many faults of each kind were survived, on all cores together.
 """
 
 from __future__ import annotations
@@ -17,16 +17,21 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
 from builder.demo.world import write_world
+from builder.errors import BuildError
+from builder.run.status import read_status
 from builder.settings import WHOLE, Settings, Task
 from builder.shards.shard import shard_path
+from builder.threads import usable_cores
 from salient_imagenet_1m import image_id
 from tests.built import hashes
 from tests.conftest import CLASSES, PLANTED, World, write_checkpoint, write_votes
@@ -44,6 +49,14 @@ KILLS = {
     "SIGTERM": (signal.SIGTERM,),
     "SIGTERM twice": (signal.SIGTERM, signal.SIGTERM),
 }
+SIDE_FILES = {
+    "shard": ("shards/*.parquet", 0.4),
+    "ledger": ("drivers/*/ledger.npz", 0.05),
+    "note of the inputs": ("inputs.json", 0.2),
+    "sign of life": ("drivers/*/progress.json", 0.2),
+}
+"""What lies in the directory of unfinished work, and how often one of each is damaged."""
+
 UNREADABLE = (f"{CLASSES[0]}_305.JPEG", f"{CLASSES[2]}_105.JPEG")
 
 
@@ -59,7 +72,7 @@ class Arena:
     def __init__(self, base: Path) -> None:
         # Each process is forked from one that has imported everything and done nothing.
         self._processes = multiprocessing.get_context("forkserver")
-        self._processes.set_forkserver_preload(["tests.faults"])
+        self._processes.set_forkserver_preload(["tests.faults", "tests.built", "tests.conftest"])
         self._base, self.log = base, base / "log"
         write_world(base, PLANTED, lambda _count: None)
         write_votes(base / "votes.csv", {(0, 2): ["background"] * 5})
@@ -144,16 +157,18 @@ class Chaos:
                 break
             faults = arena.faults(
                 dice.randrange(2**32),
-                read=dice.choice([0.0, 0.05]),
+                read=dice.choice([0.0, 0.05, 0.3]),
                 write=dice.choice([0.0, 0.0, 0.05]),
                 full=dice.choice([0.0, 0.0, 0.02]),
                 clock=dice.choice([0.0, -1e6, 1e6]),
             )
             task = dice.choice([WHOLE, WHOLE, Task(dice.randrange(3), 3), Task(0, 2)])
-            settings = arena.settings(out, task, workers=dice.choice([0, 0, 0, 1]))
+            settings = arena.settings(out, task, workers=dice.choice([0, 0, 1]))
             self.survived["clock that jumps"] += bool(faults.clock)
             self._live(settings, faults)
             self._damage(out)
+            with suppress(BuildError):  # Nothing may have been begun yet.
+                read_status(out)
         arena.check(out)
 
     def _live(self, settings: Settings, faults: Faults) -> None:
@@ -164,6 +179,8 @@ class Chaos:
         self._let_live(process, settings.out)
         if process.is_alive() and dice.random() < 0.1:
             self._intrude(settings)
+        if process.is_alive() and dice.random() < 0.5:
+            self._stall(process, settings.out)
         if process.is_alive():
             kill = dice.choice(["SIGKILL", *KILLS])
             self.survived[kill] += 1
@@ -183,6 +200,19 @@ class Chaos:
             time.sleep(0.002)
         process.join(self._dice.uniform(0, MOMENT) * self._arena.seconds)
 
+    def _stall(self, process: ForkServerProcess, out: Path) -> None:
+        """Have one of its loaders stand still for a while, if it has any."""
+        loaders = children(process.pid or 0)
+        if not loaders:
+            return
+        loader = self._dice.choice(loaders)
+        with suppress(ProcessLookupError):
+            os.kill(loader, signal.SIGSTOP)
+            process.join(self._dice.uniform(0, MOMENT) * self._arena.seconds)
+            os.kill(loader, signal.SIGCONT)
+            self.survived["loader that stood still"] += 1
+        self._let_live(process, out)
+
     def _intrude(self, settings: Settings) -> None:
         """Begin a whole build beside one that runs."""
         whole = replace(settings, task=WHOLE)
@@ -193,9 +223,8 @@ class Chaos:
     def _damage(self, out: Path) -> None:
         """Sometimes damage what lies on the disk."""
         work, dice = out / ".build" / "train", self._dice
-        shards = sorted(work.glob("shards/*.parquet"))
-        ledgers = sorted(work.glob("drivers/*/ledger.npz"))
-        for kind, paths, chance in (("shard", shards, 0.4), ("ledger", ledgers, 0.05)):
+        for kind, (pattern, chance) in SIDE_FILES.items():
+            paths = sorted(work.glob(pattern))
             if paths and dice.random() < chance:
                 dice.choice(self._damages)(dice.choice(paths))
                 self.survived[f"damaged {kind}"] += 1
@@ -206,6 +235,18 @@ def shards_in(out: Path) -> int:
     return len(list(out.glob(".build/train/shards/*.parquet")))
 
 
+def children(parent: int) -> list[int]:
+    """Return the processes that a process has begun and not ended."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            # The name of a program, in brackets, may hold anything.
+            state, above = path.read_text().rpartition(")")[2].split()[:2]
+            if int(above) == parent and state != "Z":
+                found.append(int(path.parent.name))
+    return sorted(found)
+
+
 def _flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
     if content:
@@ -214,7 +255,8 @@ def _flip(path: Path) -> None:
 
 
 def _cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-7])
+    content = path.read_bytes()
+    path.write_bytes(content[: -1 - len(content) // 7])
 
 
 def survive(base: Path, is_over: Callable[[int], bool], seed: int) -> tuple[int, Counter[str]]:
@@ -249,6 +291,13 @@ def survive(base: Path, is_over: Callable[[int], bool], seed: int) -> tuple[int,
     return builds, chaos.survived
 
 
+def survive_for(minutes: float, seed: int) -> tuple[int, Counter[str]]:
+    """Let chaos reign for so long; see `survive`."""
+    end = time.monotonic() + 60 * minutes
+    with tempfile.TemporaryDirectory() as directory:
+        return survive(Path(directory), lambda _lives: time.monotonic() >= end, seed)
+
+
 def kill_often(arena: Arena, out: Path, kills: int, seed: int) -> int:
     """Kill a build at random moments, that often if it takes so long, then let it end.
 
@@ -279,12 +328,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--minutes", type=float, default=2.0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--at-once", type=int, default=usable_cores())
     arguments = parser.parse_args()
-    end = time.monotonic() + 60 * arguments.minutes
-    with tempfile.TemporaryDirectory() as directory:
-        builds, survived = survive(
-            Path(directory), lambda _lives: time.monotonic() >= end, arguments.seed
-        )
+    seeds = range(arguments.seed, arguments.seed + arguments.at_once)
+    builds, survived = 0, Counter[str]()
+    with ProcessPoolExecutor(len(seeds)) as pool:
+        for more, kinds in pool.map(partial(survive_for, arguments.minutes), seeds):
+            builds += more
+            survived += kinds
     print(f"{builds} builds, each with the bytes of one in peace, survived:")
     for kind, count in sorted(survived.items()):
         print(f"{count:6} {kind}")

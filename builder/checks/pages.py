@@ -12,10 +12,9 @@ import yaml
 
 from builder.checks.pictures import shows
 from builder.dataset.dataset import DataSet, UnreadableError
-from builder.dataset.layout import CARD_FILE
+from builder.dataset.layout import CARD_FILE, CROISSANT_FILE
 from builder.errors import first_line
 from builder.pages.card import make_card
-from builder.pages.croissant import CROISSANT_FILE
 from builder.pages.pages import make_pages
 from builder.pages.preview import COPIED, PREVIEW, preview_rows, rendered_masks
 

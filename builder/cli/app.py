@@ -6,13 +6,15 @@ import inspect
 import sys
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from builder.cli import build, demo, discover, gallery, publish, status, verify
+from builder.cli.streams import readers_may_leave
 from builder.errors import BuildError
+from builder.reporter import Screen
 
 
 def _without_flag_types(parameters: list[Any]) -> list[Any]:
@@ -68,9 +70,17 @@ def run() -> None:
     """Run the command line; bad input is one sentence and exit status 2."""
     # Pillow warns of odd metadata, which is no news in ImageNet.
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    try:
-        app()
-    except BuildError as error:
-        # Not by rich, which would break a long path over lines.
-        typer.secho(f"Error: {error}", fg=typer.colors.RED, err=True)
-        sys.exit(2)
+    with readers_may_leave():
+        try:
+            app()
+        except BuildError as error:
+            _refuse(str(error))
+        except OSError as error:
+            if error.filename is None:
+                raise
+            _refuse(f"{error.filename} cannot be used ({error.strerror}): check its name.")
+
+
+def _refuse(sentence: str) -> NoReturn:
+    Screen(stderr=True).tell(f"Error: {sentence}", "red")
+    sys.exit(2)

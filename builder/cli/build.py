@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from builder.cli.options import options_of
 from builder.cli.stopping import stoppable
-from builder.reporter import ConsoleReporter
+from builder.reporter import ConsoleReporter, Screen
 from builder.run.stop import DROPPED, INTERRUPTED, STOPPED, Stop
 from builder.settings import Settings
 from builder.storage.remote import is_remote
@@ -64,19 +63,18 @@ def build(
     from builder.run.build import run_task  # noqa: PLC0415
     from builder.run.estimate import estimate  # noqa: PLC0415
 
-    console = Console(stderr=True)
-    reporter = ConsoleReporter(console)
+    screen, stop = Screen(stderr=True), Stop()
     if dry_run:
-        console.print(estimate_table(estimate(settings, reporter)))
+        screen.print(estimate_table(estimate(settings, ConsoleReporter(screen))))
         return
-    stop = Stop()
-    with stoppable(), stop.on_signal():
+    with stoppable() as interrupts, stop.on_signal():
+        reporter = ConsoleReporter(screen, interrupts.check)
         if not settings.task.is_whole:
             done = run_task(settings, reporter, stop)
             reporter.say(f"Task {settings.task} is done: {_shards_left(done.left)}")
             return
         outcome = run_build(settings, reporter, stop)
-    console.print(outcome_table(outcome))
+    screen.print(outcome_table(outcome))
     reporter.say(f"Done. Look: load_dataset({_how_to_load(settings)})")
 
 

@@ -6,16 +6,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from builder.cli.stopping import stoppable
-from builder.reporter import ConsoleReporter
+from builder.reporter import ConsoleReporter, Screen
+from builder.storage.remote import parse_local
 
 
 def demo(
     out: Annotated[
         Path,
         typer.Option(
+            parser=parse_local,
             metavar="DIR",
             help="Where to write: a new directory, or that of an earlier demo, which goes on.",
         ),
@@ -42,8 +43,9 @@ def demo(
     from builder.demo.summary import next_steps, recovery_table  # noqa: PLC0415
     from builder.demo.world import World  # noqa: PLC0415
 
-    with stoppable():
-        report = run_demo(out, World(seed=seed), ConsoleReporter(Console(stderr=True)))
-    console = Console()
-    console.print(recovery_table(report))
-    console.print(next_steps(Folder(out), report), highlight=False, markup=False, soft_wrap=True)
+    with stoppable() as interrupts:
+        reporter = ConsoleReporter(Screen(stderr=True), interrupts.check)
+        report = run_demo(out, World(seed=seed), reporter)
+    screen = Screen()
+    screen.print(recovery_table(report))
+    screen.print(next_steps(Folder(out), report), soft_wrap=True)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from rich.console import Console
-
 from builder.cli.options import options_of
-from builder.reporter import ConsoleReporter
+from builder.cli.stopping import BEGINS_ANEW, stoppable
+from builder.reporter import ConsoleReporter, Screen
 from builder.settings import Search
 
 EXAMPLES = """
@@ -41,8 +40,9 @@ def discover(search: Search) -> None:
     # PyTorch takes seconds to import, which --help and wrong options need not wait for.
     from builder.annotate.discover import discover as run_discover  # noqa: PLC0415
 
-    reporter = ConsoleReporter(Console(stderr=True))
-    pairs = run_discover(search, reporter)
+    with stoppable(BEGINS_ANEW) as interrupts:
+        reporter = ConsoleReporter(Screen(stderr=True), interrupts.check)
+        pairs = run_discover(search, reporter)
     reporter.say(
         f"Done. {search.out} has {len(pairs):,} class-feature pairs to vote on: fill in the "
         f"answers in {search.template}, which build takes as --votes."

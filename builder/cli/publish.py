@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from builder.cli.options import options_of
 from builder.cli.stopping import stoppable
-from builder.reporter import ConsoleReporter
-from builder.run.stop import Interrupts
+from builder.reporter import ConsoleReporter, Screen
 from builder.settings import Publication
 
 EXAMPLES = """
@@ -53,12 +51,12 @@ def publish(
     from builder.hub.publish import plan_publication  # noqa: PLC0415
     from builder.hub.publish import publish as run_publish  # noqa: PLC0415
 
-    reporter = ConsoleReporter(Console(stderr=True))
+    screen = Screen(stderr=True)
     if dry_run:
-        changes = plan_publication(publication, reporter)
-        Console().print(changes_table(changes, summary(changes)))
+        changes = plan_publication(publication, ConsoleReporter(screen))
+        Screen().print(changes_table(changes, summary(changes)))
         return
-    interrupts = Interrupts()
-    with stoppable(), interrupts.on_signal():
+    with stoppable() as interrupts:
+        reporter = ConsoleReporter(screen, interrupts.check)
         page = run_publish(publication, reporter, interrupts)
     reporter.say(f"Done. {page}")

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from builder.reporter import Screen
 from builder.storage.files import disk_errors_as_sentences
 from builder.storage.remote import parse_location
 
@@ -31,8 +31,8 @@ def status(
     from builder.cli.tables import status_tables  # noqa: PLC0415 (--help need not wait for them)
     from builder.run.status import read_status  # noqa: PLC0415
 
-    console = Console()
+    screen = Screen()
     with disk_errors_as_sentences(data):
         found = read_status(data)
     for table in status_tables(found):
-        console.print(table)
+        screen.print(table)

@@ -1,4 +1,4 @@
-"""What a command that can go on later says when it is stopped."""
+"""What a command says when it is stopped, and how it hears of it."""
 
 from __future__ import annotations
 
@@ -9,19 +9,33 @@ from contextlib import contextmanager
 import typer
 
 from builder.errors import Stopped
-from builder.run.stop import INTERRUPTED, STOPPED
+from builder.run.stop import INTERRUPTED, STOPPED, Interrupts
+
+GOES_ON = "Stopped. Run the same command again to go on: what is finished is kept."
+BEGINS_ANEW = "Stopped. Nothing was written: the same command begins anew."
 
 
 @contextmanager
-def stoppable() -> Iterator[None]:
-    """Say what SIGTERM and Ctrl-C leave; typer would end with a bare "Aborted."."""
+def stoppable(said: str = GOES_ON) -> Iterator[Interrupts]:
+    """Say what SIGTERM and Ctrl-C leave; typer would say nothing.
+
+    Parameters
+    ----------
+    said : str
+        After Ctrl-C.
+
+    Yields
+    ------
+    Interrupts
+        Whom to ask, now and then, whether Ctrl-C was pressed: a callback may have swallowed it.
+    """
+    interrupts = Interrupts()
     try:
-        yield
+        with interrupts.on_signal():
+            yield interrupts
     except Stopped as stopped:
         typer.echo(stopped, err=True)
         sys.exit(STOPPED)
     except KeyboardInterrupt:
-        typer.echo(
-            "Stopped. Run the same command again to go on: what is finished is kept.", err=True
-        )
+        typer.echo(said, err=True)
         sys.exit(INTERRUPTED)

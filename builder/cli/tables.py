@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from builder.dataset.counts import share_as_labelled
+from builder.errors import printable
 from builder.network.importance import TOPS
 from builder.run.progress import RUNNING, Progress
 from builder.run.status import SILENT_SECONDS, SplitStatus, Status
@@ -25,7 +26,8 @@ _LOUD = "bold red"
 def outcome_table(outcome: Outcome) -> Table:
     """Return the closing table of a build."""
     counts = outcome.split["counts"]
-    table = Table(title=str(outcome.out), show_header=False)
+    # A title may be folded in the middle of a password.
+    table = Table(title=printable(str(outcome.out)), show_header=False)
     table.add_column()
     table.add_column(justify="right")
     table.add_row("images in", f"{counts['images']:,}")

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
+from builder.errors import printable
+from builder.reporter import Screen
 from builder.settings import parse_split
 from builder.storage.files import disk_errors_as_sentences
 from builder.storage.remote import parse_location
@@ -54,20 +55,20 @@ def verify(
     """
     from builder.checks.verify import checks  # noqa: PLC0415 (--help need not wait for it)
 
-    console = Console()
+    screen = Screen()
     wrong = 0
     with disk_errors_as_sentences(data):
         for check in checks(data, images, split):
-            _print(console, check)
+            _print(screen, check)
             wrong += not check.passed
     if wrong:
-        typer.secho(f"{data} is not what it says it is.", fg=typer.colors.RED, err=True)
+        Screen(stderr=True).tell(f"{data} is not what it says it is.", "red")
         sys.exit(1)
 
 
-def _print(console: Console, check: Check) -> None:
+def _print(screen: Screen, check: Check) -> None:
     """Print what a check came to: a line, and one more for each thing that is wrong."""
     mark = Text("ok   ", "green") if check.passed else Text("WRONG", "bold red")
-    console.print(mark, Text(check.name), soft_wrap=True)
+    screen.print(mark, Text(printable(check.name)), soft_wrap=True)
     for problem in check.problems:
-        console.print(Text(f"      {problem}"), soft_wrap=True)
+        screen.tell(f"      {problem}")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 
 import pyarrow as pa
+
+from builder.settings import SPLITS
 
 CONTENTS = "contents"
 """The config by which a copy of the images is compared; builds of earlier releases lack it."""
@@ -21,6 +24,22 @@ IMAGES = "images"
 MANIFEST_FILE = "manifest.json"
 CARD_FILE = "README.md"
 SET_ASIDE_FILE = "set_aside.parquet"
+CROISSANT_FILE = "croissant.json"
+MASKS_PLOT = "plots/masks.svg"
+KINDS_PLOT = "plots/kinds.svg"
+SPURIOSITY_PLOT = "plots/spuriosity.svg"
+
+SINGLE_FILES = (
+    *(CARD_FILE, CROISSANT_FILE, MASKS_PLOT, KINDS_PLOT, SPURIOSITY_PLOT),
+    SET_ASIDE_FILE,
+)
+"""Those that a data set has one of, beside its manifest; all others are a config's of a split."""
+
+_SPLIT = f"(?:{'|'.join(SPLITS)})"
+_NUMBERED_FILE = re.compile(
+    rf"(?:{'|'.join(PUBLISHED_CONFIGS)})/{_SPLIT}-[0-9]{{5}}-of-[0-9]{{5}}\.parquet"
+    rf"|{IMAGES}/{_SPLIT}-[0-9]{{5}}-[0-9]{{3,}}\.parquet"
+)
 
 SET_ASIDE_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("split", "image_id", "path", "reason", "detail")]
@@ -40,6 +59,11 @@ def file_prefix(config: str, split: str) -> str:
 def file_pattern(config: str, split: str) -> str:
     """Return the pattern of all files of a config and split, as the card's header gives it."""
     return f"{file_prefix(config, split)}*.parquet"
+
+
+def is_published(name: str) -> bool:
+    """Return whether a manifest may list a file of this name: a build's, or images beside it."""
+    return name in SINGLE_FILES or bool(_NUMBERED_FILE.fullmatch(name))
 
 
 def order_keys(ids: list[str], seed: int) -> list[bytes]:

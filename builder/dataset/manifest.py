@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from builder.dataset.layout import MANIFEST_FILE
+from builder.dataset.layout import MANIFEST_FILE, SINGLE_FILES, is_published
 from builder.errors import BuildError
-from builder.storage.files import sha256_of
+from builder.settings import SPLITS
+from builder.storage.files import require_plain_files, sha256_of
+from builder.storage.objects import json_object
 from salient_imagenet_1m import FORMAT_VERSION
+
+_ORIGIN = {
+    "network": str,
+    "votes_sha256": str,
+    "precision": str,
+    "features_per_class": int,
+    "channels": int,
+    "grid": list,
+    "keep_embeddings": bool,
+}
+_SAID = dict.fromkeys(("title", "source", "licence"), str)
+"""What origin tells only where somebody said it."""
+
+_SPLIT = {"inputs": dict, "counts": dict, "agreement": dict}
+_INPUTS = {"images_sha256": str, "seed": int, "device": str}
+_COUNTS = {"rows": int, "classes": int, "set_aside": dict}
+_FILE = {"bytes": int, "sha256": str}
+"""What every reader needs of each part."""
 
 
 @dataclass
@@ -47,16 +67,19 @@ class Manifest:
     def load(cls, directory: Path) -> Manifest | None:
         """Read the manifest of a data set, or return None where there is none.
 
+        Whatever it lists can be opened: a name that a build writes, and a file if it is there.
+
         Raises
         ------
         BuildError
-            If it is no manifest, or of a newer format.
+            If it is no manifest, or of a newer format, or lists what no build writes.
         """
         path = directory / MANIFEST_FILE
+        require_plain_files(directory, [MANIFEST_FILE])
         try:
-            manifest = cls(**json.loads(path.read_bytes()))
+            manifest = cls(**json_object(path.read_bytes()))
             is_newer = manifest.format_version > FORMAT_VERSION
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (ValueError, TypeError) as error:
             raise BuildError(
@@ -67,7 +90,31 @@ class Manifest:
                 f"{path} has format version {manifest.format_version}, newer than this program's "
                 f"{FORMAT_VERSION}: upgrade salient-imagenet-1m."
             )
+        fault = next(manifest._faults(), None)
+        if fault:
+            raise BuildError(f"{path} {fault}, unlike any that a build writes: use another copy.")
+        # Pages are made again and compared, whether or not they are listed.
+        require_plain_files(directory, (*SINGLE_FILES, *manifest.files))
         return manifest
+
+    def _faults(self) -> Iterator[str]:
+        """Yield what no reader need be ready for; what is wrong with one thing comes first."""
+        if not isinstance(self.format_version, int):
+            yield f"has the format version {self.format_version}"
+        said = {name: kind for name, kind in _SAID.items() if name in self.origin}
+        yield from _lacking(self.origin, _ORIGIN | said, "its origin")
+        if not self.splits:
+            yield "lists no split"
+        for name, split in self.splits.items():
+            if name not in SPLITS:
+                yield f"lists the split {name}"
+            yield from _lacking(split, _SPLIT, f"the split {name}")
+            yield from _lacking(split["inputs"], _INPUTS, f"the inputs of {name}")
+            yield from _lacking(split["counts"], _COUNTS, f"the counts of {name}")
+        for name, file in self.files.items():
+            if not is_published(name):
+                yield f"lists the file {name}"
+            yield from _lacking(file, _FILE, name)
 
     def record(self, directory: Path, names: Iterable[str] | None = None) -> None:
         """Take note of the bytes and hash of files.
@@ -92,6 +139,13 @@ class Manifest:
             "pages": self.pages,
         }
         return (json.dumps(content, indent=2) + "\n").encode()
+
+
+def _lacking(part: Any, form: Mapping[str, type], where: str) -> Iterator[str]:
+    """Yield the fields of a part that are not there, or of another type."""
+    for name, kind in form.items():
+        if not isinstance(part, dict) or not isinstance(part.get(name), kind):
+            yield f"lacks {name} in {where}"
 
 
 def _files_under(directory: Path) -> list[str]:

@@ -56,6 +56,7 @@ from builder.storage.files import (
     exclusive,
     require_directory,
 )
+from builder.storage.objects import json_object
 from salient_imagenet_1m import encode_grids
 
 NETWORK = "small-convnet"
@@ -162,12 +163,19 @@ def run_demo(
         out.mkdir(parents=True, exist_ok=True)
         with exclusive(out):
             _claim(folder, world, recipe)
-            if folder.report.exists():
+            report = _read(folder.report)
+            if report is not None:
                 reporter.say(f"Nothing to do: {out} already holds this very demo.")
-            else:
-                _make(folder, world, recipe, reporter)
-    report: dict[str, Any] = json.loads(folder.report.read_bytes())
-    return report
+                return report
+            return _make(folder, world, recipe, reporter)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """Return what the demo has written, None where that is not there, or damaged."""
+    try:
+        return json_object(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def _check(folder: Folder) -> None:
@@ -184,17 +192,13 @@ def _claim(folder: Folder, world: World, recipe: Recipe) -> None:
         with atomic_write(folder.settings) as file:
             file.write((json.dumps(settings, indent=2) + "\n").encode())
         return
-    try:
-        found = json.loads(folder.settings.read_bytes())
-    except ValueError:
-        found = None
-    if found != settings:
+    if _read(folder.settings) != settings:
         raise BuildError(
             f"{folder.root} holds another demo (another --seed or version): use another --out."
         )
 
 
-def _make(folder: Folder, world: World, recipe: Recipe, reporter: Reporter) -> None:
+def _make(folder: Folder, world: World, recipe: Recipe, reporter: Reporter) -> dict[str, Any]:
     clock = Clock()
     # Sparse features decay towards denormal numbers, which are slow to compute with.
     torch.set_flush_denormal(True)
@@ -224,6 +228,7 @@ def _make(folder: Folder, world: World, recipe: Recipe, reporter: Reporter) -> N
     report = _report(recovery, evidence, world, clock)
     with atomic_write(folder.report) as file:
         file.write((json.dumps(report, indent=2) + "\n").encode())
+    return report
 
 
 def _train(folder: Folder, world: World, recipe: Recipe, truth: Truth) -> None:

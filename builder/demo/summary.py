@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 from builder.demo.demo import Folder
 from builder.demo.recovery import KEYS, MEANINGS
@@ -38,14 +39,14 @@ def recovery_table(report: dict[str, Any]) -> Table:
     table.add_column("all\nclasses", justify="right", no_wrap=True)
     for key in KEYS:
         goal = report["goals"].get(key)
-        met = "" if goal is None else f"[{'green' if report[key] >= goal else 'red'}]{goal:.2f}[/]"
+        met = "" if goal is None else Text(f"{goal:.2f}", "green" if report[key] >= goal else "red")
         cells = []
         for name, scores in controls.items():
-            style = _STYLES.get(report["verdicts"][name].get(key, ""))
-            cells.append(f"[{style}]{scores[key]:.2f}[/]" if key in scores else "")
+            style = _STYLES.get(report["verdicts"][name].get(key, ""), "")
+            cells.append(Text(f"{scores[key]:.2f}" if key in scores else "", style))
         table.add_row(
             MEANINGS[key],
-            f"[bold]{report[key]:.2f}[/]",
+            Text(f"{report[key]:.2f}", "bold"),
             met,
             f"{report['chance'][key]:.2f}",
             *cells,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 import salient_imagenet_1m
@@ -10,6 +9,7 @@ from builder.dataset.layout import IMAGES, MANIFEST_FILE
 from builder.errors import BuildError
 from builder.hub.part import Part
 from builder.hub.repository import Repository, State
+from builder.storage.objects import json_object
 
 _HUBS_OWN = ".gitattributes"
 
@@ -81,7 +81,7 @@ def _published_files(repository: Repository, state: State) -> set[str]:
     """Return the files of the data set that the repository holds, by its own manifest."""
     content = repository.read(MANIFEST_FILE, state.head) if MANIFEST_FILE in state.files else None
     try:
-        return {MANIFEST_FILE, *json.loads(content or b"{}")["files"]}
+        return {MANIFEST_FILE, *json_object(content or b"{}")["files"]}
     except (ValueError, KeyError, TypeError):
         return set()
 

@@ -57,7 +57,7 @@ def publish(
         If the data set or the repository is not fit for it, or the Hub refuses.
     """
     manifest = _check(publication)
-    token = get_token()
+    token = _token()
     if not token:
         raise BuildError(
             f"There is no token for the Hub: make one that may write at {TOKENS_PAGE}, and run "
@@ -98,7 +98,7 @@ def plan_publication(publication: Publication, reporter: Reporter) -> Changes:
         reporter.say(terms_of(Subject.of(manifest)))
         reporter.say("Images are not listed here: only who reads all of them knows which would go.")
     _require_verified(publication, reporter)
-    repository = Repository(publication.name, get_token())
+    repository = Repository(publication.name, _token())
     state = repository.look(reporter)
     parts = _parts(publication, manifest)
     if state is None:
@@ -112,6 +112,21 @@ def plan_publication(publication: Publication, reporter: Reporter) -> Changes:
     return changes
 
 
+def _token() -> str | None:
+    """Return the user's token for the Hub, None without one; it is sent as part of a header."""
+    try:
+        token = get_token()
+        is_sound = token is None or (token.isascii() and token.isprintable())
+    except UnicodeDecodeError:
+        is_sound = False
+    if not is_sound:
+        raise BuildError(
+            "The token for the Hub has a character that no token has: run `hf auth login` again, "
+            "or correct HF_TOKEN."
+        )
+    return token
+
+
 def _check(publication: Publication) -> Manifest:
     """Refuse what can be refused without reading the data set or asking the Hub."""
     directory = publication.directory
@@ -120,15 +135,11 @@ def _check(publication: Publication) -> Manifest:
             f"{directory} is a URL, and only a local directory can be published: download it first."
         )
     manifest = Manifest.load(directory) if directory.is_dir() else None
-    if manifest is None or not manifest.splits:
+    if manifest is None:
         raise BuildError(
             f"{directory} holds no finished build, it has no {MANIFEST_FILE}: give the directory "
             "that was the --out of build."
         )
-    for name in manifest.files:
-        path = PurePosixPath(name)
-        if path.is_absolute() or any(part.startswith(".") for part in path.parts):
-            raise BuildError(f"{directory / MANIFEST_FILE} lists {name}, which no build writes.")
     _check_name(publication)
     if publication.tag is not None and not _TAG.fullmatch(publication.tag):
         raise BuildError(f"{publication.tag!r} is no tag: use letters, digits, '.', '_', '-'.")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -153,7 +154,10 @@ class Repository:
             for start in range(0, len(additions), _FILES_AT_ONCE):
                 self._interrupts.check()
                 group = additions[start : start + _FILES_AT_ONCE]
-                self._api.preupload_lfs_files(self.name, group, repo_type=_KIND, free_memory=False)
+                with _ends_its_threads():
+                    self._api.preupload_lfs_files(
+                        self.name, group, repo_type=_KIND, free_memory=False
+                    )
                 advance(len(group))
         self._interrupts.check()
         self._api.create_commit(
@@ -196,6 +200,22 @@ class Repository:
                 time.sleep(pause)
                 wait *= 2
         raise AssertionError("unreachable")
+
+
+@contextmanager
+def _ends_its_threads() -> Iterator[None]:
+    """Leave the block only once the threads have ended that the Hub's client began in it.
+
+    They go on with their file when Ctrl-C, pressed again, ends what waits for them.
+    """
+    others = set(threading.enumerate())
+    try:
+        yield
+    finally:
+        for thread in set(threading.enumerate()) - others:
+            while thread.is_alive() and not thread.daemon:
+                with suppress(KeyboardInterrupt):  # `Interrupts` remembers it.
+                    thread.join()
 
 
 class _Hints(logging.Handler):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import warnings
 import zipfile
@@ -18,6 +19,7 @@ StateDict = dict[str, Tensor]
 
 _ROBUST_MODEL = "module.model."
 _ROBUST_NORMALIZER = "module.normalizer."
+_CHANNELS = 3
 
 
 def read_state_dict(path: Path) -> StateDict:
@@ -66,8 +68,29 @@ def read_state_dict(path: Path) -> StateDict:
     if not isinstance(content, Mapping) or not content:
         raise BuildError(f"{path} holds no state dict: check --checkpoint.")
     if not all(isinstance(value, Tensor) for value in content.values()):
-        raise BuildError(f"{path} holds more than tensors where a state dict is expected.")
+        raise BuildError(
+            f"{path} holds more than tensors where a state dict is expected: save the "
+            "network's own state_dict(), or check --checkpoint."
+        )
+    odd = [name for name, tensor in content.items() if not _is_weight(name, tensor)]
+    if odd:
+        raise BuildError(
+            f"{path} holds {odd[0]!r}, which is no dense tensor of real numbers under a name, as "
+            "weights are: save the network's own state_dict(), or check --checkpoint."
+        )
     return dict(content)
+
+
+def _is_weight(name: object, tensor: Tensor) -> bool:
+    """Return whether a tensor has a name, and each of its numbers a place in memory."""
+    is_dense = tensor.layout == torch.strided and not (tensor.is_meta or tensor.is_quantized)
+    # An expanded one claims to be of any size, for which room would be made.
+    return (
+        isinstance(name, str)
+        and is_dense
+        and not tensor.is_complex()
+        and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
+    )
 
 
 def _starts_like_pickle(file: BinaryIO) -> bool:
@@ -109,6 +132,13 @@ def split_robust_checkpoint(
         state_dict[key].flatten().tolist() if key in state_dict else None
         for key in (f"{_ROBUST_NORMALIZER}new_mean", f"{_ROBUST_NORMALIZER}new_std")
     )
+    told = [values for values in (mean, std) if values]
+    are_numbers = all(len(v) == _CHANNELS and all(map(math.isfinite, v)) for v in told)
+    if not are_numbers or (std and min(std) <= 0):
+        raise BuildError(
+            f"{path} normalises pixels by other than a mean and a deviation of {_CHANNELS} "
+            "channels: check --checkpoint."
+        )
     return weights, mean, std
 
 

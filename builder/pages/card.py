@@ -12,11 +12,11 @@ import jinja2
 
 from builder.dataset.counts import labels_look_wrong, share_as_labelled
 from builder.dataset.dataset import DataSet
+from builder.dataset.layout import KINDS_PLOT, MASKS_PLOT, SPURIOSITY_PLOT
 from builder.dataset.statistics import split_statistics, vote_statistics
 from builder.dataset.subject import Subject
 from builder.network.importance import TOPS
 from builder.pages.header import holds_images, make_header
-from builder.pages.plots import KINDS_PLOT, MASKS_PLOT, SPURIOSITY_PLOT
 from builder.pages.preview import example_rows
 from builder.pages.templates import environment
 from salient_imagenet_1m import VALIDATED_FRACTION

@@ -14,8 +14,6 @@ from builder.dataset.dataset import DataSet, columns_of
 from builder.dataset.statistics import vote_statistics
 from builder.dataset.subject import Subject
 
-CROISSANT_FILE = "croissant.json"
-
 _CONTEXT = {
     "@language": "en",
     "@vocab": "https://schema.org/",

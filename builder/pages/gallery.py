@@ -16,7 +16,7 @@ from builder.dataset.dataset import DataSet
 from builder.dataset.manifest import Manifest
 from builder.dataset.subject import Subject
 from builder.dataset.votes import read_votes
-from builder.errors import BuildError
+from builder.errors import BuildError, printable
 from builder.images.sources import find_images, open_images
 from builder.pages.highlights import Row, find_highlights
 from builder.pages.templates import environment
@@ -68,7 +68,7 @@ def make_gallery(
         views = _views(data, settings, known, reporter)
     shared = {
         "known": known,
-        "data": str(settings.data),
+        "data": printable(str(settings.data)),
         "split": settings.split,
         "network": data.manifest.origin["network"],
         "counts": counts,

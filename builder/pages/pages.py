@@ -6,19 +6,18 @@ import json
 from pathlib import Path
 
 from builder.dataset.dataset import DataSet
-from builder.dataset.layout import CARD_FILE
-from builder.dataset.statistics import split_statistics
-from builder.dataset.subject import Subject
-from builder.pages.card import make_card
-from builder.pages.croissant import CROISSANT_FILE, make_croissant
-from builder.pages.plots import (
+from builder.dataset.layout import (
+    CARD_FILE,
+    CROISSANT_FILE,
     KINDS_PLOT,
     MASKS_PLOT,
     SPURIOSITY_PLOT,
-    kinds_plot,
-    masks_plot,
-    spuriosity_plot,
 )
+from builder.dataset.statistics import split_statistics
+from builder.dataset.subject import Subject
+from builder.pages.card import make_card
+from builder.pages.croissant import make_croissant
+from builder.pages.plots import kinds_plot, masks_plot, spuriosity_plot
 from builder.pages.preview import example_rows, write_preview
 from builder.storage.files import atomic_write
 

@@ -14,10 +14,6 @@ from builder.pages.pictures import COLOURS
 from builder.pages.templates import environment
 from salient_imagenet_1m import KINDS
 
-MASKS_PLOT = "plots/masks.svg"
-KINDS_PLOT = "plots/kinds.svg"
-SPURIOSITY_PLOT = "plots/spuriosity.svg"
-
 WIDTH = 760
 _LEFT, _RIGHT, _TOP = 110, 30, 64
 _SPAN = WIDTH - _LEFT - _RIGHT

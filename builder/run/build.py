@@ -15,8 +15,9 @@ from builder.dataset.manifest import Manifest
 from builder.errors import BuildError
 from builder.network.devices import find_device
 from builder.pages.pages import write_pages
-from builder.reporter import Reporter
+from builder.reporter import Reporter, SilentReporter
 from builder.run.finalise import Finaliser
+from builder.run.ledger import read_ledgers
 from builder.run.runner import Run, ShardRunner
 from builder.run.stop import Stop
 from builder.run.workspace import Workspace
@@ -99,7 +100,7 @@ def build(settings: Settings, reporter: Reporter, stop: Stop | None = None) -> O
         if settings.split in manifest.splits:
             reporter.say(f"Nothing to do: {settings.out} already holds this very build.")
         else:
-            workspace.claim(job.origin(), job.inputs())
+            _claim(workspace, job)
             _warn_of_embeddings(job, reporter)
             runner = ShardRunner(job, workspace.directory, engine, reporter, stop=stop)
             run = runner.confirm() if settings.finalise_only else runner.run()
@@ -141,7 +142,7 @@ def run_task(settings: Settings, reporter: Reporter, stop: Stop | None = None) -
             if settings.split in manifest.splits:
                 reporter.say(f"Nothing to do: {settings.out} already holds this very build.")
                 return TaskOutcome(0, 0)
-            workspace.claim(job.origin(), job.inputs())
+            _claim(workspace, job)
         task_directory = settings.task.directory(workspace.directory)
         make_directory(task_directory)
         with exclusive(task_directory):
@@ -176,6 +177,14 @@ def _engine(
             )
         return nullcontext(InProcess(find_device("cpu"), begun_on))
     return open_engine(settings, reporter.say)
+
+
+def _claim(workspace: Workspace, job: Job) -> None:
+    """Take note of whose the work is, unless it turns out to be another build's."""
+    if not workspace.noted():
+        # Each ledger has the fingerprint of its build, and is refused here.
+        read_ledgers(workspace.directory, job, SilentReporter())
+    workspace.claim(job.origin(), job.inputs())
 
 
 def _warn_of_embeddings(job: Job, reporter: Reporter) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import time
-import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,27 +79,30 @@ class Ledger:
 
     @classmethod
     def load(cls, path: Path, job: Job) -> Ledger | None:
-        """Read what `save` wrote; None where that is damaged.
+        """Read what `save` wrote; None where that is damaged, which any error may tell.
 
         Raises
         ------
         BuildError
             If it is the ledger of another build.
         """
+        content = path.read_bytes()
+        ledger = cls.empty(job)
         try:
-            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+            with np.load(io.BytesIO(content), allow_pickle=False) as file:
                 columns = {name: file[name] for name in _COLUMNS}
-        except (ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile):
+            fingerprint = str(columns["fingerprint"])
+            shards = zip(columns["shards"].tolist(), columns["sha256"].tolist(), strict=True)
+            ledger.sha256 = dict(shards)
+            if fingerprint == job.fingerprint:
+                parts = (columns[name] for name in Contribution._fields)
+                ledger.importance.merge(Contribution(*parts))
+        except Exception:  # zipfile and numpy have one for each byte that is not as it was.
             return None
-        if str(columns["fingerprint"]) != job.fingerprint:
+        if fingerprint != job.fingerprint:
             raise BuildError(
                 f"{path} is of another build: remove {path.parents[2]}, or use another --out."
             )
-        ledger = cls.empty(job)
-        ledger.importance.merge(Contribution(*(columns[name] for name in Contribution._fields)))
-        ledger.sha256 = dict(
-            zip(columns["shards"].tolist(), columns["sha256"].tolist(), strict=True)
-        )
         return ledger
 
 

@@ -8,18 +8,22 @@ import platform
 import time
 from collections import Counter
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from builder.images.plan import Plan
 from builder.settings import Task
 from builder.storage.files import atomic_write
+from builder.storage.objects import json_object
 
 PROGRESS_NAME = "progress.json"
 
 RUNNING, STOPPED, FAILED, FINISHED = "running", "stopped", "failed", "finished"
 
 _EVERY_SECONDS = 2.0
+_KINDS: dict[str, Any] = {"str": str, "int": int, "float": int | float, "dict[str, int]": dict}
+"""What a value of each type in `Progress` is, as it comes out of JSON."""
 
 
 @dataclass
@@ -62,6 +66,13 @@ class Progress:
     seconds: float = 0.0
     updated: float = 0.0
 
+    def __post_init__(self) -> None:
+        values = [(getattr(self, each.name), _KINDS[str(each.type)]) for each in fields(self)]
+        if not all(isinstance(value, kind) for value, kind in values):
+            raise TypeError("a field is of another type")
+        if not all(isinstance(count, int) for count in self.set_aside.values()):
+            raise TypeError("set_aside counts images")
+
     @classmethod
     def of(cls, plan: Plan, task: Task, engine: str) -> Progress:
         """Return the progress of a run of this process that has just begun."""
@@ -73,7 +84,7 @@ class Progress:
     def load(cls, path: Path) -> Progress | None:
         """Read a file; None where it is no whole one of this version."""
         try:
-            return cls(**json.loads(path.read_bytes()))
+            return cls(**json_object(path.read_bytes()))
         except (OSError, ValueError, TypeError):
             return None
 

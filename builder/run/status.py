@@ -14,9 +14,10 @@ from builder.dataset.manifest import Manifest
 from builder.errors import BuildError
 from builder.run.progress import PROGRESS_NAME, RUNNING, Progress
 from builder.run.workspace import WORK
-from builder.settings import DRIVERS
+from builder.settings import DRIVERS, SPLITS
 from builder.shards.shard import set_aside_in
 from builder.storage.parquet import parquet_source
+from builder.storage.remote import is_remote
 
 SILENT_SECONDS = 60.0
 """A driver that gave no sign of life for longer may be dead."""
@@ -107,25 +108,24 @@ def read_status(out: Path) -> Status:
     """
     manifest = Manifest.load(out)
     finished = manifest.splits if manifest else {}
-    work = out / WORK
-    splits = sorted(path.name for path in work.iterdir()) if work.is_dir() else []
-    unfinished = [_split_status(work / name) for name in splits if name not in finished]
+    begun = [name for name in SPLITS if (out / WORK / name).is_dir()]
+    unfinished = [_split_status(out / WORK / name) for name in begun if name not in finished]
     if not manifest and not unfinished:
         raise BuildError(f"{out} holds no data set and no build of one: check the path.")
     return Status(finished, unfinished)
 
 
 def _split_status(directory: Path) -> SplitStatus:
-    found = [Progress.load(path) for path in sorted(directory.glob(f"{DRIVERS}/*/{PROGRESS_NAME}"))]
+    found = [Progress.load(path) for path in _files(directory, f"{DRIVERS}/*/{PROGRESS_NAME}")]
     drivers = [progress for progress in found if progress]
     last = max(drivers, key=lambda progress: progress.updated, default=None)
     reasons = Counter(last.set_aside if last else {})
     shards_done = rows_done = 0
-    for path in directory.glob("shards/*.parquet"):
+    for path in _files(directory, "shards/*.parquet"):
         try:
             metadata = pq.read_metadata(parquet_source(path))
             set_aside = set_aside_in(metadata.schema.to_arrow_schema())
-        except (OSError, pa.ArrowException):
+        except (OSError, pa.ArrowException, LookupError, TypeError, ValueError):
             continue  # Damaged: it will be run again.
         shards_done += 1
         rows_done += metadata.num_rows + len(set_aside)
@@ -139,3 +139,9 @@ def _split_status(directory: Path) -> SplitStatus:
         rows_done=rows_done,
         set_aside=dict(sorted(reasons.items())),
     )
+
+
+def _files(directory: Path, pattern: str) -> list[Path]:
+    """Return the files of a pattern; whoever opened a pipe among them would wait for ever."""
+    paths = sorted(directory.glob(pattern))
+    return [path for path in paths if is_remote(path) or path.is_file()]

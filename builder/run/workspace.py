@@ -17,6 +17,7 @@ from builder.storage.files import (
     remove_directory,
     require_directory,
 )
+from builder.storage.objects import json_object
 from builder.storage.remote import is_remote
 from builder.threads import in_threads
 
@@ -95,9 +96,11 @@ class Workspace:
                     "check --images and --split; images that are others need other file names, by "
                     "which their masks are found."
                 )
-        if self._has_work:
+        # A note alone, without any shard, binds nobody.
+        noted = self.noted() if any(self.directory.glob("shards/*")) else None
+        if noted:
             self._compare(
-                json.loads(self._inputs_path.read_bytes()),
+                noted,
                 {**origin, **inputs},
                 f"{other}, or remove {self.directory} to begin anew",
             )
@@ -108,14 +111,33 @@ class Workspace:
         with atomic_write(self._inputs_path) as file:
             file.write(json.dumps({**origin, **inputs}, indent=2).encode())
 
+    def noted(self) -> dict[str, Any] | None:
+        """Return what `claim` took note of, None where it is not there, or damaged."""
+        try:
+            return json_object(self._inputs_path.read_bytes())
+        except (FileNotFoundError, ValueError):
+            return None
+
     def begun_on(self) -> str | None:
-        """Return the kind of device that the split was begun on, None where it was not."""
+        """Return the kind of device that the split was begun on, None where it was not.
+
+        Raises
+        ------
+        BuildError
+            If the note of it is damaged.
+        """
         manifest = Manifest.load(self.out)
         if manifest and self.split in manifest.splits:
             return str(manifest.splits[self.split]["inputs"]["device"])
-        if self._inputs_path.exists():
-            return str(json.loads(self._inputs_path.read_bytes())["device"])
-        return None
+        if not self._inputs_path.exists():
+            return None
+        device = (self.noted() or {}).get("device")
+        if not isinstance(device, str):
+            raise BuildError(
+                f"{self._inputs_path} is damaged: run the same command without --finalise-only, "
+                "which makes it anew and keeps all shards."
+            )
+        return device
 
     def new_stage(self) -> Path:
         """Return an empty local directory for the split's published files."""
@@ -163,11 +185,6 @@ class Workspace:
     @property
     def _inputs_path(self) -> Path:
         return self.directory / "inputs.json"
-
-    @property
-    def _has_work(self) -> bool:
-        """Whether there is more than a note of the inputs, which alone binds nobody."""
-        return self._inputs_path.exists() and any(self.directory.glob("shards/*"))
 
     def _compare(self, found: dict[str, Any], expected: dict[str, Any], remedy: str) -> None:
         # In the order of expected: what a user names stands before what follows from it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -176,9 +177,10 @@ def _sha256_of(names: list[str]) -> str:
 
 
 def _check_places(settings: Settings) -> None:
-    images = Path(settings.images).resolve()
-    is_among_them = not is_remote(settings.out) and settings.out.resolve().is_relative_to(images)
-    if is_among_them and images.is_dir():
+    # Unlike Path.resolve, it takes links in a circle, which are refused where they are opened.
+    images = Path(os.path.realpath(settings.images))
+    out = Path(os.path.realpath(settings.out)) if not is_remote(settings.out) else None
+    if out and out.is_relative_to(images) and images.is_dir():
         raise BuildError(
             f"{settings.out} lies in the folder of the images, {settings.images}, among which it "
             "would be found the next time: use an --out elsewhere."

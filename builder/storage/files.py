@@ -8,9 +8,9 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO
 
 from builder.errors import BuildError
@@ -164,13 +164,51 @@ def require_directory(path: Path) -> None:
     Raises
     ------
     BuildError
-        If it, or what it would lie in, is a file.
+        If it, or what it would lie in, is a file or a link that leads nowhere.
     """
     if is_remote(path):
         return
-    nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
+    places = (path, *path.absolute().parents)
+    nearest = next(place for place in places if place.exists() or place.is_symlink())
+    if not nearest.exists():
+        raise BuildError(f"{nearest} is a link that leads nowhere: give --out a directory.")
     if not nearest.is_dir():
         raise BuildError(f"{nearest} is a file: give --out a directory.")
+
+
+def require_plain_files(directory: Path, names: Iterable[str]) -> None:
+    """See that what may be opened under these names, where it is there, lies in the directory.
+
+    Whoever opens a pipe waits for ever, a device may have no end, and behind a link to a directory
+    lies what nobody listed. A link to a file will do, since the Hub's cache holds nothing else; and
+    a URL holds none of these.
+
+    Parameters
+    ----------
+    directory : Path
+    names : iterable of str
+        Relative to it, without ``..``.
+
+    Raises
+    ------
+    BuildError
+        If one is a pipe, a device or a directory, or lies behind a link to a directory.
+    """
+    if is_remote(directory):
+        return
+    for name in names:
+        for folder in PurePosixPath(name).parents[:-1]:
+            if (directory / folder).is_symlink():
+                raise BuildError(
+                    f"{directory / folder} is a link, where a build writes a directory: put what "
+                    "it leads to in its place."
+                )
+        path = directory / name
+        if path.exists() and not path.is_file():
+            raise BuildError(
+                f"{path} is a directory, a pipe or a device, where a build writes a file: take "
+                "another copy of the data set."
+            )
 
 
 def require_writable(path: Path) -> None:

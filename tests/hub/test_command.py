@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
+import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -100,6 +103,56 @@ def test_an_interrupt_that_a_callback_swallows_still_stops_it(
     assert not hub.files(NAME)
     assert run(planted, NAME)[0] == 0
     assert hub.files(NAME) == contents(planted)
+
+
+def test_no_upload_goes_on_after_the_command_has_returned(
+    hub: Hub, planted: Path, run: Run
+) -> None:
+    """Though Ctrl-C is pressed again while the client waits for the files under way."""
+    threads = set(threading.enumerate())
+    pressed = threading.Event()
+
+    def press_twice() -> None:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.2)
+        pressed.set()
+
+    def wait() -> None:
+        pressed.wait()
+
+    hub.faults.append(Fault("PUT", "/upload/", status=None, then=press_twice))
+    hub.faults.append(Fault("PUT", "/upload/", status=None, then=wait, times=20))
+    status, _, err = run(planted, NAME)
+    requests = list(hub.requests)
+    assert status == 130
+    assert err.count("Stopped. Run the same command again to go on") == 1
+    left = {thread for thread in set(threading.enumerate()) - threads if not thread.daemon}
+    assert not left
+    time.sleep(0.3)
+    assert hub.requests == requests
+    assert run(planted, NAME)[0] == 0
+    assert hub.files(NAME) == contents(planted)
+
+
+@pytest.mark.parametrize("token", ["hf_\u00e4", "hf_x y\x00", "hf_\u20ac"])
+@pytest.mark.parametrize("dry_run", [[], ["--dry-run"]])
+def test_a_token_that_cannot_be_sent_is_a_sentence(
+    hub: Hub,
+    planted: Path,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    token: str,
+    dry_run: list[str],
+) -> None:
+    monkeypatch.setattr("builder.hub.publish.get_token", lambda: token)
+    status, _, err = run(planted, NAME, *dry_run)
+    assert status == 2
+    assert err.splitlines()[-1] == (
+        "Error: The token for the Hub has a character that no token has: run `hf auth login` "
+        "again, or correct HF_TOKEN."
+    )
+    assert not hub.requests
 
 
 def test_help_shows_examples() -> None:

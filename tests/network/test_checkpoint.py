@@ -196,6 +196,46 @@ def test_a_file_without_a_state_dict_is_refused(tmp_path: Path, content: Any, sa
     assert said in refuse(path)
 
 
+ODD_TENSORS: dict[str, Callable[[], Tensor]] = {
+    "sparse": lambda: torch.eye(3).to_sparse(),
+    "sparse rows": lambda: torch.eye(3).to_sparse_csr(),
+    "meta": lambda: torch.empty(3, device="meta"),
+    "complex": lambda: torch.zeros(3, dtype=torch.complex64),
+    "quantised": lambda: torch.quantize_per_tensor(torch.zeros(3), 0.1, 0, torch.qint8),
+    "of any size": lambda: torch.zeros(1).expand(10**9, 512),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support", "ignore:torch.quantize")
+@pytest.mark.parametrize("kind", ODD_TENSORS)
+def test_a_tensor_that_is_no_weight_is_refused_by_its_name(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "network.pt"
+    torch.save({"model": {**tensors(), "odd": ODD_TENSORS[kind]()}}, path)
+    assert "holds 'odd', which is no dense tensor of real numbers under a name" in refuse(path)
+
+
+def test_a_tensor_without_a_name_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "network.pt"
+    content: dict[Any, Tensor] = {**tensors(), 7: torch.zeros(3)}
+    torch.save(content, path)
+    assert "holds 7, which is no dense tensor" in refuse(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("new_mean", torch.zeros(1)),
+        ("new_mean", torch.full((3, 1, 1), float("nan"))),
+        ("new_std", torch.zeros(3, 1, 1)),
+        ("new_std", torch.ones(4)),
+    ],
+)
+def test_a_normaliser_of_other_than_three_channels_is_refused(name: str, value: Tensor) -> None:
+    content = {**robust(tensors()), f"module.normalizer.{name}": value}
+    with pytest.raises(BuildError, match=r"^x\.pt normalises pixels by other than a mean and a"):
+        split_robust_checkpoint(content, Path("x.pt"))
+
+
 def test_the_head_tells_the_number_of_classes() -> None:
     assert head_classes(resnet18(num_classes=7).state_dict()) == 7
     assert head_classes({"conv.weight": torch.zeros(1, 1, 1, 1)}) is None

@@ -12,6 +12,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pyarrow.parquet as pq
 import pytest
@@ -24,8 +25,9 @@ import salient_imagenet_1m as si
 from builder.checks.verify import verify
 from builder.errors import BuildError
 from builder.images.sources import FolderImages
-from builder.run.build import build
+from builder.run.build import build, run_task
 from builder.run.estimate import estimate
+from builder.settings import WHOLE, Task
 from tests.built import check_build, hashes
 from tests.conftest import CLASSES, FEATURES, NETWORK, World, write_votes
 from tests.faults import Faults, run
@@ -217,6 +219,46 @@ def test_other_inputs_are_refused_while_unfinished_work_lies_there(
             build(world.settings(tmp_path / "out"), reporter)
     with pytest.raises(BuildError, match=r"its seed is 0, .* to begin anew"):
         build(world.settings(tmp_path / "out", seed=1), reporter)
+
+
+NOTES = [b"", b'{"seed": 0', b"[]", b"\xff", b"[" * 100_000, b"{}"]
+
+
+@pytest.fixture
+def all_but_published(
+    world: World, tmp_path: Path, reporter: Quiet, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """Return the output of a build that died when all its shards were finished."""
+    with monkeypatch.context() as patch:
+        patch.setattr("builder.run.finalise.Finaliser.write", Mock(side_effect=KilledError))
+        with pytest.raises(KilledError):
+            build(world.settings(tmp_path / "out"), reporter)
+    return tmp_path / "out"
+
+
+@pytest.mark.parametrize("note", NOTES[:-1])
+def test_a_damaged_note_of_the_inputs_heals(
+    world: World, planted: Path, all_but_published: Path, reporter: Quiet, note: bytes
+) -> None:
+    out = all_but_published
+    (out / ".build" / "train" / "inputs.json").write_bytes(note)
+    # The ledger tells as well whose the work is.
+    for task in (WHOLE, Task(0, 2)):
+        with pytest.raises(BuildError, match=r"ledger\.npz is of another build: remove"):
+            (build if task.is_whole else run_task)(world.settings(out, seed=1, task=task), reporter)
+    assert build(world.settings(out), reporter).images == 0
+    built = {name: digest for name, digest in hashes(out).items() if "train" in name}
+    assert built.items() <= hashes(planted).items()
+
+
+@pytest.mark.parametrize("note", NOTES)
+def test_finalising_alone_says_how_a_damaged_note_heals(
+    world: World, all_but_published: Path, reporter: Quiet, note: bytes
+) -> None:
+    path = all_but_published / ".build" / "train" / "inputs.json"
+    path.write_bytes(note)
+    with pytest.raises(BuildError, match=f"{path} is damaged: run the same command without"):
+        build(world.settings(all_but_published, finalise_only=True), reporter)
 
 
 def test_the_same_images_are_refused_as_another_split(

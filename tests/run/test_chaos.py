@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import time
 from pathlib import Path
 
 import pytest
 
-from tests.chaos import Arena, kill_often, survive
+from tests.chaos import Arena, children, kill_often, survive
 
 
 def test_killed_20_times_at_random_moments_it_ends_with_the_same_bytes(tmp_path: Path) -> None:
@@ -27,3 +30,13 @@ def test_faults_of_every_kind_are_survived(
     assert survived["SIGKILL"] + survived["SIGTERM"] + survived["SIGTERM twice"]
     assert survived["read error that goes away"]
     assert survived["damaged shard"]
+    assert survived["damaged note of the inputs"] + survived["damaged sign of life"]
+
+
+def test_the_processes_that_a_process_began_are_found() -> None:
+    process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    process.start()
+    assert process.pid in children(os.getpid())
+    process.kill()
+    process.join()
+    assert process.pid not in children(os.getpid())

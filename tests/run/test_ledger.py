@@ -108,6 +108,15 @@ def test_whatever_byte_of_a_ledger_flips_it_is_damaged_or_as_it_was(
     assert damaged > len(content) / 2
 
 
+def test_wherever_a_ledger_is_cut_it_is_damaged(job: Job, tmp_path: Path) -> None:
+    path = tmp_path / "ledger.npz"
+    ledger_of(job, 0, 1).save(path, job.fingerprint)
+    content = path.read_bytes()
+    for length in range(0, len(content), 11):
+        path.write_bytes(content[:length])
+        assert Ledger.load(path, job) is None
+
+
 def take_over_all(directory: Path, job: Job, reporter: Quiet) -> Ledger:
     merged = merge_ledgers(read_ledgers(directory, job, reporter).values(), job)
     take_over(directory, merged, job.fingerprint)

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
@@ -101,6 +103,40 @@ def test_a_damaged_shard_is_not_done(half: Path) -> None:
     assert only_split(half).shards_done == 3
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"", b'{"task": "0/2"', b"[]", b"\xff", b"[" * 100_000, b"{}"),
+        b'{"task": "0/2", "engine": "x", "host": "x", "pid": 1, "rows": "x", "shards": 1}',
+        b'{"task": "0/2", "engine": "x", "host": "x", "pid": 1, "rows": 1, "shards": 1, '
+        b'"set_aside": {"empty": "x"}}',
+        b'{"task": "0/2", "engine": "x", "host": "x", "pid": 1, "rows": 1, "shards": 1, '
+        b'"set_aside": [1]}',
+    ],
+)
+def test_damaged_progress_is_none(half: Path, content: bytes) -> None:
+    next((half / ".build" / "train").glob(f"drivers/*/{PROGRESS_NAME}")).write_bytes(content)
+    split = only_split(half)
+    assert (split.drivers, split.shards, split.shards_done) == ([], 0, 4)
+    assert "4 of ?" in shown(half)
+
+
+def test_a_shard_without_what_was_set_aside_is_not_done(half: Path) -> None:
+    path = next((half / ".build" / "train" / "shards").glob("*.parquet"))
+    pq.write_table(pq.read_table(path).replace_schema_metadata(None), path)
+    assert only_split(half).shards_done == 3
+
+
+def test_what_is_no_file_and_no_split_is_not_looked_at(half: Path) -> None:
+    os.mkfifo(half / ".build" / "train" / "shards" / "000009.parquet")
+    (half / ".build" / "train" / "drivers" / "9-of-9").mkdir()
+    os.mkfifo(half / ".build" / "train" / "drivers" / "9-of-9" / PROGRESS_NAME)
+    (half / ".build" / "test\x1b[2J").mkdir()
+    (half / ".build" / "validation").touch()
+    split = only_split(half)
+    assert (len(split.drivers), split.shards_done) == (1, 4)
+
+
 def test_a_finished_data_set(planted: Path) -> None:
     status = read_status(planted)
     assert set(status.finished) == {"train", "validation"}
@@ -121,7 +157,7 @@ def test_a_build_that_failed_says_so(
     assert driver.state == FAILED
 
 
-@pytest.mark.parametrize("make", [lambda path: None, Path.mkdir])
+@pytest.mark.parametrize("make", [lambda path: None, Path.mkdir, Path.touch])
 def test_nothing_to_tell_of_is_a_sentence(make: Callable[[Path], None], tmp_path: Path) -> None:
     make(tmp_path / "out")
     with pytest.raises(BuildError, match="holds no data set and no build of one"):

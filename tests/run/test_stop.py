@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 
 import pytest
 
-from builder.run.stop import Stop
+from builder.run.stop import Interrupts, Stop
 
 
 def test_sigterm_ends_the_shards_after_the_one_under_way() -> None:
@@ -25,3 +26,15 @@ def test_a_second_sigterm_ends_the_run() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGTERM)
     assert caught.value.code == 143
+
+
+def test_an_interrupt_that_was_swallowed_is_remembered() -> None:
+    interrupts = Interrupts()
+    interrupts.check()
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), interrupts.on_signal():
+        with suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            interrupts.check()
+    assert signal.getsignal(signal.SIGINT) == before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from builder.storage.files import (
     disk_errors_as_sentences,
     exclusive,
     move_into_place,
+    require_plain_files,
     require_writable,
     sha256_of,
     shared,
@@ -215,6 +217,34 @@ def test_a_disk_that_fills_up_while_a_file_is_written_leaves_no_half_of_it(tmp_p
         file.write(b"half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_files_are_plain_and_so_are_those_that_are_not_there(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "a.bin").touch()
+    (tmp_path / "link.bin").symlink_to(tmp_path / "deep" / "a.bin")
+    require_plain_files(tmp_path, ["deep/a.bin", "link.bin", "none.bin", "none/b.bin"])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/null")],
+    ids=["pipe", "directory", "device"],
+)
+def test_what_cannot_be_read_to_its_end_is_no_plain_file(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    make(tmp_path / "a.bin")
+    with pytest.raises(BuildError, match=f"{tmp_path}/a.bin is a directory, a pipe or a device"):
+        require_plain_files(tmp_path, ["a.bin"])
+
+
+def test_what_lies_behind_a_link_to_a_directory_is_no_plain_file(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "a.bin").touch()
+    (tmp_path / "deep").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(BuildError, match=f"{tmp_path}/deep is a link, where a build writes"):
+        require_plain_files(tmp_path, ["deep/a.bin"])
 
 
 def test_a_place_for_a_file_is_looked_at_without_a_trace(tmp_path: Path) -> None:

@@ -18,7 +18,13 @@ from builder.errors import BuildError
 from builder.run.build import build
 from builder.run.status import read_status
 from builder.storage.files import atomic_write
-from builder.storage.remote import is_remote, parse_location
+from builder.storage.remote import (
+    is_remote,
+    parse_local,
+    parse_location,
+    parse_target,
+    remote_errors_as_sentences,
+)
 from tests.built import hashes
 from tests.conftest import World
 from tests.quiet import Quiet
@@ -250,3 +256,51 @@ def test_local_paths_are_local(text: str) -> None:
     assert isinstance(parse_location(text), Path)
     assert not is_remote(parse_location(text))
     assert parse_location(text) == Path(text.removeprefix("file://"))
+
+
+@pytest.mark.parametrize("text", ["http://host/out", "https://host/out", "memory://out"])
+def test_a_url_that_keeps_nothing_is_no_target(text: str) -> None:
+    with pytest.raises(BuildError) as caught:
+        parse_target(text)
+    assert str(caught.value) == (
+        f"Nothing that is written to {text} is kept: give --out a directory, or a URL of a store "
+        "such as s3://bucket/name."
+    )
+
+
+def test_a_directory_and_a_store_are_targets(tmp_path: Path, object_store: str) -> None:
+    assert parse_target(str(tmp_path)) == tmp_path
+    assert parse_target(f"{object_store}/out") == parse_location(f"{object_store}/out")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "An empty name is no place: give a directory, or a URL."),
+        ("out-\udcff", "out-\udcff is not written in UTF-8"),
+        ("data:text/plain,otter", "data:text/plain,otter cannot be opened"),
+    ],
+)
+def test_what_is_no_place_is_a_sentence(text: str, said: str) -> None:
+    with pytest.raises(BuildError) as caught:
+        parse_location(text)
+    assert str(caught.value).startswith(said)
+
+
+def test_what_is_made_here_takes_no_url(tmp_path: Path) -> None:
+    assert parse_local(str(tmp_path)) == tmp_path
+    with pytest.raises(BuildError, match="memory://out is a URL: give --out a path of this"):
+        parse_local("memory://out")
+
+
+def test_a_password_that_a_library_takes_for_a_name_is_not_passed_on() -> None:
+    place = Mock(__str__=lambda _: "s3://KEY:SEC/RET@bucket/out")
+
+    def refuse(path: str) -> None:
+        namespace = {"__name__": "fsspec.spec"}
+        exec("def fail(path): raise ValueError(f'Invalid bucket name {path}')", namespace)
+        namespace["fail"](path)  # type: ignore[operator]
+
+    with pytest.raises(BuildError) as caught, remote_errors_as_sentences(place):
+        refuse("KEY:SEC/RET@bucket")
+    assert "Invalid bucket name ...@bucket" in str(caught.value)
