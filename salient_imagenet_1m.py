@@ -12,7 +12,8 @@ rendering (`render`, `SoftMask`); columns that decode themselves; builds and sel
 rows; images in folders and tars; look-up by image id; the dataset (`SalientImageNet1M`, `load`);
 joins with any other dataset (`join`); transforms of image and masks together.
 
-* An **image id** is the canonical stem of an ImageNet file name (`image_id`).
+* An **image id** is the canonical stem of an ImageNet file name, or class folder and stem of
+  another (`image_id`).
 * A **grid** is the uint8 form of a neural activation map (NAM) of an image,
   ``grid = round(255 * NAM / peak)``, so that ``NAM ~ grid * peak / 255`` (`encode_grids`).
 * A row stores the grids of its class's features back to back (`pack_grids`, `unpack_grids`).
@@ -22,6 +23,7 @@ joins with any other dataset (`join`); transforms of image and masks together.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import io
 import json
@@ -86,6 +88,7 @@ __all__ = [
     "image_bases",
     "image_features",
     "image_id",
+    "in_class_folder",
     "is_dataset",
     "join",
     "load",
@@ -133,7 +136,8 @@ class Box(NamedTuple):
 def image_id(name: str) -> str:
     """Return the canonical image id of a path or file name, in any usual layout of ImageNet.
 
-    The wnid that the Hub's ImageNet appends is dropped; a name that is not ImageNet's is its stem.
+    The wnid that the Hub's ImageNet appends is dropped. Of a name that is not ImageNet's the folder
+    belongs to the id, as those of other classes may hold the same name.
 
     Examples
     --------
@@ -141,10 +145,30 @@ def image_id(name: str) -> str:
     'n01440764_10026'
     >>> image_id("ILSVRC2012_val_00000293_n01440764.JPEG")
     'ILSVRC2012_val_00000293'
+    >>> image_id("birds/train/robin/photo 1.jpg")
+    'robin/photo 1'
     """
-    stem = PurePosixPath(name.replace("\\", "/")).stem
-    match = _IMAGENET_NAME.fullmatch(stem)
-    return match[1] if match else stem
+    path = PurePosixPath(name.replace("\\", "/"))
+    if match := _IMAGENET_NAME.fullmatch(path.stem):
+        return match[1]
+    folder = path.parent.name
+    return f"{folder}/{path.stem}" if folder else path.stem
+
+
+def in_class_folder(name: str, label: int | None, classes: Sequence_[str]) -> str:
+    """Return a file name in the folder of its class, if only a dataset's column tells the class.
+
+    `datasets` keeps no folders in the Parquet files that it writes. ImageNet's names need none.
+    """
+    if label is None or not 0 <= label < len(classes):
+        return name
+    has_folder = "/" in name or _IMAGENET_NAME.fullmatch(PurePosixPath(name).stem)
+    return name if has_folder else f"{classes[label]}/{name}"
+
+
+def _without_folder(name: str) -> str:
+    """Return the stem of an id: builds made before ids had folders have that alone."""
+    return name.rpartition("/")[2]
 
 
 def resized_size(width: int, height: int, short: int = RESIZE_SIZE) -> tuple[int, int]:
@@ -908,6 +932,10 @@ class Build:
         table = self.scan("features", split, ["label", "wnid"])
         return dict(zip(table["label"].to_pylist(), table["wnid"].to_pylist(), strict=True))
 
+    def names(self, split: str) -> list[str]:
+        """Return the name of each class, by label; none where a build does not tell."""
+        return list(getattr(self.features("features", split)["label"], "names", None) or ())
+
 
 def _unreadable(url: str, error: Exception) -> str:
     """Say that a file cannot be read; each protocol's library has exceptions of its own for it."""
@@ -971,7 +999,7 @@ class Selection:
     Parameters
     ----------
     labels : sequence of int or str, optional
-        Labels or wnids.
+        Labels, wnids or names of classes, whole or one of those with commas between them.
     ranked : bool
         Only classes that have a spurious feature.
     most_spurious, least_spurious : int, optional
@@ -983,7 +1011,7 @@ class Selection:
         null, and `core_mask` and `spurious_mask` leave them out.
     """
 
-    labels: tuple[int | str, ...] | None = None
+    labels: Sequence_[int | str] | None = None
     ranked: bool = False
     most_spurious: int | None = None
     least_spurious: int | None = None
@@ -1010,14 +1038,8 @@ class Selection:
         """Return the selection with the labels and sizes of the classes in a build's split."""
         labels, sizes = self.labels, None
         if labels is not None:
-            wnids = build.wnids(split).items()
-            known = {name: label for label, wnid in wnids for name in (label, wnid)}
-            unknown = [label for label in labels if label not in known]
-            if unknown:
-                raise SalientImageNetError(
-                    f"The build has no class {unknown[0]!r}: use labels or wnids of its features."
-                )
-            labels = tuple(known[label] for label in labels)
+            wnids, names = build.wnids(split), build.names(split)
+            labels = tuple(_label(name, wnids, names) for name in labels)
         if self.least_spurious is not None or self.zone == "validated":
             images = build.images_by_label(split)
             sizes = np.array([images.get(label, 0) for label in range(max(images, default=-1) + 1)])
@@ -1051,6 +1073,33 @@ class Selection:
         lists = pa.FixedSizeListArray.from_arrays(kept, inside.shape[1])
         table = table.set_column(column, table.schema.field(column), lists)
         return table.filter(pa.array(inside.any(axis=1)))
+
+
+def _label(name: int | str, wnids: dict[int, str], names: Sequence_[str]) -> int:
+    """Return the label of a class that somebody calls by its label, wnid, name or part of a name.
+
+    Only classes that have a wnid, as those with features do, have images.
+    """
+    called = {label: names[label] if label < len(names) else wnid for label, wnid in wnids.items()}
+    parts = {label: re.split(r",\s*", whole) for label, whole in called.items()}
+    for matches in (
+        [label for label, wnid in wnids.items() if name in (label, wnid)],
+        [label for label, whole in called.items() if name == whole],
+        [label for label, some in parts.items() if name in some],
+    ):
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            raise SalientImageNetError(
+                f"{len(matches)} classes are called {name!r}: use one of their wnids, "
+                f"{', '.join(wnids[label] for label in matches)}."
+            )
+    known = {*wnids.values(), *called.values(), *(part for some in parts.values() for part in some)}
+    close = difflib.get_close_matches(str(name), sorted(known))
+    raise SalientImageNetError(
+        f"The build has no class {name!r}: use labels, wnids or names of its features"
+        f"{', such as ' if close else ''}{', '.join(map(repr, close))}."
+    )
 
 
 # Your images --------------------------------------------------------------------------------------
@@ -1111,7 +1160,9 @@ class ImageFolder:
         return list(map(self._find, ids, labels))
 
     def _find(self, name: str, label: int) -> str | None:
-        for folder in (f"{self.base}/{self._wnids.get(label, '')}", self.base):
+        own, _, name = name.rpartition("/")
+        for folder in (own,) if own else (self._wnids.get(label, ""), ""):
+            folder = f"{self.base}/{folder}" if folder else self.base  # noqa: PLW2901
             path = f"{folder}/{name}.JPEG"
             known = self._listings.get(folder)
             if known != {} and os.path.isfile(path):  # noqa: PTH113 (ten times as fast as Path)
@@ -1134,13 +1185,13 @@ def _entries(folder: str | Path, wanted: Callable[[os.DirEntry[str]], bool]) -> 
 
 
 def _anywhere(bases: Sequence_[Path]) -> dict[str, str]:
-    """Return the path of each file under some folders, by its image id."""
-    return {
-        image_id(name): os.path.join(folder, name)  # noqa: PTH118 (a million times)
-        for base in bases
-        for folder, _, names in os.walk(base)
-        for name in names
-    }
+    """Return the path of each file under some folders, by its image id, or that without folder."""
+    found: dict[str, str] = {}
+    for base in bases:
+        for folder, _, names in os.walk(base):
+            inside = os.path.relpath(folder, base)
+            found |= {image_id(f"{inside}/{name}"): f"{folder}/{name}" for name in names}
+    return {_without_folder(name): path for name, path in found.items()} | found
 
 
 class TarMember(NamedTuple):
@@ -1149,6 +1200,10 @@ class TarMember(NamedTuple):
     path: str
     offset: int
     size: int
+
+
+_TAR_INDEX = 2
+"""Version of the ids in the index of a tar: one in the cache may be of an earlier release."""
 
 
 class ImageTar:
@@ -1174,7 +1229,7 @@ class ImageTar:
     def _indexed(self) -> tuple[_Index, npt.NDArray[np.int64]]:
         """An index of the members and where they lie, made once in the cache and memory-mapped."""
         status = Path(self.base).stat()
-        name = f"{Path(self.base).resolve()} {status.st_size} {status.st_mtime_ns}"
+        name = f"{Path(self.base).resolve()} {status.st_size} {status.st_mtime_ns} {_TAR_INDEX}"
         directory = self._cache / hashlib.sha256(name.encode()).hexdigest()[:16]
         _make(directory, self._write_index)
         return _Index(directory), _mapped(directory / "spans.npy")
@@ -1187,8 +1242,11 @@ class ImageTar:
                 f"{self.base} is no whole tar, or compressed ({error}): give a whole, uncompressed "
                 "copy, or a directory."
             ) from error
-        _Index.write(directory, [image_id(member.path) for member in members])
+        ids = [image_id(member.path) for member in members]
         spans = [(member.offset, member.size) for member in members]
+        own = [place for place, name in enumerate(ids) if "/" in name]
+        _Index.write(directory, ids + [_without_folder(ids[place]) for place in own])
+        spans += [spans[place] for place in own]
         np.save(directory / "spans.npy", np.array(spans, np.int64).reshape(-1, 2))
 
     def read(self, span: str) -> bytes:
@@ -1358,6 +1416,13 @@ class _Records(_Index):
         wnids = {wnid: label for label, wnid in build.wnids(split).items()}
         (directory / "wnids.json").write_text(json.dumps(wnids))
 
+    def find(self, names: Sequence_[str]) -> npt.NDArray[np.int64]:
+        """Return the row of each image id, or of its stem, -1 where there is none."""
+        rows = super().find(names)
+        lost = np.flatnonzero(rows < 0).tolist()
+        rows[lost] = super().find([_without_folder(names[place]) for place in lost])
+        return rows
+
     @property
     def ids(self) -> list[str]:
         """Some image ids, as examples for a message."""
@@ -1508,7 +1573,8 @@ class SalientImageNet1M(datasets.ArrowBasedBuilder):  # type: ignore[misc]
         index = _anywhere(bases)
         if not index.keys().isdisjoint(ids):
             return ImageFolder(str(bases[0]), index=index)
-        seen = sorted(index) or [member.path for tar in tars for member in islice(tar.listing(), 3)]
+        seen = sorted({path: name for name, path in index.items()}.values())  # ids, which come last
+        seen = seen or [member.path for tar in tars for member in islice(tar.listing(), 3)]
         raise _NoSuchSplitError(
             f"None of the build's images is in {bases[0]}: found "
             f"{', '.join(seen[:3]) or 'no files'}; expected names such as {', '.join(ids[:3])}"
@@ -1915,6 +1981,7 @@ def join(
         filter=select.resolve(build, split) if select else None,
         column=column,
         name_column=id_column or next((n for n in _NAME_COLUMNS if n in dataset.features), None),
+        classes=getattr(dataset.features.get("label"), "names", None) or (),
         translation=records.translation(dataset.features.get("label")),
         features=features,
         on_missing=on_missing,
@@ -1957,6 +2024,7 @@ class _Join:
     filter: Selection | None
     column: str
     name_column: str | None
+    classes: Sequence_[str]
     translation: npt.NDArray[np.int64] | None
     features: Features
     on_missing: str
@@ -1984,8 +2052,13 @@ class _Join:
                 "The dataset does not tell the file names of its images, by which masks are "
                 "joined: use a copy that keeps them, or say id_column=."
             )
-        ids = [image_id(cast(str, name)) for name in names]
+        told = labels if labels is not None else [None] * len(names)
+        places = zip(cast(list[str], names), told, strict=True)
+        ids = [image_id(in_class_folder(*place, self.classes)) for place in places]
         found = self.records.find(ids)
+        if self.name_column == "image_id":  # Where an id may stand as it is, dots and all.
+            exact = self.records.find(cast(list[str], names))
+            found = np.where(exact < 0, found, exact)
         if missing := [ids[row] for row in np.flatnonzero(found < 0).tolist()]:
             self._allow_missing(missing, len(ids))
         kept = np.flatnonzero(found >= 0)

@@ -20,6 +20,7 @@ LARGEST_SEED = 2**63 - 1
 
 DRIVERS = "drivers"
 
+_DESCRIPTION = "What the card says"
 _HARDWARE = "Hardware"
 _SEVERAL = "Several machines"
 
@@ -115,6 +116,15 @@ class NetworkSettings:
     split: Annotated[
         str, typer.Option(metavar="SPLIT", help="Which images to use: train or validation.")
     ] = "train"
+    classes: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The class of each output of the network, a line for each in their order: the "
+            "name of its images' folder, or its wnid. By default the outputs are ImageNet's "
+            "classes, or else the folders in the order of their names.",
+        ),
+    ] = None
     limit: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="Use only this many images, drawn at random."),
@@ -216,6 +226,31 @@ class Settings(NetworkSettings):
             "default 16 to 1,024, depending on the number of images.",
         ),
     ] = None
+    title: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            rich_help_panel=_DESCRIPTION,
+            help="What the data set is called; by default Salient ImageNet-1M, or after --source.",
+        ),
+    ] = None
+    source: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            rich_help_panel=_DESCRIPTION,
+            help="What the images are, a name or a URL; by default ImageNet where the classes have "
+            "wnids.",
+        ),
+    ] = None
+    licence: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            rich_help_panel=_DESCRIPTION,
+            help="Under which terms the data set may be used: a name such as cc-by-4.0, or a URL.",
+        ),
+    ] = None
     keep_embeddings: Annotated[
         bool,
         typer.Option(
@@ -280,6 +315,8 @@ class Settings(NetworkSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_known("engine", self.engine, ENGINES)
+        for name in ("title", "source", "licence"):
+            _check_text(name, getattr(self, name))
         if self.address and self.engine != "ray":
             raise BuildError("--address is that of a Ray cluster: use it with --engine ray.")
         if self.finalise_only and not self.task.is_whole:
@@ -290,7 +327,19 @@ class Settings(NetworkSettings):
 class Search(NetworkSettings):
     """The options of ``salient-imagenet discover``."""
 
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The table to write, a new CSV.")]
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE",
+            help="The table to write, a new CSV; beside it, for the answers, comes one whose name "
+            "ends in -votes.csv.",
+        ),
+    ]
+
+    @property
+    def template(self) -> Path:
+        """The votes file in which all answers are missing, beside the table."""
+        return self.out.with_name(f"{self.out.stem}-votes.csv")
 
 
 CORRUPTIONS = ("noise", "gray", "mean", "blur")
@@ -523,3 +572,8 @@ class Publication:
 def _check_known(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
         raise BuildError(f"There is no {name} {value}: use --{name} {' or '.join(known)}.")
+
+
+def _check_text(name: str, text: str | None) -> None:
+    if text is not None and not (text.strip() and text.isprintable()):
+        raise BuildError(f"--{name} {text!r} is no text: give a line of letters, or leave it out.")

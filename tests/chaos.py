@@ -97,7 +97,7 @@ class Arena:
             for name in pq.read_table(path, columns=["image_id"])["image_id"].to_pylist()
         ]
         set_aside = pq.read_table(out / "set_aside.parquet")["image_id"].to_pylist()
-        files = [image_id(path.name) for path in self.images.glob("*/*")]
+        files = [image_id(str(path)) for path in self.images.glob("*/*")]
         assert sorted(rows + set_aside) == sorted(files)
         assert {image_id(name) for name in UNREADABLE} <= set(set_aside)
 

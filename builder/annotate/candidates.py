@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from builder.dataset.classes import class_names
 from builder.network.importance import Importance
 from builder.network.inference import Inference
 
@@ -121,7 +120,6 @@ def rank_candidates(
     top : TopImages
     """
     labels, plan = inference.labels, inference.plan
-    names = class_names(labels, inference.network.classes)
     weight = inference.network.head_weight.numpy()
     found = []
     for wnid, label in sorted(labels.items(), key=lambda item: item[1]):
@@ -135,7 +133,7 @@ def rank_candidates(
                 Candidate(
                     label,
                     wnid,
-                    names[label],
+                    inference.names[label],
                     rank,
                     feature,
                     float(values[feature]),

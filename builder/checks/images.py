@@ -10,9 +10,8 @@ from PIL import Image
 
 from builder.dataset.dataset import DataSet
 from builder.errors import first_line
-from builder.images.sources import FORMATS, Images
+from builder.images.sources import FORMATS, Images, find_images
 from builder.pages.preview import spread
-from salient_imagenet_1m import image_id
 
 SAMPLE = 200
 
@@ -29,8 +28,7 @@ def images_are_those(data: DataSet, images: Images, split: str) -> Iterator[str]
     table = data.read("masks", split, ["image_id", "label", "width", "height"])
     rows = table.take(pa.array(spread(table["label"].to_numpy(), SAMPLE))).to_pylist()
     wanted = {row["image_id"] for row in rows}
-    names = (image_id(path.as_py()) for path in images.paths)
-    places = {name: index for index, name in enumerate(names) if name in wanted}
+    places = find_images(images, wanted)
     for row in rows:
         name, recorded = row["image_id"], (row["width"], row["height"])
         if name not in places:

@@ -28,7 +28,13 @@ COLUMNS = (
     "Answer.confidence",
     "Answer.reasons",
 )
+_ANSWER_COLUMNS = {
+    "Answer.main": ", ".join(ANSWERS[:-1]) + f" or {ANSWERS[-1]}",
+    "Answer.confidence": "a number from 1 to 5",
+}
 MINIMUM_VOTES = 3
+WORKERS = 5
+"""Who are asked about a pair."""
 
 
 @dataclass(frozen=True)
@@ -203,10 +209,27 @@ def write_votes(path: Path, votes: Iterable[Vote]) -> None:
     path : Path
     votes : iterable of Vote
     """
+    _write_rows(path, map(astuple, votes))
+
+
+def write_template(path: Path, pairs: Iterable[tuple[str, int, int, int]]) -> None:
+    """Write a votes file without answers, a row per worker and pair, for people to fill in.
+
+    Parameters
+    ----------
+    path : Path
+    pairs : iterable of (str, int, int, int)
+        The wnid and label of a class, one of its features and that feature's rank.
+    """
+    workers = range(1, WORKERS + 1)
+    _write_rows(path, ((worker, *pair, "", "", "") for pair in pairs for worker in workers))
+
+
+def _write_rows(path: Path, rows: Iterable[tuple[object, ...]]) -> None:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows(map(astuple, votes))
+    writer.writerows(rows)
     with atomic_write(path) as file:
         file.write(text.getvalue().encode())
 
@@ -217,9 +240,11 @@ def _parse(path: Path, reader: csv.DictReader[str]) -> list[Vote]:
         raise BuildError(
             f"The votes file {path} lacks the column {missing[0]}: it needs {', '.join(COLUMNS)}."
         )
+    lines = [(reader.line_num, row) for row in reader]
+    _require_answers(path, lines)
     rows = []
-    for row in reader:
-        place = f"{path}:{reader.line_num}"
+    for line, row in lines:
+        place = f"{path}:{line}"
         answer = row["Answer.main"]
         if answer not in ANSWERS:
             raise BuildError(
@@ -240,6 +265,18 @@ def _parse(path: Path, reader: csv.DictReader[str]) -> list[Vote]:
     if not rows:
         raise BuildError(f"The votes file {path} has no votes: check --votes.")
     return rows
+
+
+def _require_answers(path: Path, lines: list[tuple[int, dict[str, str]]]) -> None:
+    """See that a template is filled in: that says more than what is wrong with its first row."""
+    for column, answer in _ANSWER_COLUMNS.items():
+        # A row that ends early has None there, which is another mistake.
+        missing = [line for line, row in lines if str(row[column]).strip() == ""]
+        if missing:
+            raise BuildError(
+                f"{len(missing)} of the {len(lines)} rows of {path} have no {column}, the first in "
+                f"line {missing[0]}: give each {answer}."
+            )
 
 
 def _whole_number(place: str, row: dict[str, str], column: str, least: int) -> int:

@@ -237,8 +237,9 @@ def _train(folder: Folder, world: World, recipe: Recipe, truth: Truth) -> None:
 
 def _discover(folder: Folder, reporter: Reporter) -> list[Candidate]:
     if not folder.features.exists():
-        options = _options(folder, folder.robust, "train")
-        discover(Search(**options, out=folder.features), reporter)
+        search = Search(**_options(folder, folder.robust, "train"), out=folder.features)
+        search.template.unlink(missing_ok=True)  # Of a run that was killed; the table comes last.
+        discover(search, reporter)
     return read_candidates(folder.features)
 
 

@@ -15,10 +15,9 @@ from builder.dataset.layout import IMAGES, file_prefix
 from builder.dataset.manifest import Manifest
 from builder.errors import BuildError
 from builder.hub.part import Part
-from builder.images.sources import Images, open_images
+from builder.images.sources import Images, find_images, open_images
 from builder.reporter import Reporter
 from builder.storage.files import sha256_of
-from salient_imagenet_1m import image_id
 
 _ROW_GROUP = 100
 _FILE_BYTES = 256 * 2**20
@@ -63,8 +62,10 @@ class PrivateImages:
         for split in sorted(self._manifest.splits):
             with reporter.track(f"listing the {split} images") as advance:
                 images = open_images(self._source, split, advance)
-            places = {image_id(str(path)): place for place, path in enumerate(images.paths)}
-            for file, number in self._mask_files(split):
+            files = self._mask_files(split)
+            ids = (pq.read_table(file, columns=["image_id"])["image_id"] for file, _ in files)
+            places = find_images(images, {name for part in ids for name in part.to_pylist()})
+            for file, number in files:
                 yield from self._write_file(file, f"{split}-{number:05d}", images, places, scratch)
 
     def _mask_files(self, split: str) -> list[tuple[Path, int]]:
@@ -109,7 +110,8 @@ class PrivateImages:
                 f"{self._source} has no image {image}, of which the build has masks: give "
                 "--with-images the images that the build was made from."
             )
-        name = PurePosixPath(str(images.paths[places[image]])).name
+        parts = PurePosixPath(str(images.paths[places[image]])).parts
+        name = "/".join(parts[-1 - image.count("/") :])  # So much of the path as the id is made of.
         try:
             return {"bytes": images.read(places[image]), "path": name}
         except OSError as error:

@@ -18,13 +18,14 @@ from builder.checks.verify import checks
 from builder.dataset.dataset import DataSet
 from builder.dataset.layout import CARD_FILE, IMAGES, MANIFEST_FILE
 from builder.dataset.manifest import Manifest
+from builder.dataset.subject import Subject
 from builder.errors import BuildError
 from builder.hub.answers import TOKENS_PAGE
 from builder.hub.changes import Changes, find_changes, summary
 from builder.hub.images import PrivateImages
 from builder.hub.part import Part
 from builder.hub.repository import Repository, State
-from builder.pages.card import TERMS, make_card
+from builder.pages.card import make_card, terms_of
 from builder.reporter import Reporter
 from builder.run.stop import Interrupts
 from builder.settings import Publication
@@ -63,7 +64,7 @@ def publish(
             "`hf auth login` or set HF_TOKEN."
         )
     if publication.images:
-        reporter.say(TERMS)
+        reporter.say(terms_of(Subject.of(manifest)))
     with exclusive(publication.directory), disk_errors_as_sentences(publication.directory):
         _require_verified(publication, reporter)
         repository = Repository(publication.name, token, interrupts)
@@ -94,7 +95,7 @@ def plan_publication(publication: Publication, reporter: Reporter) -> Changes:
     """
     manifest = _check(publication)
     if publication.images:
-        reporter.say(TERMS)
+        reporter.say(terms_of(Subject.of(manifest)))
         reporter.say("Images are not listed here: only who reads all of them knows which would go.")
     _require_verified(publication, reporter)
     repository = Repository(publication.name, get_token())
@@ -133,7 +134,7 @@ def _check(publication: Publication) -> Manifest:
         raise BuildError(f"{publication.tag!r} is no tag: use letters, digits, '.', '_', '-'.")
     if publication.images and not publication.private:
         raise BuildError(
-            "ImageNet's images may not be passed on: --with-images works only with --private."
+            "The images may not be passed on: --with-images works only with --private."
         )
     return manifest
 
@@ -197,9 +198,9 @@ def _require_privacy(publication: Publication, state: State) -> None:
         return
     if any(name.startswith(f"{IMAGES}/") for name in state.files):
         raise BuildError(
-            f"{publication.name} is public and holds images of ImageNet, which may not be passed "
-            "on: make it private in its settings. Before it may be public again, delete it, as its "
-            "history keeps them."
+            f"{publication.name} is public and holds images, which may not be passed on: make it "
+            "private in its settings. Before it may be public again, delete it, as its history "
+            "keeps them."
         )
     if publication.private:
         or_else = "" if publication.images else ", or leave out --private"

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from builder.dataset.layout import order_keys
+from builder.errors import BuildError
 from builder.images.sources import NO_LABEL, WNID, Images, require_classes
 from salient_imagenet_1m import image_id
 
@@ -28,6 +29,10 @@ PUBLISHED_FILES = 64
 
 SMALLEST_FILE = 256
 """Rows in a file at least: a small split has fewer files, as each repeats all class names."""
+
+DUPLICATE_ID = "duplicate_id"
+NO_VOTES = "no_votes"
+"""Why images are set aside before anything is read of them."""
 
 _CHUNK = 2**16
 
@@ -152,6 +157,37 @@ def make_plan(
     return Plan(split, order, ids, found, set_aside, shard_size or default_size)
 
 
+def require_rows(plan: Plan, source: str, remedy: str) -> None:
+    """See that there is an image that can become a row.
+
+    Parameters
+    ----------
+    plan : Plan
+    source : str
+        Where its images come from, for the sentence.
+    remedy : str
+        What to do where it is not that images share their ids.
+
+    Raises
+    ------
+    BuildError
+        If there is none.
+    """
+    if len(plan.order):
+        return
+    counts = Counter(image.reason for image in plan.set_aside)
+    ((reason, _),) = counts.most_common(1)
+    first = next(image for image in plan.set_aside if image.reason == reason)
+    why = first.detail
+    if reason == DUPLICATE_ID:
+        why = f"it has the id {first.image_id}, and so has another"
+        remedy = "give each image of a folder a name of its own"
+    raise BuildError(
+        f"None of the {plan.images} images of {source} can be used (of the first, {first.path}: "
+        f"{why}): {remedy}."
+    )
+
+
 def _chunks(values: Any) -> Iterator[Any]:
     """Cut an array, so that only few of its values are ever Python objects."""
     return (values[start : start + _CHUNK] for start in range(0, len(values), _CHUNK))
@@ -199,9 +235,9 @@ def _runs(values: npt.NDArray[np.uint64]) -> list[tuple[int, int]]:
 def _set_aside(images: Images, index: int, name: str, count: int) -> SetAside:
     wnid = images.wnids[index].as_py()
     if count > 1:
-        reason, detail = "duplicate_id", f"{count} images have this id"
+        reason, detail = DUPLICATE_ID, f"{count} images have this id"
     else:
-        reason = "no_votes"
+        reason = NO_VOTES
         detail = f"no votes on the class {wnid}" if wnid else "nothing tells its class"
     return SetAside(name, images.paths[index].as_py(), reason, detail)
 
@@ -209,17 +245,18 @@ def _set_aside(images: Images, index: int, name: str, count: int) -> SetAside:
 def _labels(images: Images, wanted: Mapping[str, int]) -> npt.NDArray[np.int64]:
     """Return each image's label: by its wnid, else as the source says where that tells no wnid.
 
-    A source's own labels may be numbered otherwise (Imagenette's are 0 to 9).
+    A source's own labels may be numbered otherwise (Imagenette's are 0 to 9), and a number says
+    nothing where the class of that number has a folder of its own.
     """
     dictionary = images.wnids.dictionary_encode()
-    by_wnid = np.array(
-        [wanted.get(wnid, NO_LABEL) for wnid in dictionary.dictionary.to_pylist()] + [NO_LABEL],
-        np.int64,
-    )
+    names = dictionary.dictionary.to_pylist()
+    by_wnid = np.array([wanted.get(name, NO_LABEL) for name in names] + [NO_LABEL], np.int64)
     indices: npt.NDArray[np.int64] = (
         dictionary.indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False)
     )
-    is_wnid = [bool(WNID.fullmatch(name)) for name in dictionary.dictionary.to_pylist()] + [False]
-    told = np.isin(images.labels, list(wanted.values())) & ~np.array(is_wnid)[indices]
+    is_wnid = np.array([bool(WNID.fullmatch(name)) for name in names] + [False])
+    unnamed = [label for name, label in wanted.items() if name not in names]
+    told = (indices < 0) & np.isin(images.labels, list(wanted.values()))
+    told |= np.isin(images.labels, unnamed) & ~is_wnid[indices]
     labels = by_wnid[indices]
     return np.where((labels == NO_LABEL) & told, images.labels, labels)

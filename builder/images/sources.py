@@ -7,7 +7,7 @@ import errno
 import os
 import re
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -24,6 +24,7 @@ from salient_imagenet_1m import (
     SalientImageNetError,
     image_bases,
     image_id,
+    in_class_folder,
     is_dataset,
     open_dataset,
 )
@@ -100,6 +101,30 @@ def open_images(source: str, split: str, on_listed: Callable[[int], None]) -> Im
     )
 
 
+def find_images(images: Images, wanted: Collection[str]) -> dict[str, int]:
+    """Return where images lie in a listing.
+
+    Parameters
+    ----------
+    images : Images
+    wanted : collection of str
+        Their ids; in data sets that were built before ids had folders, their stems alone.
+
+    Returns
+    -------
+    dict of str to int
+        By id, without those that are not there.
+    """
+    places = {}
+    for place, path in enumerate(images.paths):
+        name = image_id(path.as_py())
+        if name not in wanted:
+            name = name.rpartition("/")[2]
+        if name in wanted:
+            places[name] = place
+    return places
+
+
 def require_classes(images: Images) -> None:
     """Raise a BuildError if nothing tells the class of any image."""
     if images.wnids.null_count == len(images.paths) and (images.labels == NO_LABEL).all():
@@ -173,12 +198,12 @@ class DatasetImages:
                 f"{source} does not tell the file names of its images, by which masks are joined: "
                 f"use a copy whose column {column} keeps its path, or add a column file_name."
             )
-        self.paths = names
-        wnids = (_wnid_in(name) or PurePosixPath(name).parent.name for name in names.to_pylist())
+        self.labels, classes = _labels(dataset)
+        pairs = zip(names.to_pylist(), self.labels.tolist(), strict=True)
+        paths = [in_class_folder(*pair, classes) for pair in pairs]
+        self.paths = pa.array(paths, pa.string())
+        wnids = (_wnid_in(path) or PurePosixPath(path).parent.name for path in paths)
         self.wnids = pa.array((wnid or None for wnid in wnids), pa.string())
-        columns = (table[name].to_numpy() for name in _LABEL_COLUMNS if name in table.column_names)
-        none = np.full(len(names), NO_LABEL)
-        self.labels = next((c for c in columns if c.dtype.kind == "i"), none).astype(np.int64)
         on_listed(len(names))
 
     def read(self, index: int) -> bytes:
@@ -189,6 +214,16 @@ class DatasetImages:
         if image["path"] is None:
             raise OSError(errno.ENODATA, "the row holds no image")
         return Path(image["path"]).read_bytes()
+
+
+def _labels(dataset: datasets.Dataset) -> tuple[npt.NDArray[np.int64], list[str]]:
+    """Return the label that a dataset gives each image, and the names of its classes, if any."""
+    table = dataset.data.table
+    for name in _LABEL_COLUMNS:
+        if name in table.column_names and pa.types.is_integer(table[name].type):
+            labels = table[name].fill_null(NO_LABEL).to_numpy()
+            return labels.astype(np.int64), getattr(dataset.features[name], "names", [])
+    return np.full(len(table), NO_LABEL, np.int64), []
 
 
 def _wnids(paths: list[str], base: Path) -> pa.StringArray:

@@ -29,14 +29,14 @@ class Prediction(NamedTuple):
         Of all neural features.
     predicted : ndarray of int64, shape (images,)
         The network's top-1 class.
-    set_aside : int
-        How many images of the batch could not be used.
+    set_aside : list of SetAside
+        Images of the batch that could not be used.
     """
 
     members: npt.NDArray[np.int64]
     activations: npt.NDArray[np.float32]
     predicted: npt.NDArray[np.int64]
-    set_aside: int
+    set_aside: list[SetAside]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Predictor:
             If the network gives numbers that are not finite, or the device runs out of memory.
         """
         _, activations, predicted = _forward(self.network, batch)
-        return Prediction(batch.members, activations, predicted, len(batch.set_aside))
+        return Prediction(batch.members, activations, predicted, batch.set_aside)
 
 
 @dataclass(frozen=True)

@@ -121,12 +121,16 @@ def head_classes(state_dict: StateDict) -> int | None:
 def load_weights(model: nn.Module, state_dict: StateDict, name: str, path: Path) -> None:
     """Load a state dict into a model, or say how the two differ.
 
+    What wraps a model, as Lightning's modules and PyTorch's for several devices do, puts one prefix
+    before all names; without it they are the model's.
+
     Raises
     ------
     BuildError
         If names or shapes differ.
     """
     own = model.state_dict()
+    state_dict = _without_prefix(state_dict, own)
     missing = [key for key in own if key not in state_dict]
     unknown = [key for key in state_dict if key not in own]
     reshaped = [key for key in own if key in state_dict and own[key].shape != state_dict[key].shape]
@@ -138,3 +142,13 @@ def load_weights(model: nn.Module, state_dict: StateDict, name: str, path: Path)
             f"first is {first}; check --checkpoint and --network."
         )
     model.load_state_dict(state_dict)
+
+
+def _without_prefix(state_dict: StateDict, own: StateDict) -> StateDict:
+    """Return a state dict without what stands before each of its names, if that makes them fit."""
+    shortest = min(own, key=len)
+    prefixes = {name.removesuffix(shortest) for name in state_dict if name.endswith(shortest)}
+    for prefix in prefixes:
+        if state_dict.keys() == {f"{prefix}{name}" for name in own}:
+            return {name: state_dict[f"{prefix}{name}"] for name in own}
+    return state_dict

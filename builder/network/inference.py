@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
+from builder.dataset.classes import class_names, read_classes
 from builder.images.gpu_decode import DeviceDecoder
-from builder.images.labels import label_classes
+from builder.images.labels import check_labels, label_classes
 from builder.images.loader import Batch, LoadedBatch, Loader, batches_of
 from builder.images.pipeline import process
 from builder.images.plan import Plan, make_plan
@@ -31,6 +32,8 @@ class Inference:
     images : Images
     labels : dict of str to int
         The label of each wnid.
+    names : list of str
+        The name of each class, by label.
     plan : Plan
         Which of the images, and in which order.
     batch_size : int
@@ -41,6 +44,7 @@ class Inference:
     network: Network
     images: Images
     labels: dict[str, int]
+    names: list[str]
     plan: Plan
     batch_size: int
     workers: int
@@ -112,17 +116,21 @@ def open_inference(
     BuildError
         If the images cannot be opened, or their classes cannot be the network's.
     """
+    outputs = read_classes(settings.classes, network.classes) if settings.classes else []
+    if settings.classes and labels:
+        check_labels(labels, outputs, settings.classes)
     with reporter.track("listing images") as advance:
         images = open_images(settings.images, settings.split, advance)
     with reporter.track("planning"):
         if labels is None:
-            labels = label_classes(images, network.classes)
+            labels = label_classes(images, network.classes, outputs)
         plan = make_plan(images, labels, settings.split, settings.seed, settings.limit, shard_size)
     runs_on = runs_on or network.device.type
     return Inference(
         network=network,
         images=images,
         labels=labels,
+        names=class_names(labels, network.classes, outputs),
         plan=plan,
         batch_size=settings.batch_size or BATCH_SIZES[runs_on],
         workers=WORKERS[runs_on] if settings.workers is None else settings.workers,

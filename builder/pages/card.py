@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import jinja2
 
 from builder.dataset.dataset import DataSet
 from builder.dataset.statistics import split_statistics, vote_statistics
+from builder.dataset.subject import Subject
 from builder.network.importance import TOPS
 from builder.pages.header import holds_images, make_header
 from builder.pages.plots import KINDS_PLOT, MASKS_PLOT, SPURIOSITY_PLOT
@@ -24,6 +27,12 @@ TERMS = (
 )
 """What who publishes ImageNet's images to a private repository undertakes."""
 
+_OWN_TERMS = (
+    "The terms of the images hold for every copy of them. Keep the repository private, and let "
+    "only such people in as may have them."
+)
+"""The same, of other images."""
+
 _ROWS = {
     "masks": "image",
     "rankings": "image of a class with a spurious feature, sorted",
@@ -32,6 +41,9 @@ _ROWS = {
     "embeddings": "image: the activations of all features, as float16",
 }
 """What has a row in each config."""
+
+_MARKUP = re.compile(r"[\\`*\[\]|~$]|(?<!\w)_|_(?!\w)")
+"""What Markdown takes for markup, but for HTML; an underscore within a word is none."""
 
 _VERSIONS = ("python", "torch", "torchvision", "timm", "pillow", "numpy", "pyarrow", "datasets")
 
@@ -51,16 +63,19 @@ def make_card(data: DataSet) -> str:
         Markdown with a YAML header that names the configs, their files, columns and sizes.
     """
     splits = {name: data.manifest.splits[name] for name in data.splits}
+    about = Subject.of(data.manifest)
     return _template().render(
         header=make_header(data),
+        about=about,
+        folder="IMAGENET" if about.is_imagenet else "IMAGES",
         with_images=holds_images(data),
-        terms=TERMS,
+        terms=terms_of(about),
         statistics=_statistics(splits),
         splits=splits,
         split=data.splits[0],
         origin=data.manifest.origin,
         examples=example_rows(data),
-        names=data.names,
+        names=[about.short_name(name) for name in data.names],
         configs=[
             {
                 "name": name,
@@ -78,6 +93,11 @@ def make_card(data: DataSet) -> str:
     )
 
 
+def terms_of(about: Subject) -> str:
+    """Return what who publishes the images to a private repository undertakes."""
+    return TERMS if about.is_imagenet else _OWN_TERMS
+
+
 def template_path() -> Path:
     """Return where the template is, in an installed package or else in the project itself."""
     installed = Path(__file__).parents[1] / "dataset_card.md"
@@ -86,11 +106,12 @@ def template_path() -> Path:
 
 @cache
 def _template() -> jinja2.Template:
-    cards = environment(escape=False)  # It is no HTML; names are escaped as cells.
+    cards = environment(escape=False)  # It is no HTML; what comes from files is escaped by filters.
     cards.filters |= {
         "count": "{:,}".format,
         "number": _number,
-        "cell": _cell,
+        "markdown": _markdown,
+        "code": _code,
         "versions": lambda inputs: ", ".join(
             f"{name} {inputs[name]}" for name in _VERSIONS if name in inputs
         ),
@@ -99,9 +120,18 @@ def _template() -> jinja2.Template:
     return cards.from_string(template_path().read_text("utf-8"))
 
 
-def _cell(name: str) -> str:
-    """Return the first of a class's names, fit for a table."""
-    return " ".join(name.split(",", maxsplit=1)[0].split()).replace("|", "\\|")
+def _markdown(text: str) -> str:
+    """Return a text that comes from a file so that Markdown shows it as it is, in a table too."""
+    line = html.escape(" ".join(text.split()), quote=False)
+    return _MARKUP.sub(r"\\\g<0>", line)
+
+
+def _code(text: str) -> str:
+    """Return a text as code, for a table."""
+    text = " ".join(text.splitlines())
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence, space = "`" * (longest + 1), " " if longest else ""
+    return f"{fence}{space}{text}{space}{fence}".replace("|", "\\|")
 
 
 def _number(value: float | None, digits: int) -> str:

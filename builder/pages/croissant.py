@@ -12,6 +12,7 @@ from datasets import ClassLabel, Image, Value
 
 from builder.dataset.dataset import DataSet, columns_of
 from builder.dataset.statistics import vote_statistics
+from builder.dataset.subject import Subject
 
 CROISSANT_FILE = "croissant.json"
 
@@ -80,6 +81,10 @@ def make_croissant(data: DataSet) -> dict[str, Any]:
         config: [name for split in data.splits for name in data.files(config, split)]
         for config in data.configs
     }
+    about = Subject.of(data.manifest)
+    of_source = "" if about.source == "" else f" of {about.images}"
+    terms = "https://www.image-net.org/download.php" if about.is_imagenet else None
+    licence, named = about.licence or terms, ["ImageNet"] if about.is_imagenet else []
     return {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
@@ -87,18 +92,18 @@ def make_croissant(data: DataSet) -> dict[str, Any]:
             "http://mlcommons.org/croissant/1.0",
             "http://mlcommons.org/croissant/RAI/1.0",
         ],
-        "name": "salient-imagenet-1m",
+        "name": about.slug,
         "description": (
-            "Soft masks of where a robust network sees the core and the spurious features of each "
-            "image of ImageNet, how strong they are, and images ranked by how spurious they are. "
-            "It holds no image."
+            f"Soft masks of where a {'robust ' if about.is_imagenet else ''}network sees the core "
+            f"and the spurious features of each image{of_source}, how strong they are, and images "
+            "ranked by how spurious they are. It holds no image."
         ),
         "version": f"{data.manifest.format_version}.0.0",
         "url": "https://arxiv.org/abs/2203.15566",
-        "license": "https://www.image-net.org/download.php",
-        "keywords": ["ImageNet", "spurious correlations", "interpretability", "robustness"],
+        **({"license": licence} if licence else {}),
+        "keywords": [*named, "spurious correlations", "interpretability", "robustness"],
         "citeAs": _CITATION,
-        **_responsible_ai(data),
+        **_responsible_ai(data, about),
         "distribution": [
             *(_file_object(data, name) for names in configs.values() for name in names),
             *(_file_set(config) for config in configs),
@@ -107,8 +112,10 @@ def make_croissant(data: DataSet) -> dict[str, Any]:
     }
 
 
-def _responsible_ai(data: DataSet) -> dict[str, Any]:
+def _responsible_ai(data: DataSet, about: Subject) -> dict[str, Any]:
     votes, origin = vote_statistics(data.votes), data.manifest.origin
+    owner = "ImageNet's" if about.is_imagenet else "the"
+    pictures = "images of ImageNet" if about.is_imagenet else "the images"
     classes = len(data.votes.by_label)
     counts = [part["counts"] for part in data.manifest.splits.values()]
     aside = sum(sum(part["set_aside"].values()) for part in counts)
@@ -120,6 +127,8 @@ def _responsible_ai(data: DataSet) -> dict[str, Any]:
         "rai:dataCollection": (
             "Computed from ImageNet's images (ILSVRC 2012), which were collected from the web by "
             "others. No image was collected for this data set."
+            if about.is_imagenet
+            else f"Computed from {about.images}."
         ),
         "rai:dataCollectionType": ["Secondary data analysis", "Software collection"],
         "rai:dataCollectionMissingData": (
@@ -133,7 +142,11 @@ def _responsible_ai(data: DataSet) -> dict[str, Any]:
             "background. A majority for the latter two makes the feature spurious for its class.",
             f"Masks are the network's own ({origin['network']}); no person drew or checked each.",
         ],
-        "rai:dataAnnotationPlatform": ["Amazon Mechanical Turk, for the published votes"],
+        "rai:dataAnnotationPlatform": [
+            "Amazon Mechanical Turk, for the published votes"
+            if about.is_imagenet
+            else "What the votes file does not tell"
+        ],
         "rai:annotationsPerItem": f"{fewest_to_most} votes on each class-feature pair",
         "rai:machineAnnotationTools": [
             f"{origin['network']}, SHA-256 of its tensors {origin['weights_sha256']}"
@@ -145,22 +158,24 @@ def _responsible_ai(data: DataSet) -> dict[str, Any]:
         ],
         "rai:dataLimitations": [
             "Maps were validated only on the images that activate a feature most, the top fifth of "
-            "a class.",
+            "a class."
+            if about.is_imagenet
+            else "Nobody validated the maps.",
             f"{votes.classes_by_spurious[-1]:,} of {classes:,} classes have no core feature, "
             f"{votes.classes_by_spurious[0]:,} no spurious one.",
             "The features are one network's; pixels outside the square that it saw are unknown.",
         ],
         "rai:dataBiases": [
-            "Inherits the biases of ImageNet's images and labels, of one network's features, and "
-            "of a few voters per feature.",
+            f"Inherits the biases of {owner} images and labels, of one network's features, and of "
+            "a few voters per feature.",
         ],
         "rai:dataSocialImpact": (
             "Meant to make models depend less on accompanying cues. Spuriosity is a statement on a "
             "network's features, not on the people or things in an image."
         ),
         "rai:personalSensitiveInformation": [
-            "No image is in it. Image ids refer to images of ImageNet, in some of which people can "
-            "be seen."
+            f"No image is in it. Image ids refer to {pictures}, in some of which people "
+            f"{'can' if about.is_imagenet else 'may'} be seen."
         ],
         "rai:dataReleaseMaintenancePlan": (
             "Versions are tags of the repository; manifest.json has the hash of every file and "

@@ -14,16 +14,21 @@ import jinja2
 
 from builder.dataset.dataset import DataSet
 from builder.dataset.manifest import Manifest
+from builder.dataset.subject import Subject
 from builder.dataset.votes import read_votes
 from builder.errors import BuildError
-from builder.images.sources import Images, open_images
+from builder.images.sources import find_images, open_images
 from builder.pages.highlights import Row, find_highlights
 from builder.pages.templates import environment
 from builder.pages.views import ClassView, GroundTruth, Picture, Views
 from builder.reporter import Reporter
 from builder.settings import GallerySettings
-from builder.storage.files import atomic_write, disk_errors_as_sentences, require_directory
-from salient_imagenet_1m import image_id
+from builder.storage.files import (
+    atomic_write,
+    disk_errors_as_sentences,
+    require_directory,
+    require_writable,
+)
 
 TOP_IMAGES = 5
 END_IMAGES = 5
@@ -55,11 +60,11 @@ def make_gallery(
     BuildError
         If an input cannot be used.
     """
-    known = known or GroundTruth()
     with disk_errors_as_sentences(settings.data):
         data = _open(settings)
         counts = data.manifest.splits[settings.split]["counts"]
         _check_out(settings.target, counts["classes"])
+        known = known or GroundTruth(Subject.of(data.manifest).title)
         views = _views(data, settings, known, reporter)
     shared = {
         "known": known,
@@ -102,6 +107,7 @@ def _open(settings: GallerySettings) -> DataSet:
 
 def _check_out(out: Path, classes: int) -> None:
     is_page = out.suffix == ".html"
+    require_writable(out)
     if is_page and not out.parent.is_dir():
         raise BuildError(f"There is no directory {out.parent}: check --out.")
     if not is_page:
@@ -127,7 +133,7 @@ def _views(
     with reporter.track("listing images") as advance:
         images = open_images(settings.images, settings.split, advance)
     wanted = {name for chosen in highlights.values() for name in chosen.ids}
-    places = _places(images, wanted)
+    places = find_images(images, wanted)
     missing = wanted - places.keys()
     if missing:
         raise BuildError(
@@ -136,11 +142,6 @@ def _views(
         )
     words = _words(settings.votes) if settings.votes else {}
     return Views(highlights, pairs, images, places, words, known)
-
-
-def _places(images: Images, wanted: set[str]) -> dict[str, int]:
-    names = ((image_id(path.as_py()), index) for index, path in enumerate(images.paths))
-    return {name: index for name, index in names if name in wanted}
 
 
 def _words(votes: Path) -> dict[tuple[int, int], list[str]]:

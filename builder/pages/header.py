@@ -12,6 +12,7 @@ from huggingface_hub import DatasetCardData
 
 from builder.dataset.dataset import DataSet, columns_of
 from builder.dataset.layout import IMAGES, PUBLISHED_CONFIGS, file_pattern
+from builder.dataset.subject import Subject, slug
 from builder.storage.parquet import parquet_source
 
 _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"))
@@ -33,18 +34,17 @@ def make_header(data: DataSet) -> str:
     schemas = {config: data.schema(config) for config in data.configs}
     configs = [*([IMAGES] if holds_images(data) else []), *schemas]
     rows = sum(split["counts"]["rows"] for split in data.manifest.splits.values())
+    about = Subject.of(data.manifest)
     metadata = DatasetCardData(
-        pretty_name="Salient ImageNet-1M",
-        license="other",
-        license_name="non-commercial-research",
-        license_link="https://www.image-net.org/download.php",
+        pretty_name=about.title,
+        **_licence(about),
         language=["en"],
         annotations_creators=["crowdsourced", "machine-generated"],
-        source_datasets=["extended|imagenet-1k"],
+        source_datasets=["extended|imagenet-1k" if about.is_imagenet else "original"],
         task_categories=["image-classification", "image-segmentation"],
         size_categories=[next((name for limit, name in _SIZES if rows < limit), "1M<n<10M")],
         tags=[
-            "imagenet",
+            *(["imagenet"] if about.is_imagenet else []),
             "spurious-correlations",
             "interpretability",
             "robustness",
@@ -61,6 +61,20 @@ def make_header(data: DataSet) -> str:
         info["features"] = [_as_before_release_4(column) for column in info["features"]]
     header: str = metadata.to_yaml()
     return header
+
+
+def _licence(about: Subject) -> dict[str, Any]:
+    """Return a licence as the Hub knows it: by names of its own, or another by name and link."""
+    if about.licence:
+        link = {"license_link": about.licence} if "://" in about.licence else {}
+        return {"license": "other", "license_name": slug(about.licence), **link}
+    if not about.is_imagenet:
+        return {}
+    return {
+        "license": "other",
+        "license_name": "non-commercial-research",
+        "license_link": "https://www.image-net.org/download.php",
+    }
 
 
 def _files(data: DataSet, config: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from builder.dataset.dataset import DataSet
 from builder.dataset.layout import CARD_FILE
 from builder.dataset.statistics import split_statistics
+from builder.dataset.subject import Subject
 from builder.pages.card import make_card
 from builder.pages.croissant import CROISSANT_FILE, make_croissant
 from builder.pages.plots import (
@@ -51,9 +52,11 @@ def write_pages(data: DataSet, split: str, target: Path) -> None:
 def make_pages(data: DataSet) -> dict[str, bytes]:
     """Return the contents of every page by its name: the same data give the same bytes."""
     statistics = {split: split_statistics(data, split) for split in data.splits}
+    about = Subject.of(data.manifest)
+    names = [about.short_name(name) for name in data.names]
     croissant = json.dumps(make_croissant(data), indent=2, ensure_ascii=False)
     pages = {
-        MASKS_PLOT: masks_plot(example_rows(data), data.names),
+        MASKS_PLOT: masks_plot(example_rows(data), names),
         KINDS_PLOT: kinds_plot(statistics),
         SPURIOSITY_PLOT: spuriosity_plot(statistics),
         CROISSANT_FILE: f"{croissant}\n",

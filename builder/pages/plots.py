@@ -140,7 +140,7 @@ def masks_plot(rows: list[dict[str, Any]], names: list[str]) -> str:
         {
             "x": 24 + index * (side + 10),
             "name": row["image_id"],
-            "note": names[row["label"]].split(",")[0],
+            "note": names[row["label"]],
             "layers": [
                 {
                     "id": f"{kind}-{index}",

@@ -23,6 +23,7 @@ class GroundTruth:
     Attributes
     ----------
     title : str
+        Of the pages.
     names : dict of str to str
         Of classes, by wnid, where the data set has none.
     classes : dict of int to str
@@ -35,7 +36,7 @@ class GroundTruth:
         The table of recovery; see the template.
     """
 
-    title: str = "Salient ImageNet-1M"
+    title: str
     names: dict[str, str] = field(default_factory=dict)
     classes: dict[int, str] = field(default_factory=dict)
     pairs: dict[tuple[int, int], str] = field(default_factory=dict)

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from builder.dataset.classes import class_names
 from builder.dataset.dataset import DataSet
 from builder.dataset.manifest import Manifest
 from builder.errors import BuildError
@@ -176,12 +175,11 @@ def _warn_of_embeddings(job: Job, reporter: Reporter) -> None:
 
 def _publish(job: Job, run: Run, workspace: Workspace, manifest: Manifest) -> None:
     """Write the split's files to a hidden place, then move them to where they are seen."""
-    names = class_names(job.votes.labels, job.network.classes)
     finaliser = Finaliser(
         directory=workspace.directory,
         plan=job.plan,
         votes=job.votes,
-        names=names,
+        names=job.names,
         head_weight=job.network.head_weight.numpy(),
         grid_height=job.network.grid_height,
         grid_width=job.network.grid_width,

@@ -13,9 +13,11 @@ from typing import Any
 
 import torch
 
+from builder.dataset.subject import default_source
 from builder.dataset.votes import Votes, read_votes
 from builder.errors import BuildError
 from builder.images.loader import Batch, batches_of
+from builder.images.plan import require_rows
 from builder.network.analysis import Analyser, Analysis
 from builder.network.devices import find_devices
 from builder.network.inference import Inference, open_inference, open_network
@@ -88,7 +90,17 @@ class Job(Inference):
             "resize": RESIZE_SIZE,
             "crop": CROP_SIZE,
             "grid": [network.grid_height, network.grid_width],
+            **({"names_sha256": _sha256_of(self.names)} if self.settings.classes else {}),
+            **self._subject(),
         }
+
+    def _subject(self) -> dict[str, str]:
+        """Return what the user says of the data set, only that: ImageNet's need no words."""
+        source = self.settings.source
+        if source is None:
+            source = default_source(self.votes)
+        said = {"title": self.settings.title, "source": source, "licence": self.settings.licence}
+        return {name: text for name, text in said.items() if text is not None}
 
     def inputs(self) -> dict[str, Any]:
         """Return all that the bytes of this split depend on, besides `origin`."""
@@ -144,15 +156,17 @@ def open_job(
     inference = open_inference(
         settings, network, reporter, votes.labels, settings.shard_size, runs_on
     )
-    plan = inference.plan
-    if not len(plan.order):
-        first = plan.set_aside[0]
-        raise BuildError(
-            f"None of the {plan.images} images of {settings.images} can be used (of the first, "
-            f"{first.path}: {first.detail}; the votes are on classes such as "
-            f"{votes.pairs[0].wnid}): check --images and --votes, images need a folder per wnid."
-        )
+    require_rows(
+        inference.plan,
+        settings.images,
+        "check --images and --votes, images need a folder per wnid, and the votes are on classes "
+        f"such as {votes.pairs[0].wnid}",
+    )
     return Job(settings=settings, votes=votes, runs_on=runs_on, **vars(inference))
+
+
+def _sha256_of(names: list[str]) -> str:
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()
 
 
 def _check_fit(votes: Votes, network: Network, settings: Settings) -> None:

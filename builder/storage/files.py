@@ -173,6 +173,22 @@ def require_directory(path: Path) -> None:
         raise BuildError(f"{nearest} is a file: give --out a directory.")
 
 
+def require_writable(path: Path) -> None:
+    """See that `path` can be made, which may be hours before it is.
+
+    Raises
+    ------
+    BuildError
+        If the nearest directory that it would lie in takes no file, or none of its name.
+    """
+    try:
+        nearest = next(place for place in path.absolute().parents if place.is_dir())
+        with disk_errors_as_sentences(nearest), tempfile.TemporaryFile(dir=nearest):
+            path.exists()
+    except OSError as error:
+        raise BuildError(f"{path} cannot be made ({error.strerror}): check --out.") from error
+
+
 @contextmanager
 def disk_errors_as_sentences(directory: Path) -> Iterator[None]:
     """Turn a full, read-only or failing disk under `directory` into a `BuildError`."""

@@ -11,10 +11,12 @@ import pytest
 import timm
 import torch
 from PIL import Image
+from timm.data.imagenet_info import ImageNetInfo
 from torchvision import transforms
 
 from builder.annotate.candidates import COLUMNS, TopImages, read_candidates
 from builder.annotate.discover import discover
+from builder.dataset.classes import class_names, read_classes
 from builder.errors import BuildError
 from builder.images.labels import label_classes
 from builder.images.sources import NO_LABEL
@@ -122,7 +124,7 @@ def test_a_broken_image_is_counted_and_stops_nothing(world: World, tmp_path: Pat
     (folder / CLASSES[0] / "broken.JPEG").write_bytes(b"no image")
     reporter = Quiet()
     discover(search(world, tmp_path / "features.csv", images=str(folder)), reporter)
-    assert "1 of 37 images could not be used." in reporter.lines
+    assert "1 of 37 images could not be used: 1 not_an_image." in reporter.lines
 
 
 @pytest.mark.parametrize(
@@ -154,6 +156,130 @@ def test_a_table_is_never_overwritten(world: World, tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="There is no directory"):
         discover(search(world, tmp_path / "no" / "features.csv"), Quiet())
     assert out.read_text() == "a week of work"
+
+
+@pytest.mark.parametrize(
+    ("out", "sentence"),
+    [
+        ("/proc/features.csv", "cannot be made"),
+        (f"{'x' * 250}.csv", r"-votes.csv cannot be made \(File name too long\)"),
+    ],
+)
+def test_an_out_that_cannot_be_written_is_noticed_before_all_work(
+    world: World, out: str, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("builder.annotate.discover.open_network", unwanted)
+    with pytest.raises(BuildError, match=sentence):
+        discover(search(world, Path(out)), Quiet())
+
+
+def unwanted(*_arguments: object) -> None:
+    raise AssertionError("nobody should have come so far")
+
+
+def test_empty_votes_lie_beside_the_table(world: World, tmp_path: Path) -> None:
+    candidates = discover(search(world, tmp_path / "features.csv"), Quiet())
+    with (tmp_path / "features-votes.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 5 * len(candidates)
+    for pair, row in zip(candidates, rows[::5], strict=True):
+        assert (row["Input.wordnet_id"], row["Input.class_index"]) == (pair.wnid, str(pair.label))
+        assert (row["Input.feature_index"], row["Answer.main"]) == (str(pair.feature), "")
+
+
+def test_votes_are_never_overwritten(world: World, tmp_path: Path) -> None:
+    (tmp_path / "features-votes.csv").write_text("a week of work")
+    with pytest.raises(BuildError, match=r"features-votes\.csv exists already"):
+        discover(search(world, tmp_path / "features.csv"), Quiet())
+    assert [path.name for path in tmp_path.iterdir()] == ["features-votes.csv"]
+
+
+def test_images_that_share_their_ids_are_named_and_not_the_checkpoint(
+    world: World, tmp_path: Path
+) -> None:
+    image = next((world.root / "train").glob("*/*")).read_bytes()
+    for wnid in CLASSES:
+        (tmp_path / wnid).mkdir()
+        for name in ("photo 1.jpg", "photo 1.png"):
+            (tmp_path / wnid / name).write_bytes(image)
+    said = (
+        r"None of the 6 images of .* can be used \(of the first, n\d+/photo 1.jpg: it has the id "
+        r"n\d+/photo 1, and so has another\): give each image of a folder a name of its own\."
+    )
+    with pytest.raises(BuildError, match=said):
+        discover(search(world, tmp_path / "features.csv", images=str(tmp_path)), Quiet())
+
+
+def test_images_that_cannot_be_used_are_named_and_not_the_checkpoint(
+    world: World, tmp_path: Path
+) -> None:
+    for wnid in CLASSES:
+        (tmp_path / wnid).mkdir()
+        (tmp_path / wnid / f"{wnid}_1.JPEG").write_bytes(b"")
+    said = "None of the 3 images can be used: 3 empty; the first is"
+    with pytest.raises(BuildError, match=said):
+        discover(search(world, tmp_path / "features.csv", images=str(tmp_path)), Quiet())
+
+
+def write_classes(directory: Path, text: str) -> Path:
+    path = directory / "classes.txt"
+    path.write_text(text)
+    return path
+
+
+def test_a_file_says_which_output_is_which_class(world: World, tmp_path: Path) -> None:
+    order = [CLASSES[2], CLASSES[0], "a class without images"]
+    classes = write_classes(tmp_path, "\n".join(order) + "\n")
+    reporter = Quiet()
+    candidates = discover(search(world, tmp_path / "features.csv", classes=classes), reporter)
+    assert {(pair.label, pair.wnid, pair.name) for pair in candidates} <= {
+        (0, CLASSES[2], CLASSES[2]),
+        (1, CLASSES[0], CLASSES[0]),
+    }
+    told = "12 of 36 images could not be used: 12 of no class of the network."
+    assert told in reporter.lines
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("a\nb\na\n", "classes.txt has a in the lines 1 and 3: give each output"),
+        ("a\n\nb\n", "classes.txt:2 is empty: name the class of each output"),
+        ("a\nb\n", "has 2 classes and the network 3 outputs: name the class of each"),
+        ("", "has 0 classes and the network 3 outputs"),
+        ("a\nb\nc\n", f"such as {CLASSES[0]}, is among those that --classes names, such as a"),
+    ],
+)
+def test_a_bad_file_of_classes_is_one_sentence(
+    world: World, tmp_path: Path, text: str, sentence: str
+) -> None:
+    classes = write_classes(tmp_path, text)
+    with pytest.raises(BuildError, match=sentence):
+        discover(search(world, tmp_path / "features.csv", classes=classes), Quiet())
+
+
+def test_a_file_of_classes_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match=r"cannot be read \(No such file"):
+        read_classes(tmp_path / "none.txt", 3)
+    (tmp_path / "latin.txt").write_bytes(b"m\xf6we\n")
+    with pytest.raises(BuildError, match="is no text in UTF-8"):
+        read_classes(tmp_path / "latin.txt", 1)
+
+
+def test_lines_of_a_file_of_classes_may_end_as_on_windows(tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_bytes(b"\xef\xbb\xbfbarn owl\r\nred kite \r\n\r\n")
+    assert read_classes(tmp_path / "classes.txt", 2) == ["barn owl", "red kite"]
+
+
+def test_a_class_without_a_name_takes_no_folder_s() -> None:
+    assert class_names({"class 2": 0, "wren": 1}, 3) == ["class 2", "wren", "another class 2"]
+
+
+def test_a_file_of_classes_names_the_outputs_that_nobody_voted_on() -> None:
+    assert class_names({"wren": 1}, 3, ["robin", "wren", "kite"]) == ["robin", "wren", "kite"]
+    imagenet = ImageNetInfo().label_names()
+    assert class_names({"n01440764": 0}, 1000, imagenet)[0] == "tench, Tinca tinca"
+    assert class_names({"n01440764": 999}, 1000, imagenet[::-1]) == imagenet[::-1]
 
 
 def test_labels_are_the_sorted_wnids() -> None:

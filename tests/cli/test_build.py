@@ -225,7 +225,25 @@ def give(**options: object) -> Callable[[World, Path], Options]:
     return lambda world, directory: dict(options)
 
 
+def classes(*names: str) -> Callable[[World, Path], Options]:
+    def make(world: World, directory: Path) -> Options:
+        path = directory / "classes.txt"
+        path.write_text("\n".join(names))
+        return {"classes": path}
+
+    return make
+
+
 BAD_INPUT = [
+    pytest.param(give(classes="nowhere.txt"), "The file of classes nowhere.txt cannot be read"),
+    pytest.param(classes("n90000001"), "has 1 classes and the network 3 outputs"),
+    pytest.param(
+        classes("n90000002", "n90000001", "n90000003"),
+        "The votes give the class n90000001 the index 0, but line 1 of",
+    ),
+    pytest.param(give(title=""), "--title '' is no text: give a line of letters"),
+    pytest.param(give(source="two\nlines"), r"--source 'two\nlines' is no text"),
+    pytest.param(give(licence=" "), "--licence ' ' is no text"),
     pytest.param(give(images="nowhere"), "There is no file, directory or dataset nowhere"),
     pytest.param(empty_directory, "in class folders: --images takes ROOT/train/<wnid>/*"),
     pytest.param(other_classes, "None of the 12 images of"),

@@ -11,7 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from builder.dataset.votes import ANSWERS, COLUMNS, Pair, Vote, Votes, read_votes, write_votes
+from builder.dataset.votes import (
+    ANSWERS,
+    COLUMNS,
+    Pair,
+    Vote,
+    Votes,
+    read_votes,
+    write_template,
+    write_votes,
+)
 from builder.errors import BuildError
 
 Rows = list[dict[str, str]]
@@ -172,7 +181,7 @@ def test_a_missing_column_is_named(tmp_path: Path, column: str) -> None:
     assert f"votes.csv lacks the column {column}: it needs WorkerId," in sentence
 
 
-@pytest.mark.parametrize("answer", ["animal", "", "Main_object"])
+@pytest.mark.parametrize("answer", ["animal", "Main_object"])
 def test_an_unknown_answer_is_named_with_its_line(tmp_path: Path, answer: str) -> None:
     rows = good_rows()
     rows[3]["Answer.main"] = answer
@@ -181,13 +190,52 @@ def test_an_unknown_answer_is_named_with_its_line(tmp_path: Path, answer: str) -
     assert all(known in sentence for known in ANSWERS)
 
 
+ASKED = ("class_index", "feature_index", "feature_rank")
+PAIRS = [("barn owl", 1, 7, 1), ("barn owl", 1, 3, 2), ("wren, v1", 0, 5, 1), ("wren, v1", 0, 2, 2)]
+
+
+def test_a_template_has_five_rows_of_each_pair_and_no_answer(tmp_path: Path) -> None:
+    write_template(tmp_path / "votes.csv", PAIRS)
+    with (tmp_path / "votes.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == COLUMNS
+    assert [row["WorkerId"] for row in rows] == list("12345") * len(PAIRS)
+    asked = [
+        (row["Input.wordnet_id"], *(int(row[f"Input.{name}"]) for name in ASKED)) for row in rows
+    ]
+    assert asked[::5] == PAIRS
+    assert {row[column] for row in rows for column in COLUMNS[-3:]} == {""}
+    for row in rows:
+        row.update({"Answer.main": "background", "Answer.confidence": "2"})
+    votes = read(tmp_path, rows)
+    assert [(pair.wnid, pair.label, pair.feature, pair.rank) for pair in votes.pairs] == [
+        *PAIRS[2:],
+        *PAIRS[:2],
+    ]
+
+
+def test_what_is_missing_of_a_template_is_told_in_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "votes.csv"
+    write_template(path, PAIRS)
+    assert refuse(path) == (
+        f"20 of the 20 rows of {path} have no Answer.main, the first in line 2: give each "
+        "main_object, separate_object or background."
+    )
+    rows = good_rows()
+    rows[4]["Answer.confidence"] = rows[7]["Answer.confidence"] = " "
+    assert refuse(write(path, rows)) == (
+        f"2 of the 20 rows of {path} have no Answer.confidence, the first in line 6: give each a "
+        "number from 1 to 5."
+    )
+
+
 @pytest.mark.parametrize(
     ("column", "values", "remedy"),
     [
         ("Input.class_index", ("-1", "1.0", "x", "", "²"), "use a whole number from 0 up."),
         ("Input.feature_index", ("-1", "1e3", "x", ""), "use a whole number from 0 up."),
         ("Input.feature_rank", ("0", "-1", "x", ""), "use a whole number from 1 up."),
-        ("Answer.confidence", ("0", "6", "nan", "inf", "x", ""), "use a number from 1 to 5."),
+        ("Answer.confidence", ("0", "6", "nan", "inf", "x"), "use a number from 1 to 5."),
     ],
 )
 def test_a_bad_number_is_named_with_line_and_column(

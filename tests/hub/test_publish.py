@@ -352,7 +352,7 @@ def test_images_that_became_public_are_not_published_to_again(
     publish(Publication(planted, NAME, private=True, images=str(world.root)), reporter)
     hub.repos[NAME].private = False
     for attempt in (publish, plan_publication):
-        with pytest.raises(BuildError, match=f"{NAME} is public and holds images of ImageNet"):
+        with pytest.raises(BuildError, match=f"{NAME} is public and holds images, which"):
             attempt(Publication(planted, NAME), reporter)
 
 

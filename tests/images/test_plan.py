@@ -59,7 +59,7 @@ def test_the_order_is_the_seed_s_and_not_the_listing_s() -> None:
 def test_one_image_less_leaves_the_order_of_the_others() -> None:
     order = ids_in_order(plan_of(Listed(paths(50))))
     assert ids_in_order(plan_of(Listed(paths(49)))) == [
-        name for name in order if name != "image_49"
+        name for name in order if name != "n1/image_49"
     ]
 
 
@@ -69,14 +69,20 @@ def test_a_limit_takes_the_first_of_the_order() -> None:
 
 
 def test_two_images_of_one_id_and_classes_without_votes_are_set_aside() -> None:
-    plan = plan_of(Listed(["n0/a.JPEG", "n1/a.png", "n1/b.JPEG", "n7/c.JPEG"]))
-    assert ids_in_order(plan) == ["b"]
+    plan = plan_of(Listed(["n1/a.JPEG", "n1/a.png", "n1/b.JPEG", "n7/c.JPEG"]))
+    assert ids_in_order(plan) == ["n1/b"]
     assert sorted((image.path, image.reason) for image in plan.set_aside) == [
-        ("n0/a.JPEG", "duplicate_id"),
+        ("n1/a.JPEG", "duplicate_id"),
         ("n1/a.png", "duplicate_id"),
         ("n7/c.JPEG", "no_votes"),
     ]
     assert plan.images == 4
+
+
+def test_classes_may_share_file_names() -> None:
+    plan = plan_of(Listed(["n0/photo 1.jpg", "n1/photo 1.jpg", "n2/photo 1.png"]))
+    assert sorted(ids_in_order(plan)) == ["n0/photo 1", "n1/photo 1", "n2/photo 1"]
+    assert not plan.set_aside
 
 
 def test_a_known_wnid_without_votes_never_takes_the_source_s_own_number() -> None:
@@ -95,6 +101,14 @@ def test_a_limit_lets_neither_of_two_images_with_one_id_through() -> None:
 def test_labels_of_the_source_serve_where_no_wnid_is_known() -> None:
     plan = plan_of(Listed(["a.JPEG", "b.JPEG", "c.JPEG"], labels=[2, 0, 9]))
     assert dict(zip(ids_in_order(plan), plan.labels[plan.order], strict=True)) == {"a": 2, "b": 0}
+
+
+def test_a_number_of_the_source_never_stands_for_a_folder_of_another_class() -> None:
+    images = Listed(["n0/a.JPEG", "n1/b.JPEG", "dogs/c.JPEG"])
+    images.labels = np.array([0, 2, 1])
+    plan = plan_of(images)
+    assert sorted(ids_in_order(plan)) == ["n0/a", "n1/b"]
+    assert plan.set_aside[0].detail == "no votes on the class dogs"
 
 
 @pytest.mark.parametrize(
@@ -139,18 +153,18 @@ def test_ids_whose_hashes_collide_are_in_their_own_order(monkeypatch: pytest.Mon
         return [int(name[-1]).to_bytes(8, "big") for name in ids]
 
     monkeypatch.setattr("builder.images.plan.order_keys", last_digit)
-    images = Listed([*paths(200)[::-1], "n1/image_42.png"])
+    images = Listed([*paths(200)[::-1], "n0/image_42.png"])
     plan = plan_of(images)
-    ids = [f"image_{number}" for number in range(200) if number != 42]
+    ids = [f"n{number % 3}/image_{number}" for number in range(200) if number != 42]
     assert ids_in_order(plan) == sorted(ids, key=lambda name: (name[-1], name))
     assert [(image.image_id, image.detail) for image in plan.set_aside] == [
-        ("image_42", "2 images have this id")
+        ("n0/image_42", "2 images have this id")
     ] * 2
 
 
 def test_the_hash_of_a_plan_is_that_of_its_lines() -> None:
     plan = plan_of(Listed([*paths(50), "n7/c.JPEG"]))
-    lines = [f"image_{n} {n % 3}" for n in range(50)]
+    lines = [f"n{n % 3}/image_{n} {n % 3}" for n in range(50)]
     lines.sort(key=lambda line: ids_in_order(plan).index(line.split()[0]))
     lines += [str(plan.set_aside[0])]
     expected = hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()

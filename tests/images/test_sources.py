@@ -24,6 +24,7 @@ from builder.images.sources import (
     FolderImages,
     Images,
     TarImages,
+    find_images,
     open_images,
 )
 from salient_imagenet_1m import image_id
@@ -374,6 +375,15 @@ def test_names_may_stand_in_a_column_of_their_own(tmp_path: Path, column: str) -
     assert images.labels.tolist() == [NO_LABEL] * len(HUB)
 
 
+def test_a_name_without_a_folder_lies_in_that_of_its_class(tmp_path: Path) -> None:
+    files = {"photo 1.jpg": jpeg(10), "photo 2.jpg": jpeg(20), "zoo/photo 1.jpg": jpeg(30)}
+    write_parquet(tmp_path / "train.parquet", files | HUB, label=[0, None, 1, 0, 0, 1])
+    images = open_split(tmp_path)
+    assert images.paths.to_pylist() == ["tench/photo 1.jpg", *[*files][1:], *HUB]
+    assert images.wnids.to_pylist()[:3] == ["tench", None, "zoo"]
+    assert images.labels.tolist() == [0, NO_LABEL, 1, 0, 0, 1]
+
+
 def test_a_dataset_that_keeps_no_file_names_is_refused(tmp_path: Path) -> None:
     write_parquet(tmp_path / "train.parquet", HUB, names=False, label=[0, 0, 1])
     said = (
@@ -412,11 +422,26 @@ def test_parquet_that_is_none_is_refused(tmp_path: Path) -> None:
         ("ILSVRC2012_val_00000293_n01440764.JPEG", "ILSVRC2012_val_00000293"),
         ("train\\n01440764\\n01440764_18.jpeg", "n01440764_18"),
         ("n01440764_tench.JPEG", "n01440764_tench"),
+        ("birds/train/robin/photo 1.jpg", "robin/photo 1"),
+        ("./photo 1.jpg", "photo 1"),
         ("n01440764_18", "n01440764_18"),
     ],
 )
 def test_an_image_id_is_the_canonical_stem_in_every_layout(name: str, expected: str) -> None:
     assert image_id(name) == expected
+
+
+def test_images_are_found_by_their_ids_and_by_stems_as_formerly(tmp_path: Path) -> None:
+    files = {**TRAIN, "robin/photo 1.jpg": b"a", "wren/photo 1.jpg": b"b", "wren/photo 2.jpg": b"c"}
+    images = open_split(make_folder(tmp_path, files))
+    paths = images.paths.to_pylist()
+    wanted = {"n00000001_1", "wren/photo 1", "photo 2", "kite/photo 2"}
+    found = find_images(images, wanted)
+    assert {name: paths[place] for name, place in found.items()} == {
+        "n00000001_1": "n00000001/n00000001_1.JPEG",
+        "wren/photo 1": "wren/photo 1.jpg",
+        "photo 2": "wren/photo 2.jpg",
+    }
 
 
 def test_a_tar_and_a_folder_give_the_same_ids_and_wnids(tmp_path: Path) -> None:

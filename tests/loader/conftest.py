@@ -113,7 +113,12 @@ def _rows(rng: np.random.Generator, split: str, total: int) -> list[dict[str, An
     return rows
 
 
-def write_build(target: Path, rows: dict[str, list[dict[str, Any]]], names: list[str]) -> None:
+def write_build(
+    target: Path,
+    rows: dict[str, list[dict[str, Any]]],
+    names: list[str],
+    wnids: list[str] = WNIDS,
+) -> None:
     """Write rows as a build: masks, rankings, features and manifest."""
 
     def write(name: str, features: datasets.Features, part: list[dict[str, Any]]) -> None:
@@ -135,7 +140,7 @@ def write_build(target: Path, rows: dict[str, list[dict[str, Any]]], names: list
         pairs = [
             {"label": label, "wnid": wnid, "name": names[label], "feature": label * 10 + position}
             | {"rank": position + 1, "kind": "core"}
-            for label, wnid in enumerate(WNIDS)
+            for label, wnid in enumerate(wnids)
             for position in range(5)
         ]
         write(f"features/{split}-00000-of-00001.parquet", pair_features(names), pairs)

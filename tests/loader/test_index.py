@@ -45,7 +45,10 @@ def test_empty_index(tmp_path: Path) -> None:
         ("ILSVRC2012_val_00000293_n01440764.JPEG", "ILSVRC2012_val_00000293"),
         ("C:\\imagenet\\val\\ILSVRC2012_val_00000293.jpg", "ILSVRC2012_val_00000293"),
         ("n01440764_10026", "n01440764_10026"),
-        ("cats/felix.the.cat.png", "felix.the.cat"),
+        ("pets/cats/felix.the.cat.png", "cats/felix.the.cat"),
+        ("cats\\felix.jpg", "cats/felix"),
+        ("felix.jpg", "felix"),
+        ("cats/felix", "cats/felix"),
     ],
 )
 def test_image_ids(name: str, expected: str) -> None:

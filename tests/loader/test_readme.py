@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import salient_imagenet_1m as si
-from tests.loader.conftest import WNIDS, World
+from tests.loader.conftest import NAMES, World
 
 ROOT = Path(si.__file__).parent
 SECTIONS = ("Load it with your images", "Train with masks", "Evaluate")
@@ -39,7 +39,7 @@ def test_readme(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     assert names["core"].shape == (32, 224, 224)
     assert -1 <= names["gap"] <= 1
     assert "epoch 1: loss" in capsys.readouterr().out
-    assert WNIDS[0] == "n01440764"  # the README names it
+    assert NAMES[0] == "tench"  # the README names it
 
 
 def test_real_build(imagenette: Path) -> None:

@@ -39,7 +39,8 @@ def rank(row: dict[str, Any]) -> int:
     ("selection", "condition"),
     [
         (si.Selection(labels=(2, 0)), lambda row: row["label"] in (0, 2)),
-        (si.Selection(labels=[WNIDS[3]]), lambda row: row["label"] == 3),  # type: ignore[arg-type]
+        (si.Selection(labels=[WNIDS[3]]), lambda row: row["label"] == 3),
+        (si.Selection(labels=("gas pump", 0)), lambda row: row["label"] in (0, 3)),
         (si.Selection(ranked=True), lambda row: row["label"] in (1, 3)),
         (si.Selection(most_spurious=3), lambda row: 0 <= rank(row) < 3),
         (si.Selection(least_spurious=2), lambda row: rank(row) >= 8),
@@ -122,3 +123,48 @@ def test_bad_selections(world: World) -> None:
         si.Selection(most_spurious=0)
     with pytest.raises(si.SalientImageNetError, match="no class 'n99999999'"):
         si.load(world.build, split="train", select=si.Selection(labels=("n99999999",)))
+
+
+CALLED = ["crane", "crane, a bird", "robin, American robin, Turdus", "robin, a toy"]
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        (2, 2),
+        ("n3", 3),
+        ("crane", 0),  # A whole name comes before a part of one.
+        ("crane, a bird", 1),
+        ("a bird", 1),
+        ("American robin", 2),
+    ],
+)
+def test_a_class_is_called_by_label_wnid_name_or_part_of_a_name(
+    name: int | str, label: int
+) -> None:
+    assert si._label(name, {index: f"n{index}" for index in range(4)}, CALLED) == label
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("robin", "2 classes are called 'robin': use one of their wnids, n2, n3."),
+        (
+            "american robin",
+            "The build has no class 'american robin': use labels, wnids or names of its features, "
+            "such as 'American robin'",
+        ),
+        (7, "The build has no class 7: use labels, wnids or names of its features."),
+        (None, "The build has no class None: use labels, wnids or names of its features."),
+    ],
+)
+def test_a_name_of_none_or_several_classes_is_one_sentence(name: Any, sentence: str) -> None:
+    with pytest.raises(si.SalientImageNetError) as caught:
+        si._label(name, {index: f"n{index}" for index in range(4)}, CALLED)
+    assert str(caught.value).startswith(sentence)
+    assert str(caught.value).endswith(".")
+
+
+def test_an_unknown_name_brings_those_that_are_close(world: World) -> None:
+    with pytest.raises(si.SalientImageNetError, match="such as 'gas pump'"):
+        si.load(world.build, split="train", select=si.Selection(labels=["gas-pump"]))

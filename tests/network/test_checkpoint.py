@@ -224,6 +224,42 @@ def test_weights_that_do_not_fit_are_refused_with_the_difference(
     assert "check --checkpoint and --network." in str(caught.value)
 
 
+@pytest.mark.parametrize("prefix", ["model.", "net.", "backbone.", "module.", "_orig_mod.", "a.b."])
+def test_a_prefix_of_all_names_is_taken_off(prefix: str) -> None:
+    own = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)).state_dict()
+    shuffled = {f"{prefix}{name}": own[name] for name in reversed(own)}
+    model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    load_weights(model, shuffled, "net", Path("x.pt"))
+    assert_same(dict(model.state_dict()), dict(own))
+
+
+def test_a_prefix_of_some_names_is_not() -> None:
+    own = nn.Linear(3, 2).state_dict()
+    for odd in ({"model.weight": own["weight"], "bias": own["bias"]}, {"m.bias": own["bias"]}):
+        with pytest.raises(BuildError, match="is of another architecture than net"):
+            load_weights(nn.Linear(3, 2), odd, "net", Path("x.pt"))
+    more = {f"model.{name}": tensor for name, tensor in own.items()} | {"loss.weight": own["bias"]}
+    with pytest.raises(BuildError, match="is of another architecture than net"):
+        load_weights(nn.Linear(3, 2), more, "net", Path("x.pt"))
+
+
+def test_a_lightning_checkpoint_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "epoch=3.ckpt"
+    weights = resnet18(num_classes=3).state_dict()
+    torch.save(
+        {
+            "epoch": 3,
+            "pytorch-lightning_version": "2.5.0",
+            "state_dict": {f"model.{name}": tensor for name, tensor in weights.items()},
+            "optimizer_states": [{"state": {}, "param_groups": [{"lr": 0.1}]}],
+            "hyper_parameters": {"lr": 0.1},
+        },
+        path,
+    )
+    loaded = load_architecture("torchvision:resnet18", path).model
+    assert_same(dict(loaded.state_dict()), dict(weights))
+
+
 def test_a_checkpoint_of_another_architecture_is_refused_by_its_name(tmp_path: Path) -> None:
     path = tmp_path / "network.pt"
     torch.save(resnet18(num_classes=3).state_dict(), path)

@@ -4,16 +4,18 @@ import re
 import shutil
 import subprocess
 from collections import Counter
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from datasets import load_dataset
 from markdown_it import MarkdownIt
 
 from builder.dataset.dataset import DataSet
 from builder.dataset.manifest import Manifest
-from builder.pages.card import TERMS, make_card
+from builder.pages.card import TERMS, _code, _markdown, make_card
 from builder.run.build import build
 from tests.conftest import CLASSES, World
 from tests.quiet import Quiet
@@ -167,8 +169,87 @@ def test_names_of_classes_cannot_break_it(planted: Path) -> None:
     manifest = Manifest.load(planted)
     assert manifest
     data = DataSet(manifest, planted)
-    data.names = ["a | b\n# c", *data.names[1:]]
-    assert r"| a \| b # c |" in make_card(data)
+    data.names = ["a | b\n# c", "`<script>alert(1)</script>`", *data.names[2:]]
+    card = make_card(data)
+    assert r"| a \| b # c |" in card
+    assert r"| \`&lt;script&gt;alert(1)&lt;/script&gt;\` |" in card
+
+
+@pytest.mark.parametrize("name", ["a | b", "`<b>&amp;`", "*_x_* [y](z) $1$ ~~w~~", "blue_jay \\|"])
+def test_a_name_is_shown_as_it_is(name: str) -> None:
+    html = rendered(f"| a |\n|---|\n| {_markdown(name)} |\n")
+    assert re.findall("<td>(.*)</td>", html) == [escape(name, quote=False)]
+
+
+def rendered(text: str) -> str:
+    return str(MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(text))
+
+
+def test_ids_cannot_break_it() -> None:
+    row = f"| {_code('a|b/``x` y')} | {_code('robin/photo 1')} |"
+    html = rendered(f"| a | b |\n|---|---|\n{row}\n")
+    assert re.findall("<td>(.*)</td>", html) == [
+        "<code>a|b/``x` y</code>",
+        "<code>robin/photo 1</code>",
+    ]
+
+
+def about(planted: Path, **said: str) -> DataSet:
+    """Return the data set as if its maker had said so much of it."""
+    manifest = Manifest.load(planted)
+    assert manifest
+    manifest.origin |= said
+    return DataSet(manifest, planted)
+
+
+def test_a_title_alone_changes_the_title_alone(card: str, planted: Path) -> None:
+    other = make_card(about(planted, title="Otters | *and* <i>mice</i>"))
+    changed = set(other.splitlines()) - set(card.splitlines())
+    assert changed == {
+        "pretty_name: Otters | *and* <i>mice</i>",
+        r"# Otters \| \*and\* &lt;i&gt;mice&lt;/i&gt;",
+    }
+
+
+@pytest.mark.parametrize(
+    ("source", "title", "intro"),
+    [
+        ("", "# Salient features\n", "for each image the soft masks of\n"),
+        ("Birds", "# Salient features of Birds\n", "for each image of Birds the soft masks of\n"),
+        ("https://a.b/c", "# Salient features\n", "each image of https://a.b/c the soft masks of"),
+    ],
+)
+@pytest.mark.parametrize("with_images", [False, True])
+def test_a_card_of_other_images_does_not_speak_of_imagenet(
+    planted: Path, source: str, title: str, intro: str, with_images: bool
+) -> None:
+    data = about(planted, source=source)
+    if with_images:
+        data.manifest.files["images/train-00000-000.parquet"] = {"bytes": 1, "sha256": "0"}
+    card = make_card(data)
+    assert title in card
+    assert intro in card
+    text = re.sub(r"^  title .*$", "", card, flags=re.MULTILINE)
+    assert "imagenet" not in text.lower().replace("salient_imagenet_1m", "")
+    assert "license" not in card.split("---\n")[1]
+    assert ("neither is in this repository" in card) != with_images
+
+
+def test_a_licence_stands_in_header_and_text(planted: Path) -> None:
+    data = about(planted, source="Birds", licence="https://a.b/terms")
+    _, header, body = make_card(data).split("---\n", 2)
+    assert yaml.safe_load(header) | {
+        "license": "other",
+        "license_name": "https-a.b-terms",
+        "license_link": "https://a.b/terms",
+    } == yaml.safe_load(header)
+    assert "* **This data set**: https://a.b/terms.\n" in body
+
+
+def test_a_comma_is_part_of_the_name_of_one_s_own_class(planted: Path) -> None:
+    data = about(planted, source="Birds")
+    data.names = ["robin, male", "robin, female", "wren"]
+    assert "| robin, male |" in make_card(data)
 
 
 @pytest.fixture

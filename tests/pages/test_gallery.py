@@ -17,6 +17,7 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
+from builder.dataset.manifest import Manifest
 from builder.errors import BuildError
 from builder.pages.gallery import make_gallery
 from builder.pages.highlights import find_highlights
@@ -321,3 +322,25 @@ def test_a_file_of_masks_that_is_missing_is_one_sentence(
     path.unlink()
     with pytest.raises(BuildError, match=f"masks/{path.name} cannot be read"):
         make_gallery(GallerySettings(copy, str(world.root), tmp_path / "out"), QUIET)
+
+
+def test_an_out_that_cannot_be_written_is_noticed_before_all_work(
+    world: World, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unwanted(*_arguments: object) -> None:
+        raise AssertionError("nobody should have come so far")
+
+    monkeypatch.setattr("builder.pages.gallery.find_highlights", unwanted)
+    for out in ("/proc/pages", "/proc/page.html"):
+        with pytest.raises(BuildError, match=f"{out} cannot be made"):
+            make_gallery(GallerySettings(data, str(world.root), Path(out)), QUIET)
+
+
+def test_pages_are_called_as_the_data_set_is(world: World, data: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(data, tmp_path / "data")
+    manifest = Manifest.load(copy)
+    assert manifest
+    manifest.origin["title"] = "Salient otters"
+    (copy / "manifest.json").write_bytes(manifest.as_bytes())
+    page = make_gallery(GallerySettings(copy, str(world.root), tmp_path / "page.html"), QUIET)
+    assert "<title>Salient otters</title>" in page.read_text()

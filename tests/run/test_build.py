@@ -240,7 +240,7 @@ def test_odd_images_are_used_and_broken_ones_set_aside(
     (folder / "text.JPEG").write_text("no image")
     (folder / "half.JPEG").write_bytes(good[: len(good) // 2])
     (folder / "twice.JPEG").write_bytes(good)
-    (root / "train" / CLASSES[1] / "twice.png").write_bytes(good)
+    (folder / "twice.png").write_bytes(good)
     (root / "train" / "n99999999").mkdir()
     (root / "train" / "n99999999" / "n99999999_1.JPEG").write_bytes(good)
     (folder / "gone.JPEG").symlink_to(tmp_path / "nowhere")
@@ -257,11 +257,11 @@ def test_odd_images_are_used_and_broken_ones_set_aside(
     assert counts["images"] == counts["rows"] + 6 == 42
     table = pq.read_table(tmp_path / "out" / "set_aside.parquet").to_pylist()
     assert {row["image_id"]: row["reason"] for row in table} == {
-        "twice": "duplicate_id",
-        "empty": "empty",
+        f"{CLASSES[0]}/twice": "duplicate_id",
+        f"{CLASSES[0]}/empty": "empty",
         "n99999999_1": "no_votes",
-        "text": "not_an_image",
-        "half": "truncated",
+        f"{CLASSES[0]}/text": "not_an_image",
+        f"{CLASSES[0]}/half": "truncated",
     }
     assert "set_aside.parquet" in (tmp_path / "out" / "README.md").read_text()
 

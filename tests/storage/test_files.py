@@ -15,6 +15,7 @@ from builder.storage.files import (
     disk_errors_as_sentences,
     exclusive,
     move_into_place,
+    require_writable,
     sha256_of,
     shared,
 )
@@ -214,3 +215,23 @@ def test_a_disk_that_fills_up_while_a_file_is_written_leaves_no_half_of_it(tmp_p
         file.write(b"half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_for_a_file_is_looked_at_without_a_trace(tmp_path: Path) -> None:
+    require_writable(tmp_path / "new" / "deep" / "page.html")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
+def test_a_directory_that_takes_no_file_is_a_sentence(
+    tmp_path: Path, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(dir: Path) -> None:  # noqa: A002 (tempfile's)
+        raise OSError(code, os.strerror(code), str(dir))
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    with pytest.raises(BuildError) as caught:
+        require_writable(tmp_path / "new" / "page.html")
+    assert str(caught.value) == (
+        f"{tmp_path} may not be written: use another --out or change its permissions."
+    )
