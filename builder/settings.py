@@ -376,9 +376,9 @@ class Evaluation:
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="A model to evaluate, may be given several times: timm:NAME, torchvision:NAME, a "
-            "network of build such as madry-resnet50, or MODULE:FUNCTION of yours. NAME=FILE takes "
-            "its weights from a file.",
+            help="A model to evaluate, may be given several times: timm:NAME, torchvision:NAME, "
+            "clip:ARCHITECTURE/WEIGHTS, hf:ID, a network of build such as madry-resnet50, or "
+            "MODULE:FUNCTION of yours. NAME=FILE takes its weights from a file.",
         ),
     ] = None
     models: Annotated[

@@ -16,6 +16,8 @@ from torchvision.transforms import InterpolationMode
 
 from builder.errors import BuildError, first_line
 from builder.evaluate.classifier import MEAN, STD, Classifier, View
+from builder.evaluate.hugging_face import load_hugging_face
+from builder.evaluate.zero_shot import load_zero_shot
 from builder.network.architectures import load_architecture
 from builder.settings import Evaluation
 
@@ -73,9 +75,9 @@ def load_classifier(name: str, checkpoint: Path | None = None, family: str = "")
     Parameters
     ----------
     name : str
-        ``timm:NAME``, ``torchvision:NAME``, a network of ``build`` such as ``madry-resnet50``, or
-        ``MODULE:FUNCTION``, a function of the user's that returns a torch Module or a Module and
-        its transform.
+        ``timm:NAME``, ``torchvision:NAME``, ``clip:ARCHITECTURE/WEIGHTS``, ``hf:ID``, a network of
+        ``build`` such as ``madry-resnet50``, or ``MODULE:FUNCTION``, a function of the user's that
+        returns a torch Module or a Module and its transform.
     checkpoint : Path, optional
         The file of its weights, in place of the library's own.
     family : str
@@ -91,6 +93,12 @@ def load_classifier(name: str, checkpoint: Path | None = None, family: str = "")
         If there is no such model, or its weights cannot be had.
     """
     library, colon, variant = name.partition(":")
+    if library == "clip":
+        architecture, _, weights = variant.partition("/")
+        found = load_zero_shot(name, architecture, str(checkpoint or weights))
+        return replace(found, family=family)
+    if library == "hf":
+        return replace(load_hugging_face(name, variant), family=family)
     if colon and library not in FAMILIES:
         return replace(_by_function(name, library, variant, checkpoint), family=family)
     if library == "timm":
