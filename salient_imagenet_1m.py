@@ -88,6 +88,7 @@ __all__ = [
     "StoredImage",
     "TarMember",
     "ToTensors",
+    "check_places",
     "collate",
     "crop_box",
     "encode_grids",
@@ -101,6 +102,7 @@ __all__ = [
     "load",
     "open_dataset",
     "pack_grids",
+    "place_of",
     "render",
     "resized_size",
     "skipped",
@@ -1432,10 +1434,13 @@ class ImageTar:
         self._cache = cache or _cache(None)
         self._file: int | None = None
 
-    def listing(self) -> Iterator[TarMember]:
-        """Yield the members; raises tarfile.TarError if it is no tar, compressed, or ends early."""
+    def listing(self, others: list[str] | None = None) -> Iterator[TarMember]:
+        """Yield the members; raises tarfile.TarError if it is no tar, compressed, or ends early.
+
+        Those that are neither files nor folders, such as links, are added to `others`.
+        """
         with tarfile.open(self.base, "r:") as tar:
-            yield from _members(tar, folder=None, start=0)
+            yield from _members(tar, None, 0, [] if others is None else others)
 
     def find(self, rows: pa.Table) -> list[str | None]:
         """Return ``offset:size`` of each row's image, None where it is missing."""
@@ -1478,15 +1483,20 @@ class ImageTar:
         return type(self), (self.base, self._cache)
 
 
-def _members(tar: tarfile.TarFile, folder: str | None, start: int) -> Iterator[TarMember]:
+def _members(
+    tar: tarfile.TarFile, folder: str | None, start: int, others: list[str]
+) -> Iterator[TarMember]:
     for info in tar:
         path = PurePosixPath(os.fsencode(info.name).decode(errors="replace"))
         if info.isfile() and path.suffix == ".tar":
             with tarfile.open(fileobj=tar.extractfile(info), mode="r:") as inner:
-                yield from _members(inner, path.stem, start + info.offset_data)
-        elif info.isfile():
+                yield from _members(inner, path.stem, start + info.offset_data, others)
+        elif not info.isdir():
             name = f"{folder}/{path.name}" if folder else str(path)
-            yield TarMember(name, start + info.offset_data, info.size)
+            if info.isfile():
+                yield TarMember(name, start + info.offset_data, info.size)
+            else:
+                others.append(name)
         tar.members = []  # type: ignore[attr-defined]  # or a million of them stay in memory
     # Python takes a tar that ends, or turns to garbage, where a member's header should be for
     # a whole one; a whole one ends in zeros.
@@ -1547,6 +1557,28 @@ def open_dataset(name: str, split: str, streaming: bool = False) -> Any:
     raise SalientImageNetError(
         f"The split {split} of the dataset {name} cannot be opened ({reason})"
     )
+
+
+def place_of(source: Any, opened: Any) -> str | None:
+    """Return below which place lie the files that rows of a source may name; None for any.
+
+    Any may be named where the user has opened the rows, or `datasets` has made them of files.
+    """
+    if not isinstance(source, str | os.PathLike) or opened.info.builder_name == "imagefolder":
+        return None
+    name = os.fspath(source)
+    return os.path.abspath(name) if Path(name).is_dir() else f"hf://datasets/{name}"  # noqa: PTH100
+
+
+def check_places(paths: Iterable[str | None], place: str) -> None:
+    """Refuse files outside of a place: who wrote a source's rows could name any that lies here."""
+    for path in filter(None, paths):
+        whole = path if "://" in path else os.path.abspath(path)  # noqa: PTH100 (it takes out ..)
+        if not whole.startswith(f"{place}/") or ".." in PurePosixPath(path).parts:
+            raise SalientImageNetError(
+                f"A row of the images names the file {path}, which is not below {place}: use a "
+                "copy that holds its images."
+            )
 
 
 # Look-up by image id ------------------------------------------------------------------------------
@@ -2088,7 +2120,7 @@ def load(
     }
     opened = _open_images(images, build, split, streaming) if config == "images" else None
     if opened is not None:
-        below = _place_of(images, opened)
+        below = place_of(images, opened)
         dataset = join(opened, directory, split=split, cache_dir=cache_dir, _below=below, **options)
         dataset = dataset.select_columns(list(columns)) if columns else dataset
     else:
@@ -2196,22 +2228,6 @@ def _open_images(images: Any, build: Build, split: str | None, streaming: bool) 
         raise SalientImageNetError(f"{error}: check images= and split=.") from error
 
 
-def _place_of(images: Any, opened: Any) -> str | None:
-    """Return below which place lie the files that rows of a source may name; None for any.
-
-    Any may be named where the user has opened the rows, or `datasets` has made them of files.
-    """
-    if not isinstance(images, str | os.PathLike) or opened.info.builder_name == "imagefolder":
-        return None
-    name = os.fspath(images)
-    return os.path.abspath(name) if Path(name).is_dir() else f"hf://datasets/{name}"  # noqa: PTH100
-
-
-def _lies_below(path: str, place: str) -> bool:
-    whole = path if "://" in path else os.path.abspath(path)  # noqa: PTH100 (it takes out ..)
-    return whole.startswith(f"{place}/") and ".." not in PurePosixPath(path).parts
-
-
 def _finish(
     dataset: Any,
     transform: Callable[[dict[str, Any]], dict[str, Any]] | None,
@@ -2310,7 +2326,7 @@ def join(
     geometry: Geometry = "aligned",
     decode: bool = True,
     cache_dir: str | os.PathLike[str] | None = None,
-    _below: str | None = None,  # see `_place_of`
+    _below: str | None = None,  # see `place_of`
 ) -> Any:
     """Join a dataset of ImageNet images with a build, by image id.
 
@@ -2425,7 +2441,7 @@ class _Join:
         """Return the batch with the columns of ``images``, without the rows to skip."""
         images = batch[self.column]
         if self.below:
-            self._check_places(image["path"] for image in images if image["bytes"] is None)
+            check_places((i["path"] for i in images if i["bytes"] is None), self.below)
         names = batch[self.name_column] if self.name_column else [i["path"] for i in images]
         found, kept = self.look_up(names, batch.get("label"))
         table, seen = self.records.take(found), None
@@ -2469,15 +2485,6 @@ class _Join:
             kept = kept[self._same_labels(self.records.labels(found[kept]), theirs)]
         return found[kept], kept
 
-    def _check_places(self, paths: Iterable[str | None]) -> None:
-        """Refuse files outside of the source: who wrote its rows could name any that lies here."""
-        for path in paths:
-            if path and not _lies_below(path, str(self.below)):
-                raise SalientImageNetError(
-                    f"A row of the images names the file {path}, which is not below {self.below}: "
-                    "use a copy that holds its images, or open it yourself with datasets."
-                )
-
     def _allow_missing(self, missing: list[str], of: int) -> None:
         some = ", ".join(missing[:3])
         if self.on_missing == "error" and len(missing) == of:
@@ -2516,7 +2523,7 @@ class _Join:
         if self.below:
             images = raw.data.table[self.column]
             files = images.filter(pc.is_null(pc.struct_field(images, "bytes")))
-            self._check_places(pc.struct_field(files, "path").to_pylist())
+            check_places(pc.struct_field(files, "path").to_pylist(), self.below)
         with _skips_reported("the dataset"):
             names = _values(raw, self.name_column or self.column)
             labels = _values(raw, "label") if "label" in raw.column_names else None

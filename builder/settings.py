@@ -360,6 +360,126 @@ class Search(NetworkSettings):
         return self.out.with_name(f"{self.out.stem}-votes.csv")
 
 
+CORRUPTIONS = ("noise", "gray", "mean", "blur")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """The options of ``salient-imagenet evaluate``.
+
+    Raises
+    ------
+    BuildError
+        If the corruption is unknown, or no model is named.
+    """
+
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DIR", help="A data set that build made: a directory, a URL or a Hub id."
+        ),
+    ]
+    images: Annotated[
+        str,
+        typer.Option(
+            metavar="SOURCE",
+            help="The images that the data set was built from: what build takes as --images.",
+        ),
+    ]
+    out: Annotated[
+        Path,
+        typer.Option(metavar="DIR", help="Where to write predictions, scores and the report."),
+    ]
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="A model to evaluate, may be given several times: timm:NAME, torchvision:NAME, "
+            "clip:ARCHITECTURE/WEIGHTS, hf:ID, a network of build such as madry-resnet50, or "
+            "MODULE:FUNCTION of yours. NAME=FILE takes its weights from a file.",
+        ),
+    ] = None
+    models: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            help="Many models: `papers`, the list that comes with this program, or a TOML file of "
+            "your own with a table per model: name, family, and weights if they are in a file.",
+        ),
+    ] = None
+    split: Annotated[
+        str, typer.Option(metavar="SPLIT", help="Which images to use: train or validation.")
+    ] = "validation"
+    k: Annotated[
+        int,
+        typer.Option(
+            "--k",
+            min=1,
+            metavar="N",
+            help="How many images of a class count at either end of its ranking.",
+        ),
+    ] = 10
+    corruption: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="What happens to a region: noise, gray, mean or blur."),
+    ] = "noise"
+    sigma: Annotated[
+        float,
+        typer.Option(
+            min=0, metavar="X", help="The noise's standard deviation, of pixels from 0 to 1."
+        ),
+    ] = 0.25
+    draws: Annotated[
+        int, typer.Option(min=1, max=100, metavar="N", help="How often noise is drawn.")
+    ] = 5
+    per_feature: Annotated[
+        bool,
+        typer.Option(
+            "--per-feature", help="Also corrupt the mask of each of a class's features alone."
+        ),
+    ] = False
+    device: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=_HARDWARE,
+            help="Where models run: auto, cpu, cuda or cuda:INDEX.",
+        ),
+    ] = "auto"
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            rich_help_panel=_HARDWARE,
+            help="How many images go through a model at a time; by default 16 on a CPU and 256 on "
+            "CUDA.",
+        ),
+    ] = None
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="N",
+            rich_help_panel=_HARDWARE,
+            help="How many processes load images ahead; by default one per core on CUDA, and none "
+            "on a CPU.",
+        ),
+    ] = None
+    seed: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            callback=_check_seed,
+            metavar="N",
+            help="A number that decides the bootstrap's samples.",
+        ),
+    ] = 0
+
+    def __post_init__(self) -> None:
+        _check_known("corruption", self.corruption, CORRUPTIONS)
+
+
 @dataclass(frozen=True)
 class GallerySettings:
     """The options of ``salient-imagenet gallery``."""

@@ -119,3 +119,44 @@ def top_features(
     chosen = [row for row, guess in zip(pooled, predicted, strict=True) if guess == label]
     importance = np.mean(np.array(chosen, np.float64), axis=0) * np.float64(weight[label])
     return sorted(range(len(importance)), key=lambda j: -importance[j])
+
+
+def regions(row: dict[str, Any], box: Any) -> dict[str, np.ndarray[Any, Any] | None]:
+    """Return where each condition corrupts an image, in [0, 1] at 224, None without a mask."""
+    found: dict[str, np.ndarray[Any, Any] | None] = {}
+    shown = {
+        name: None if row[name] is None else np.asarray(row[name].cropped(tuple(box), (224, 224)))
+        for name in ("core_mask", "spurious_mask")
+    }
+    core, spurious = shown["core_mask"], shown["spurious_mask"]
+    if core is not None and core.any():
+        grown = core.copy()
+        for _ in range(15):
+            padded = np.pad(grown, 2)
+            grown = np.max(
+                [
+                    padded[2 + dy : 226 + dy, 2 + dx : 226 + dx]
+                    for dy, dx in [(0, 0), *((d, 0) for d in (-2, -1, 1, 2))]
+                    + [(0, d) for d in (-2, -1, 1, 2)]
+                ],
+                axis=0,
+            )
+        dilated = grown / grown.max()
+        found |= {"core": 1 - dilated, "spurious": dilated, "on_core_mask": core / 255}
+    if spurious is not None and spurious.any():
+        found["on_spurious_mask"] = spurious / 255
+    return found
+
+
+def resized(region: np.ndarray[Any, Any], size: int) -> Tensor:
+    """Return a region at a model's size."""
+    area = torch.from_numpy(region).float()[None, None]
+    if region.shape[0] != size:
+        area = torch.nn.functional.interpolate(area, (size, size), mode="bilinear", antialias=True)
+    return area[0]
+
+
+def rcs(core: float, spurious: float) -> float:
+    """Relative core sensitivity."""
+    mean = (core + spurious) / 2
+    return 0.0 if mean in (0, 1) else (core - spurious) / (2 * min(mean, 1 - mean))

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from builder.cli import build, demo, discover, gallery, publish, status, verify
+from builder.cli import build, demo, discover, evaluate, gallery, publish, status, verify
 from builder.cli.streams import readers_may_leave
 from builder.errors import BuildError
 from builder.reporter import Screen
@@ -62,6 +62,7 @@ _register(status.status)
 _register(demo.demo)
 _register(discover.discover, discover.EXAMPLES)
 _register(gallery.gallery)
+_register(evaluate.evaluate, evaluate.EXAMPLES)
 _register(verify.verify)
 _register(publish.publish, publish.EXAMPLES)
 

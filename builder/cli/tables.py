@@ -9,12 +9,14 @@ from rich.table import Table
 
 from builder.dataset.counts import share_as_labelled
 from builder.errors import printable
+from builder.evaluate.measures import GAP, RCS, accuracy_of
 from builder.network.importance import TOPS
 from builder.run.progress import RUNNING, Progress
 from builder.run.status import SILENT_SECONDS, SplitStatus, Status
 from builder.settings import WHOLE
 
 if TYPE_CHECKING:  # A command imports only what it runs.
+    from builder.evaluate.measures import Score
     from builder.hub.changes import Changes
     from builder.run.build import Outcome
     from builder.run.estimate import Estimate
@@ -159,3 +161,16 @@ def _duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def evaluation_table(scores: dict[str, list[Score]]) -> Table:
+    """Return the closing table of an evaluation."""
+    shown = [accuracy_of("clean"), accuracy_of("core"), accuracy_of("spurious"), RCS, GAP]
+    table = Table()
+    table.add_column("model")
+    for name in ("clean", "acc(C)", "acc(S)", "RCS", "spurious gap"):
+        table.add_column(name, justify="right")
+    for model, found in scores.items():
+        overall = {score.measure: score.value for score in found if score.label is None}
+        table.add_row(model, *(f"{overall[m]:.3f}" if m in overall else "" for m in shown))
+    return table

@@ -57,6 +57,19 @@ def spurious_gap(spuriosity: Floats, correct: Bools, k: int) -> float:
     return float(correct[order[:k]].mean() - correct[order[-k:]].mean())
 
 
+def relative_core_sensitivity(core: Floats, spurious: Floats) -> Floats:
+    """Return ``(core - spurious) / (2 min(a, 1 - a))``, a their mean; 0 where a is 0 or 1.
+
+    Of accuracies in [0, 1], with the core left and with the core corrupted: how much a model gains
+    by the core over what it could gain at most, from -1 to 1 (Core Risk Minimization; over object
+    segmentations it is the relative foreground sensitivity).
+    """
+    mean = (np.asarray(core) + spurious) / 2
+    room = 2 * np.minimum(mean, 1 - mean)
+    gained = np.subtract(core, spurious)
+    return np.asarray(np.divide(gained, room, out=np.zeros_like(mean), where=room > 0))
+
+
 def agreement(votes: Bools, truth: Bools) -> float:
     """Share of pairs whose voted kind is the true one."""
     return float((votes == truth).mean())

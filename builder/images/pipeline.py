@@ -23,13 +23,16 @@ def process(
     work: Callable[[LoadedBatch], Result],
     workers: int,
     batch_size: int,
+    *,
+    on_cpu: bool,
 ) -> Iterator[Result]:
     """Load batches and work on them, and yield the results in the order of the batches.
 
-    With worker processes, these load ahead, and two threads feed the network: right for a GPU,
-    which has the next batch while the results of the last are taken care of. Without, there is a
-    thread per CPU core, each of which loads a batch and then runs the network on it with one core:
-    no core ever waits for another, which two cores sharing each layer do at every layer's end.
+    Two threads feed a GPU, which has the next batch while the results of the last are taken care
+    of. On a CPU there is a thread per core, each of which runs the network with one core: no core
+    ever waits for another, which two cores sharing each layer do at every layer's end, and the
+    last bits do not depend on how many there are. Processes load ahead, or else each thread, of
+    which there is one per core then, loads its batch itself.
 
     Parameters
     ----------
@@ -39,9 +42,11 @@ def process(
     work : callable
         Runs the network; may be called from several threads.
     workers : int
-        Processes that load ahead; 0 takes a thread per core instead.
+        Processes that load ahead; 0 has threads load.
     batch_size : int
         Images in a batch at most.
+    on_cpu : bool
+        Whether the network runs on the CPU.
 
     Yields
     ------
@@ -53,14 +58,15 @@ def process(
     BuildError
         If a process that loads is lost, or there is no room for it.
     """
-    if workers:
-        loaded = _load_ahead(batches, loader, workers, batch_size)
-        yield from in_threads(loaded, work, _FEEDERS)
+    cores, use_one_core = torch.get_num_threads(), partial(torch.set_num_threads, 1)
+    if not workers:
+        yield from in_threads(batches, lambda batch: work(loader(batch)), cores, use_one_core)
+        return
+    loaded = _load_ahead(batches, loader, workers, batch_size)
+    if on_cpu:
+        yield from in_threads(loaded, work, cores, use_one_core)
     else:
-        cores = torch.get_num_threads()
-        yield from in_threads(
-            batches, lambda batch: work(loader(batch)), cores, partial(torch.set_num_threads, 1)
-        )
+        yield from in_threads(loaded, work, _FEEDERS)
 
 
 def _load_ahead(

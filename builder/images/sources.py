@@ -22,11 +22,13 @@ from salient_imagenet_1m import (
     ImageFolder,
     ImageTar,
     SalientImageNetError,
+    check_places,
     image_bases,
     image_id,
     in_class_folder,
     is_dataset,
     open_dataset,
+    place_of,
 )
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000")
@@ -211,15 +213,14 @@ class FolderImages:
 class TarImages:
     """Images in a tar, or in the tars that it holds, listed in one pass."""
 
-    unlisted: Sequence[Unlisted] = ()
-
     def __init__(self, base: Path, on_listed: Callable[[int], None]) -> None:
         self._tar = ImageTar(str(base))
         self._stamp = _stat(base).stamp
         paths: list[str] = []
         spans: list[str] = []
+        others: list[str] = []
         try:
-            for member in self._tar.listing():
+            for member in self._tar.listing(others):
                 paths.append(member.path)
                 spans.append(f"{member.offset}:{member.size}")
                 on_listed(1)
@@ -231,6 +232,10 @@ class TarImages:
         self.paths = pa.array(paths, pa.string())
         self.wnids = _wnids(paths, base)
         self.labels = np.full(len(paths), NO_LABEL, np.int64)
+        self.unlisted: Sequence[Unlisted] = [
+            Unlisted(name, "not_a_file", "it is no file in the tar, but a link, say")
+            for name in others
+        ]
         self._spans = pa.array(spans, pa.string())
 
     def stat(self, index: int) -> FileStat:
@@ -253,6 +258,8 @@ class DatasetImages:
         self._dataset = dataset.cast_column(column, datasets.Image(decode=False))
         # Arrow's own columns, since a row of the dataset would read the image's bytes.
         table = self._dataset.data.table
+        if place := place_of(source, dataset):
+            _check_places(table[column], place)
         names = pc.struct_field(table[column], "path").combine_chunks()
         for candidate in _NAME_COLUMNS:
             if names.null_count and candidate in table.column_names:
@@ -288,6 +295,14 @@ class DatasetImages:
 
     def _row(self, index: int) -> dict[str, Any]:
         return self._dataset[index][self._column] or {"bytes": None, "path": None}
+
+
+def _check_places(images: pa.ChunkedArray, place: str) -> None:
+    files = images.filter(pc.is_null(pc.struct_field(images, "bytes")))
+    try:
+        check_places(pc.struct_field(files, "path").to_pylist(), place)
+    except SalientImageNetError as error:
+        raise BuildError(str(error)) from error
 
 
 def _stat(path: Path) -> FileStat:

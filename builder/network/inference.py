@@ -71,12 +71,15 @@ class Inference:
         if batches is None:
             batches = batches_of(self.plan.order, self.batch_size)
         loader = Loader(self.images, self.plan, for_device=gpu_decode)
-        if gpu_decode:
-            decode = DeviceDecoder(self.network.device)
-            return process(
-                batches, loader, lambda batch: work(decode(batch)), self.workers, self.batch_size
-            )
-        return process(batches, loader, work, self.workers, self.batch_size)
+        decode = DeviceDecoder(self.network.device)
+        return process(
+            batches,
+            loader,
+            (lambda batch: work(decode(batch))) if gpu_decode else work,
+            self.workers,
+            self.batch_size,
+            on_cpu=self.network.device.type == "cpu",
+        )
 
 
 def open_network(settings: NetworkSettings, device: torch.device) -> Network:

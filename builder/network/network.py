@@ -69,7 +69,7 @@ class Network:
         self.name = architecture.name
         self.mean, self.std = architecture.mean, architecture.std
         self.device, self.precision = device, precision
-        self.weights_sha256 = _hash_tensors(model.state_dict())
+        self.weights_sha256 = hash_tensors(model.state_dict())
         generator = torch.Generator().manual_seed(0)
         example = torch.randn(2, 3, CROP_SIZE, CROP_SIZE, generator=generator)
         # Not inference_mode: weights made in it cannot be used by several threads at a time.
@@ -182,7 +182,8 @@ def _is_spatial_mean(pooled: Tensor, maps: Tensor) -> bool:
     return bool((pooled - mean).abs().max() <= _TOLERANCE * mean.abs().max())
 
 
-def _hash_tensors(state_dict: dict[str, Tensor]) -> str:
+def hash_tensors(state_dict: dict[str, Tensor]) -> str:
+    """Return the SHA-256 of names, types, shapes and values, whatever file they came in."""
     digest = hashlib.sha256()
     for name, tensor in state_dict.items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())

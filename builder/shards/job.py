@@ -62,7 +62,8 @@ class Job(Inference):
 
     def analyse(self, batches: Iterable[Batch]) -> Iterator[Analysis]:
         """Load and analyse batches; see `run`."""
-        occupancy = Occupancy(1 if self.workers else torch.get_num_threads())
+        is_one_place = self.workers and self.network.device.type != "cpu"
+        occupancy = Occupancy(1 if is_one_place else torch.get_num_threads())
         analyser = Analyser(self.network, self.votes, self.plan, occupancy)
         return self.run(analyser, batches, gpu_decode=self.settings.gpu_decode)
 

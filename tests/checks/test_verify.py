@@ -367,6 +367,23 @@ def test_a_shard_of_another_build_is_found(
 
 NAN = float("nan")
 FORGERY = {
+    "contents in another order": Fault(
+        lambda data: edit(first(data, "contents"), "image_id", swap),
+        {"contents are of the rows"},
+        "contents of train has other rows than masks",
+    ),
+    "a content that is no hash": Fault(
+        in_row("content", lambda digest: digest.upper() + "0", "contents"),
+        {"contents are of the rows"},
+        "tells no hash of a file",
+    ),
+    "contents of fewer files": Fault(
+        lambda data: first(data, "contents").rename(
+            data / "contents" / "train-00000-of-00002.parquet"
+        ),
+        {"file names are consecutive"},
+        "contents",
+    ),
     "a missing shard": Fault(lambda data: first(data).unlink(), {"file names are consecutive"}),
     "a truncated file": Fault(
         lambda data: first(data).write_bytes(first(data).read_bytes()[:-100]),

@@ -14,6 +14,8 @@ from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -288,12 +290,16 @@ def test_folders_and_other_members_of_a_tar_are_no_images(tmp_path: Path) -> Non
     path = tmp_path / "train.tar"
     with tarfile.open(path, "w") as file:
         file.add(make_folder(tmp_path / "root", TRAIN), ".")
-        link = tarfile.TarInfo("n00000001/link.JPEG")
-        link.type, link.linkname = tarfile.SYMTYPE, "n00000001_1.JPEG"
-        file.addfile(link)
-    assert {name.removeprefix("./"): data for name, data in contents(open_split(path)).items()} == (
-        TRAIN
-    )
+        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE):
+            link = tarfile.TarInfo(f"n00000001/link{kind.decode()}.JPEG")
+            link.type, link.linkname = kind, "n00000001_1.JPEG"
+            file.addfile(link)
+    images = open_split(path)
+    assert {name.removeprefix("./"): data for name, data in contents(images).items()} == TRAIN
+    assert listed(images) == {
+        "n00000001/link2.JPEG": "not_a_file",
+        "n00000001/link1.JPEG": "not_a_file",
+    }
 
 
 def test_long_names_in_a_tar_are_kept(tmp_path: Path) -> None:
@@ -523,3 +529,23 @@ def test_a_row_without_an_image_is_unreadable_and_stops_nothing(tmp_path: Path) 
     assert images.read(0) == b"x"
     with pytest.raises(OSError, match="holds no image"):
         images.read(1)
+
+
+@pytest.mark.parametrize("path", ["/etc/hostname", "{root}/../secret.JPEG", "{root}/inside.JPEG"])
+def test_rows_name_no_file_outside_of_their_source(tmp_path: Path, path: str) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "inside.JPEG").write_bytes(b"mine")
+    (tmp_path / "secret.JPEG").write_bytes(b"secret")
+    named = path.format(root=root)
+    images = pa.array(
+        [{"bytes": None, "path": named}], pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    )
+    features = datasets.Features(image=datasets.Image(), label=datasets.Value("int64"))
+    table = pa.table({"image": images, "label": [0]}).cast(features.arrow_schema)
+    pq.write_table(table, root / "train-00000-of-00001.parquet")
+    if "inside" in path:
+        assert open_images(str(root), "train", lambda _count: None).read(0) == b"mine"
+        return
+    with pytest.raises(BuildError, match=r"names the file .*, which is not below .*: use a copy"):
+        open_images(str(root), "train", lambda _count: None)

@@ -193,7 +193,7 @@ MOVES: dict[str, Callable[[], Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(si._MOVES | si._FLIPS))
+@pytest.mark.parametrize("name", sorted({*si._MOVES, *si._FLIPS}))
 def test_steps_that_move(name: str) -> None:
     step = MOVES[name]()
     for number in range(6):

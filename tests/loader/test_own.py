@@ -9,6 +9,7 @@ from pathlib import Path
 
 import datasets
 import pytest
+from datasets.table import embed_table_storage
 
 import salient_imagenet_1m as si
 from builder.dataset.manifest import Manifest
@@ -125,9 +126,9 @@ def test_a_dataset_that_keeps_no_folders_tells_them_by_its_classes(
     own: World, tmp_path: Path, streaming: bool
 ) -> None:
     folder = str(own.images / "train")
-    datasets.load_dataset("imagefolder", data_dir=folder, split="train").to_parquet(
-        tmp_path / "train-00000-of-00001.parquet"
-    )
+    mine = datasets.load_dataset("imagefolder", data_dir=folder, split="train")
+    whole = mine.with_format("arrow").map(embed_table_storage, batched=True).with_format(None)
+    whole.to_parquet(tmp_path / "train-00000-of-00001.parquet")
     contents = {si.image_id(name): data for name, data in files(own).items()}
     assert in_builder(tmp_path, "train") == contents
     loaded = si.load(own.build, images=tmp_path, split="train", streaming=streaming)

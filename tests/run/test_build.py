@@ -5,7 +5,6 @@ import hashlib
 import itertools
 import json
 import multiprocessing
-import os
 import shutil
 import subprocess
 import sys
@@ -414,8 +413,7 @@ def test_processes_that_load_need_no_shared_memory_of_the_system(
         pytest.skip("this user may not mount a small /dev/shm")
     run_there = f'{small} && exec "$@"'
     whole = [*apart, run_there, "bash", *command(world, tmp_path / "out"), "--workers", "2"]
-    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}  # As the other builds of tests have.
-    subprocess.run(whole, check=True, capture_output=True, timeout=120, env=one_thread)
+    subprocess.run(whole, check=True, capture_output=True, timeout=120)
     assert_same_train(tmp_path / "out", planted)
 
 

@@ -1,0 +1,1 @@
+"""Evaluate: how far any model relies on spurious features."""

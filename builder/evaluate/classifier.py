@@ -1,0 +1,152 @@
+"""A classifier under evaluation: normalisation, logits, and which of its outputs is which class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from builder.errors import BuildError
+from builder.network.network import hash_tensors
+from salient_imagenet_1m import CROP_SIZE
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class View:
+    """How a model wants the window of an image that all models see.
+
+    Attributes
+    ----------
+    size : int
+        Pixels of either side.
+    interpolation : str
+        ``bilinear``, ``bicubic``, ``nearest``, ``lanczos``, ``box`` or ``hamming``.
+    """
+
+    size: int = CROP_SIZE
+    interpolation: str = "bilinear"
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A model with all that is needed to ask it for the classes of a data set.
+
+    Attributes
+    ----------
+    name : str
+    model : nn.Module
+        From normalised images, float32 of shape (n, 3, size, size), to logits (n, outputs).
+    view : View
+    mean, std : sequence of float
+        The model's own normalisation, per channel, of pixels in [0, 1].
+    wnids : sequence of str, optional
+        The class of each output; without them outputs are the data set's labels.
+    family : str
+        A group that reports colour the model by.
+    """
+
+    name: str
+    model: nn.Module
+    view: View = field(default_factory=View)
+    mean: Sequence[float] = MEAN
+    std: Sequence[float] = STD
+    wnids: Sequence[str] | None = None
+    family: str = ""
+
+    @property
+    def weights_sha256(self) -> str:
+        """Hash of the weights, whatever file they came in."""
+        return hash_tensors(self.model.state_dict())
+
+
+class ReadyClassifier:
+    """A classifier on its device, with its outputs in the order of a data set's labels.
+
+    Parameters
+    ----------
+    classifier : Classifier
+    wnids : dict of int to str
+        Of the labels that the data set has features of.
+    classes : int
+        Labels of the data set.
+    device : torch.device
+
+    Raises
+    ------
+    BuildError
+        If outputs and labels cannot be matched.
+    """
+
+    def __init__(
+        self, classifier: Classifier, wnids: dict[int, str], classes: int, device: torch.device
+    ) -> None:
+        self.name, self.view = classifier.name, classifier.view
+        self._device = device
+        self._labels = _label_of_outputs(classifier, wnids, classes)
+        self._classes = classes
+        model = classifier.model.eval().requires_grad_(requires_grad=False)
+        self._model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # (x - mean) / std as one multiplication and addition: one pass over memory.
+        mean, std = (torch.tensor(v, device=device) for v in (classifier.mean, classifier.std))
+        self._scale, self._shift = (1 / std).view(3, 1, 1), (-mean / std).view(3, 1, 1)
+
+    @torch.inference_mode()
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return the probability of each label.
+
+        Parameters
+        ----------
+        images : Tensor of float32 in [0, 1], shape (n, 3, size, size)
+
+        Returns
+        -------
+        Tensor of float32, shape (n, labels)
+            By a softmax over the outputs that are labels of the data set.
+
+        Raises
+        ------
+        BuildError
+            If the model gives something else than a finite logit for each output.
+        """
+        logits = self._model(torch.addcmul(self._shift, images, self._scale))
+        if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(images):
+            raise BuildError(
+                f"The model {self.name} gives no tensor of a logit per image and class: return "
+                "one from its forward."
+            )
+        if self._labels is None and logits.shape[1] != self._classes:
+            raise BuildError(
+                f"The model {self.name} has {logits.shape[1]} outputs and the data set "
+                f"{self._classes} classes, and nothing tells which is which: use a model of these "
+                "classes."
+            )
+        if not logits.isfinite().all():
+            raise BuildError(
+                f"The model {self.name} gives logits that are not finite: check its weights."
+            )
+        logits = logits.float()
+        if self._labels is not None:
+            logits = logits[:, self._labels]
+        return logits.softmax(1)
+
+
+def _label_of_outputs(
+    classifier: Classifier, wnids: dict[int, str], classes: int
+) -> list[int] | None:
+    """Return the output of each label, None where they are the same."""
+    if classifier.wnids is None or len(classifier.wnids) == classes:
+        return None
+    places = {wnid: output for output, wnid in enumerate(classifier.wnids)}
+    missing = [wnid for wnid in wnids.values() if wnid not in places]
+    if missing or len(wnids) != classes:
+        raise BuildError(
+            f"The model {classifier.name} has no output for "
+            f"{missing[0] if missing else 'some classes of the data set'}: use a model of these "
+            "classes."
+        )
+    return [places[wnids[label]] for label in range(classes)]

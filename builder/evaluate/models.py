@@ -1,0 +1,210 @@
+"""Models by name: what a user asks to be evaluated."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import tomllib
+from collections.abc import Callable
+from dataclasses import replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import nn
+from torchvision.transforms import InterpolationMode
+
+from builder.errors import BuildError, first_line
+from builder.evaluate.classifier import MEAN, STD, Classifier, View
+from builder.evaluate.hugging_face import load_hugging_face
+from builder.evaluate.zero_shot import load_zero_shot
+from builder.network.architectures import load_architecture
+from builder.settings import Evaluation
+
+FAMILIES = ("timm", "torchvision")
+"""Libraries whose models are named ``LIBRARY:NAME``."""
+
+
+class Entry(NamedTuple):
+    """A model to evaluate: its name, the file of its weights, and the family it belongs to."""
+
+    name: str
+    weights: Path | None = None
+    family: str = ""
+
+
+def model_list(settings: Evaluation) -> list[Entry]:
+    """Return the models that a user asks for, one by one and by list.
+
+    Raises
+    ------
+    BuildError
+        If that is none, or the list is no list.
+    """
+    named = (text.partition("=") for text in settings.model or ())
+    entries = [Entry(name, Path(file) if file else None) for name, _, file in named]
+    if settings.models:
+        entries += _read_list(settings.models)
+    if not entries:
+        raise BuildError("No model is named: use --model NAME or --models papers.")
+    return entries
+
+
+def _read_list(name: str) -> list[Entry]:
+    path = Path(__file__).with_name("papers.toml") if name == "papers" else Path(name)
+    try:
+        models = tomllib.loads(path.read_text("utf-8"))["model"]
+        return [
+            Entry(
+                str(model["name"]),
+                Path(model["weights"]) if "weights" in model else None,
+                str(model.get("family", "")),
+            )
+            for model in models
+        ]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BuildError(
+            f"{name} is no list of models ({first_line(error)}): write [[model]] and below it name "
+            '= "timm:resnet50" and family = "ResNets" for each.'
+        ) from error
+
+
+def load_classifier(name: str, checkpoint: Path | None = None, family: str = "") -> Classifier:
+    """Make a classifier by name and load its weights.
+
+    Parameters
+    ----------
+    name : str
+        ``timm:NAME``, ``torchvision:NAME``, ``clip:ARCHITECTURE/WEIGHTS``, ``hf:ID``, a network of
+        ``build`` such as ``madry-resnet50``, or ``MODULE:FUNCTION``, a function of the user's that
+        returns a torch Module or a Module and its transform.
+    checkpoint : Path, optional
+        The file of its weights, in place of the library's own.
+    family : str
+        What reports colour the model by.
+
+    Returns
+    -------
+    Classifier
+
+    Raises
+    ------
+    BuildError
+        If there is no such model, or its weights cannot be had.
+    """
+    library, colon, variant = name.partition(":")
+    if library == "clip":
+        tower, _, weights = variant.partition("/")
+        return replace(load_zero_shot(name, tower, str(checkpoint or weights)), family=family)
+    if library == "hf":
+        return replace(load_hugging_face(name, variant), family=family)
+    if colon and library not in FAMILIES:
+        return replace(_by_function(name, library, variant, checkpoint), family=family)
+    if library == "timm":
+        _check_timm(name, variant)
+    if library == "torchvision":
+        _check_torchvision(name, variant)
+    architecture = load_architecture(name, checkpoint)
+    view, wnids = View(), None
+    if library == "timm":
+        view, wnids = _timm_view(architecture.model), _timm_wnids(architecture.model)
+    if library == "torchvision":
+        view = _torchvision_view(variant)
+    return Classifier(
+        name, architecture.model, view, architecture.mean, architecture.std, wnids, family
+    )
+
+
+def _check_timm(name: str, variant: str) -> None:
+    import timm  # noqa: PLC0415 (takes seconds, and not every model needs it)
+
+    if not timm.is_model(variant):
+        _unknown(name, variant, timm.list_models() + timm.list_pretrained())
+
+
+def _check_torchvision(name: str, variant: str) -> None:
+    from torchvision.models import list_models  # noqa: PLC0415
+
+    if variant not in list_models():
+        _unknown(name, variant, list_models())
+
+
+def _unknown(name: str, variant: str, known: list[str]) -> None:
+    near = get_close_matches(variant, known, n=3)
+    library = name.partition(":")[0]
+    hint = f"did you mean {', '.join(near)}?" if near else f"see the list of {library}'s models."
+    raise BuildError(f"{library} has no model {variant}: {hint}")
+
+
+def _timm_view(model: nn.Module) -> View:
+    from timm.data import resolve_data_config  # noqa: PLC0415
+
+    config = resolve_data_config(model=model)
+    return View(config["input_size"][-1], config["interpolation"])
+
+
+def _timm_wnids(model: nn.Module) -> list[str] | None:
+    from timm.data import ImageNetInfo, infer_imagenet_subset  # noqa: PLC0415
+
+    subset = infer_imagenet_subset(model)
+    return ImageNetInfo(subset).label_names() if subset else None
+
+
+def _torchvision_view(variant: str) -> View:
+    from torchvision.models import get_model_weights  # noqa: PLC0415
+
+    preset: Any = get_model_weights(variant).DEFAULT.transforms()
+    return View(preset.crop_size[0], preset.interpolation.value)
+
+
+def _by_function(name: str, module: str, function: str, checkpoint: Path | None) -> Classifier:
+    made = _call(name, module, function)
+    model, transform = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
+    if not isinstance(model, nn.Module):
+        raise BuildError(
+            f"{name} returned {type(model).__name__}: let it return a torch Module, or a Module "
+            "and its transform."
+        )
+    if checkpoint is not None:
+        raise BuildError(f"{name} loads its own weights: leave out its checkpoint.")
+    view, mean, std = _parts_of(name, transform)
+    return Classifier(name, model, view, mean, std)
+
+
+def _call(name: str, module: str, function: str) -> Any:
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # as of `python -m`: the user's module lies where he calls
+    try:
+        found: Callable[[], Any] = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise BuildError(
+            f"There is no model {name} ({first_line(error)}): use timm:NAME, torchvision:NAME, a "
+            "network of build, or MODULE:FUNCTION of a module that Python finds."
+        ) from error
+    try:
+        return found()
+    except Exception as error:  # It is the user's.
+        raise BuildError(
+            f"{name}() failed ({type(error).__name__}: {first_line(error)}): mend the function."
+        ) from error
+
+
+def _parts_of(name: str, transform: Any) -> tuple[View, Any, Any]:
+    """Return the view, mean and std that a transform has; corruption comes between the two."""
+    if transform is None:
+        return View(), MEAN, STD
+    if {"crop_size", "interpolation", "mean", "std"} <= vars(transform).keys():
+        view = View(transform.crop_size[0], transform.interpolation.value)
+        return view, transform.mean, transform.std
+    steps = {type(step).__name__: step for step in getattr(transform, "transforms", [transform])}
+    sized: Any = steps.get("CenterCrop") or steps.get("Resize")
+    if sized is None or "Normalize" not in steps:
+        raise BuildError(
+            f"The transform of {name} cannot be taken apart: let it be a torchvision Compose of "
+            "Resize, CenterCrop, ToTensor and Normalize."
+        )
+    interpolation = getattr(steps.get("Resize"), "interpolation", InterpolationMode.BILINEAR)
+    size = sized.size if isinstance(sized.size, int) else sized.size[0]
+    normalise: Any = steps["Normalize"]
+    mean, std = ([float(value) for value in values] for values in (normalise.mean, normalise.std))
+    return View(size, interpolation.value), mean, std

@@ -1,0 +1,91 @@
+"""CLIP models as classifiers: an image's nearest class name."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from builder.dataset.classes import imagenet_info
+from builder.errors import BuildError, first_line
+from builder.evaluate.classifier import Classifier, View
+
+_SCALE = 100
+"""Over cosines, as all CLIP models learn it."""
+
+
+class ZeroShot(nn.Module):
+    """An image tower before the directions of classes.
+
+    Parameters
+    ----------
+    model : nn.Module
+        From open_clip.
+    directions : Tensor of float32, shape (features, classes)
+        Unit vectors.
+    """
+
+    def __init__(self, model: nn.Module, directions: Tensor) -> None:
+        super().__init__()
+        self.model = model
+        self.register_buffer("directions", directions)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return 100 times the cosine of images and classes, shape (n, classes)."""
+        features = functional.normalize(self.model.encode_image(images), dim=-1)  # type: ignore[operator]
+        logits: Tensor = _SCALE * features @ self.directions
+        return logits
+
+
+def load_zero_shot(name: str, architecture: str, weights: str) -> Classifier:
+    """Make a zero-shot classifier of ImageNet's classes from a CLIP model.
+
+    The direction of a class is the mean over seven templates ("a photo of the large {}.") of its
+    name's embedding, names and templates being open_clip's.
+
+    Parameters
+    ----------
+    name : str
+        ``clip:ARCHITECTURE/WEIGHTS``.
+    architecture : str
+        As open_clip names it.
+    weights : str
+        A tag of open_clip, or a file.
+
+    Raises
+    ------
+    BuildError
+        If open_clip is missing, or has no such model, or its weights cannot be had.
+    """
+    try:
+        import open_clip  # noqa: PLC0415 (an extra)
+    except ImportError as error:
+        raise BuildError(
+            f"{name} needs open_clip: run pip install 'salient-imagenet-1m[clip]'."
+        ) from error
+    if architecture not in open_clip.list_models() or not weights:
+        raise BuildError(
+            f"There is no model {name}: write clip:ARCHITECTURE/WEIGHTS, such as "
+            "clip:ViT-B-32/openai; open_clip.list_pretrained() names them."
+        )
+    try:
+        model = open_clip.create_model(architecture, pretrained=weights, weights_only=True).eval()
+        tokenizer = open_clip.get_tokenizer(architecture)
+    except Exception as error:  # Whatever a download or a file can raise.
+        raise BuildError(
+            f"The weights of {name} cannot be had ({first_line(error)}): check the name, or give "
+            "clip:ARCHITECTURE/FILE."
+        ) from error
+    directions = open_clip.build_zero_shot_classifier(
+        model, tokenizer, open_clip.IMAGENET_CLASSNAMES, open_clip.SIMPLE_IMAGENET_TEMPLATES
+    )
+    shown = model.visual.preprocess_cfg
+    size = shown["size"] if isinstance(shown["size"], int) else shown["size"][0]
+    return Classifier(
+        name,
+        ZeroShot(model, torch.as_tensor(directions).float()),
+        View(size, shown["interpolation"]),
+        shown["mean"],
+        shown["std"],
+        imagenet_info().label_names(),
+    )

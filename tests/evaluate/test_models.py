@@ -1,0 +1,111 @@
+"""Models by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from timm.models import get_pretrained_cfg
+
+from builder.errors import BuildError
+from builder.evaluate.classifier import Classifier, View
+from builder.evaluate.models import load_classifier, model_list
+from builder.settings import Evaluation
+
+
+def listed(**options: object) -> Evaluation:
+    return Evaluation(data="data", images="images", out=Path("out"), **options)  # type: ignore[arg-type]
+
+
+def test_the_papers_models_are_known_to_timm() -> None:
+    entries = model_list(listed(models="papers"))
+    assert len(entries) >= 60
+    assert len({entry.name for entry in entries}) == len(entries)
+    for entry in entries:
+        library, _, name = entry.name.partition(":")
+        assert library == "timm"
+        config = get_pretrained_cfg(name)
+        assert config is not None
+        assert config.num_classes == 1000
+        assert entry.family
+
+
+def test_models_are_named_one_by_one_and_by_list(tmp_path: Path) -> None:
+    (tmp_path / "list.toml").write_text(
+        '[[model]]\nname = "timm:resnet18"\nfamily = "ResNets"\nweights = "some.pt"\n'
+    )
+    entries = model_list(
+        listed(model=["small-convnet=w.pt", "timm:vgg11"], models=str(tmp_path / "list.toml"))
+    )
+    assert entries == [
+        ("small-convnet", Path("w.pt"), ""),
+        ("timm:vgg11", None, ""),
+        ("timm:resnet18", Path("some.pt"), "ResNets"),
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "model = 3", "[[model]]\nfamily = 'x'", "\x00"])
+def test_what_is_no_list_is_a_sentence(tmp_path: Path, text: str) -> None:
+    (tmp_path / "list.toml").write_text(text)
+    with pytest.raises(BuildError, match="is no list of models"):
+        model_list(listed(models=str(tmp_path / "list.toml")))
+
+
+def test_a_timm_model_brings_its_view(tmp_path: Path) -> None:
+    model = timm.create_model("test_vit")
+    torch.save(model.state_dict(), tmp_path / "vit.pt")
+    classifier = load_classifier("timm:test_vit", tmp_path / "vit.pt", "ViTs")
+    config = model.pretrained_cfg
+    assert classifier.view == View(config["input_size"][-1], config["interpolation"])
+    assert list(classifier.mean) == list(config["mean"])
+    assert classifier.family == "ViTs"
+
+
+def made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, result: str) -> Classifier:
+    (tmp_path / "mine.py").write_text(
+        "import torch\nfrom torchvision.transforms import _presets\n"
+        f"from torchvision.transforms import *\ndef load():\n    return {result}\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(__import__("sys").modules, "mine", raising=False)
+    return load_classifier("mine:load")
+
+
+def test_a_function_of_the_user_s(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    plain = made(monkeypatch, tmp_path, "torch.nn.Flatten()")
+    assert plain.view == View(224, "bilinear")
+    assert list(plain.mean) == [0.485, 0.456, 0.406]
+    steps = "Compose([Resize(72, InterpolationMode.BICUBIC), CenterCrop(64), ToTensor(), {}])"
+    own = made(
+        monkeypatch,
+        tmp_path,
+        f"(torch.nn.Flatten(), {steps.format('Normalize([0.5] * 3, [0.25] * 3)')})",
+    )
+    assert own.view == View(64, "bicubic")
+    assert list(own.mean) == [0.5] * 3
+    assert list(own.std) == [0.25] * 3
+
+
+def test_a_preset_of_torchvision_is_taken_apart(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    preset = "_presets.ImageClassification(crop_size=96)"
+    assert made(monkeypatch, tmp_path, f"(torch.nn.Flatten(), {preset})").view.size == 96
+
+
+@pytest.mark.parametrize(
+    ("result", "sentence"),
+    [
+        ("3", "returned int: let it return a torch Module"),
+        ("(torch.nn.Flatten(), str)", "cannot be taken apart"),
+        ("(torch.nn.Flatten(), Compose([ToTensor()]))", "cannot be taken apart"),
+        ("1 / 0", r"failed \(ZeroDivisionError"),
+    ],
+)
+def test_a_function_that_gives_something_else_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, result: str, sentence: str
+) -> None:
+    with pytest.raises(BuildError, match=sentence):
+        made(monkeypatch, tmp_path, result)
