@@ -408,7 +408,10 @@ class Evaluation:
         ),
     ] = None
     split: Annotated[
-        str, typer.Option(metavar="SPLIT", help="Which images to use: train or validation.")
+        str,
+        typer.Option(
+            parser=parse_split, metavar="SPLIT", help="Which images to use: train or validation."
+        ),
     ] = "validation"
     k: Annotated[
         int,

@@ -141,6 +141,20 @@ def gallery(data: Make = lambda place: place.built, **options: object) -> Argume
     return typed
 
 
+def evaluate(**options: object) -> Arguments:
+    def typed(place: Place) -> list[object]:
+        given = {
+            "images": place.world.root,
+            "out": place.root / "evaluation",
+            "model": f"{NETWORK}={place.world.checkpoint}",
+            "k": 2,
+            **options,
+        }
+        return ["evaluate", place.built, *options_of(given, place)]
+
+    return typed
+
+
 def words(*arguments: object) -> Arguments:
     """Return a command line word by word, some of which a place makes."""
     return lambda place: [word(place) if callable(word) else word for word in arguments]
@@ -644,6 +658,28 @@ OTHERS = [
         )
     ),
     *(
+        Case(f"evaluate {name}", said, typed=evaluate(**options))
+        for name, options, said in (
+            ("without images", {"images": None}, "Missing option '--images'"),
+            ("images nowhere", {"images": "nowhere"}, "There is no file or directory nowhere"),
+            ("another split", {"split": "test"}, "There is no split test: use --split train or"),
+            ("no model", {"model": None}, "No model is named: use --model NAME"),
+            ("an odd model", {"model": "otternet"}, "There is no network otternet"),
+            ("a model near another", {"model": "timm:resnet51"}, "use one that it has, as resnet"),
+            ("a model of no module", {"model": "otter:load"}, "There is no model otter:load"),
+            ("weights nowhere", {"model": f"{NETWORK}=no.pt"}, "The checkpoint no.pt cannot be"),
+            ("a list nowhere", {"models": "no.toml"}, "no.toml is no list of models"),
+            ("another corruption", {"corruption": "rain"}, "There is no corruption rain"),
+            ("no device", {"device": "tpu"}, "There is no device tpu"),
+            ("a large k", {"k": 99}, "takes 198 images of each ranked class"),
+            ("k 0", {"k": 0}, "Invalid value for '--k'"),
+            ("sigma below 0", {"sigma": -1}, "Invalid value for '--sigma'"),
+            ("no draws", {"draws": 0}, "Invalid value for '--draws'"),
+            ("out that is full", {"out": full}, "is not empty and holds no evaluation"),
+            ("out in a file", {"out": lambda p: p.file("f") / "x"}, "is a file"),
+        )
+    ),
+    *(
         Case(f"verify {name}", said, words("verify", built, *options))
         for name, options, said in (
             ("another split", ("--split", "test"), "There is no split test: use --split train or"),
@@ -755,8 +791,9 @@ CALLS: dict[str, tuple[Make, str]] = {
     "load another config": (lambda p: load(p, "mask"), "There is no config mask"),
     **{
         f"load split {split!r}": (of_split(split), "has no split")
-        for split in ("test", "", "train+test", "Train", 3)
+        for split in ("test", "", "train+test", "Train")
     },
+    "load split 3": (of_split(3), "split cannot be 3"),
     "stream a slice": (lambda p: with_images(p, split="train[:3]"), "A stream has no split"),
     "load images without images": (lambda p: load(p, "images"), "Say images="),
     "load images nowhere": (
@@ -791,8 +828,8 @@ CALLS: dict[str, tuple[Make, str]] = {
             ("a wnid", {"labels": "n01440764"}, "labels is a list"),
             ("a label", {"labels": 0}, "labels is a list"),
             ("another zone", {"zone": "x"}, "There is no zone 'x'"),
-            ("none", {"most_spurious": 0}, "use 1 or more, or None"),
-            ("less than none", {"least_spurious": -1}, "use 1 or more, or None"),
+            ("none", {"most_spurious": 0}, "use 1 or more images of each class"),
+            ("less than none", {"least_spurious": -1}, "use 1 or more images of each class"),
         )
     },
     "join nothing": (lambda p: joined(p, None), "Images are a path or a dataset"),
@@ -820,7 +857,7 @@ CALLS: dict[str, tuple[Make, str]] = {
             ("without grids", (row(grids=None),), {}, "needs the columns grids"),
             ("without kinds", (row(kinds=None),), {}, "needs the columns kinds"),
             ("without a shape", (row(grids=bytes(98)),), {}, "needs the columns grid_height"),
-            ("no pixels", (row(),), {"size": 0}, "has no pixels"),
+            ("no pixels", (row(),), {"size": 0}, "size cannot be 0"),
             ("an empty window", (row(),), {"window": (5, 5, 5, 9)}, "has no pixels"),
             ("a window turned around", (row(),), {"window": (9, 9, 1, 1)}, "has no pixels"),
             ("no number", (row(),), {"window": (0, 0, float("nan"), 9)}, "has no pixels"),

@@ -9,6 +9,7 @@ from builder.cli.stopping import stoppable
 from builder.errors import BuildError
 from builder.reporter import ConsoleReporter, Screen
 from builder.settings import Evaluation
+from salient_imagenet_1m import SalientImageNetError
 
 EXAMPLES = """
 [bold]Measures[/bold]
@@ -45,6 +46,9 @@ def evaluate(evaluation: Evaluation) -> None:
     screen = Screen(stderr=True)
     with stoppable() as interrupts:
         reporter = ConsoleReporter(screen, interrupts.check)
-        results = run_evaluation(evaluation, reporter)
+        try:
+            results = run_evaluation(evaluation, reporter)
+        except (SalientImageNetError, FileNotFoundError) as error:  # the loader's
+            raise BuildError(str(error)) from error
     screen.print(evaluation_table(results.scores))
     reporter.say(f"Done. Open {evaluation.out / 'report.html'}.")

@@ -36,6 +36,7 @@ from builder.storage.files import (
     exclusive,
     make_directory,
     remove_directory,
+    require_directory,
 )
 from builder.storage.parquet import read_parquet
 from builder.threads import in_threads, usable_cores
@@ -209,6 +210,7 @@ def evaluate(settings: Evaluation, reporter: Reporter) -> Results:
     BuildError
         With a sentence for the user.
     """
+    require_directory(settings.out)
     classifiers = [load_classifier(*entry) for entry in model_list(settings)]
     evaluator = Evaluator(classifiers, settings)
     with disk_errors_as_sentences(settings.out):

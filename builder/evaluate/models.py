@@ -130,10 +130,11 @@ def _check_torchvision(name: str, variant: str) -> None:
 
 
 def _unknown(name: str, variant: str, known: list[str]) -> None:
-    near = get_close_matches(variant, known, n=3)
     library = name.partition(":")[0]
-    hint = f"did you mean {', '.join(near)}?" if near else f"see the list of {library}'s models."
-    raise BuildError(f"{library} has no model {variant}: {hint}")
+    near = get_close_matches(variant, known, n=3) or known[:3]
+    raise BuildError(
+        f"{library} has no model {variant}: use one that it has, as {', '.join(near)}."
+    )
 
 
 def _timm_view(model: nn.Module) -> View:

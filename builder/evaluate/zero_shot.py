@@ -25,6 +25,8 @@ class ZeroShot(nn.Module):
         Unit vectors.
     """
 
+    directions: Tensor
+
     def __init__(self, model: nn.Module, directions: Tensor) -> None:
         super().__init__()
         self.model = model

@@ -142,6 +142,7 @@ class CalledError(Exception):
 SPLIT_COMMANDS = {
     "build --images i --votes v --out o": "builder.run.build.build",
     "discover --images i --network n --out o": "builder.annotate.discover.discover",
+    "evaluate d --images i --out o": "builder.evaluate.evaluation.evaluate",
     "gallery d --images i": "builder.pages.gallery.make_gallery",
     "verify d --images i": "builder.checks.verify.checks",
 }
