@@ -388,7 +388,11 @@ class Evaluation:
     ]
     out: Annotated[
         Path,
-        typer.Option(metavar="DIR", help="Where to write predictions, scores and the report."),
+        typer.Option(
+            parser=parse_local,
+            metavar="DIR",
+            help="Where to write predictions, scores and the report.",
+        ),
     ]
     model: Annotated[
         list[str] | None,

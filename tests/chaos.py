@@ -23,14 +23,20 @@ from dataclasses import replace
 from functools import partial
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
+from datasets import Dataset, Image, disable_progress_bars
 
+import salient_imagenet_1m as si
 from builder.demo.world import write_world
 from builder.errors import BuildError
 from builder.run.status import read_status
 from builder.settings import WHOLE, Settings, Task
 from builder.shards.shard import shard_path
+from builder.storage.files import sha256_of
+from builder.storage.parquet import read_parquet
 from builder.threads import usable_cores
 from salient_imagenet_1m import image_id
 from tests.built import hashes
@@ -41,6 +47,9 @@ COPIES = 10
 SHARD = 7
 LIFE = 12
 """How many shards a process finishes at most before it is ended, if it is."""
+INDEX_DAMAGES = 5
+"""Of each build that was made."""
+
 MOMENT = 0.1
 """How much longer it lives at most, as a share of what a whole build takes in peace."""
 
@@ -73,7 +82,7 @@ class Arena:
         # Each process is forked from one that has imported everything and done nothing.
         self._processes = multiprocessing.get_context("forkserver")
         self._processes.set_forkserver_preload(["tests.faults", "tests.built", "tests.conftest"])
-        self._base, self.log = base, base / "log"
+        self.base, self.log = base, base / "log"
         write_world(base, PLANTED, lambda _count: None)
         write_votes(base / "votes.csv", {(0, 2): ["background"] * 5})
         write_checkpoint(base / "network.pt")
@@ -91,7 +100,7 @@ class Arena:
         """Return the settings of a build of the images."""
         return self._world.settings(out, shard_size=SHARD, task=task, workers=workers)
 
-    def faults(self, seed: int, **rates: float) -> Faults:
+    def faults(self, seed: int, **rates: Any) -> Faults:
         """Return faults, among them images that can never be read."""
         return Faults(seed, self.log, unreadable=UNREADABLE, **rates)
 
@@ -155,21 +164,26 @@ class Chaos:
                 process.join()
                 assert process.exitcode == DONE
                 break
+            workers = dice.choice([0, 0, 1])
             faults = arena.faults(
                 dice.randrange(2**32),
                 read=dice.choice([0.0, 0.05, 0.3]),
                 write=dice.choice([0.0, 0.0, 0.05]),
                 full=dice.choice([0.0, 0.0, 0.02]),
                 clock=dice.choice([0.0, -1e6, 1e6]),
+                little_shared_memory=bool(workers) and dice.random() < 0.5,
             )
             task = dice.choice([WHOLE, WHOLE, Task(dice.randrange(3), 3), Task(0, 2)])
-            settings = arena.settings(out, task, workers=dice.choice([0, 0, 1]))
+            settings = arena.settings(out, task, workers=workers)
             self.survived["clock that jumps"] += bool(faults.clock)
             self._live(settings, faults)
+            if dice.random() < 0.15:
+                self._swap(out)
             self._damage(out)
             with suppress(BuildError):  # Nothing may have been begun yet.
                 read_status(out)
         arena.check(out)
+        self._damage_index(out)
 
     def _live(self, settings: Settings, faults: Faults) -> None:
         """Run a build until it ends or is ended; sometimes another one gets in its way."""
@@ -220,6 +234,34 @@ class Chaos:
         process.join()
         self.survived["second build refused"] += process.exitcode == FAILED
 
+    def _swap(self, out: Path) -> None:
+        """Put another image for a while in the place of one that finished work was made from."""
+        arena, names = self._arena, finished_images(out / ".build" / "train")
+        if not names or (out / "manifest.json").exists():
+            return
+        path = next(arena.images.glob(f"*/{self._dice.choice(names)}.JPEG"))
+        own = path.readlink()
+        links = [each.readlink() for each in sorted(path.parent.iterdir()) if each.is_symlink()]
+        lead(path, self._dice.choice([link for link in links if link != own]))
+        process = arena.start(arena.settings(out), arena.faults(0))
+        process.join()
+        lead(path, own)
+        assert process.exitcode == FAILED
+        assert "is not the one that finished work" in arena.log.read_text().splitlines()[-1]
+        self.survived["swapped image refused"] += 1
+
+    def _damage_index(self, out: Path) -> None:
+        """Damage what the loader keeps to look up images by id: it finds the same ones again."""
+        cache = self._arena.base / "cache"
+        found = joined_ids(self._arena.images, out, cache)
+        assert found
+        for _ in range(INDEX_DAMAGES):
+            files = [path for path in sorted(cache.rglob("*")) if path.is_file()]
+            self._dice.choice(self._damages)(self._dice.choice(files))
+            assert joined_ids(self._arena.images, out, cache) == found
+            self.survived["damaged index"] += 1
+        shutil.rmtree(cache)
+
     def _damage(self, out: Path) -> None:
         """Sometimes damage what lies on the disk."""
         work, dice = out / ".build" / "train", self._dice
@@ -233,6 +275,43 @@ class Chaos:
 def shards_in(out: Path) -> int:
     """Return how many shards lie in the output of an unfinished build."""
     return len(list(out.glob(".build/train/shards/*.parquet")))
+
+
+def finished_images(work: Path) -> list[str]:
+    """Return the images of a finished shard that no damage has undone, empty where there is none.
+
+    Of the largest ledger: others that have the same shards are left out.
+    """
+    ledgers = [finished_shards(path) for path in work.glob("drivers/*/ledger.npz")]
+    for shard, sha256 in max(ledgers, key=len, default={}).items():
+        path = shard_path(work, shard)
+        if path.exists() and sha256_of(path) == sha256:
+            names: list[str] = read_parquet(path, ["image_id"])["image_id"].to_pylist()
+            return names
+    return []
+
+
+def finished_shards(ledger: Path) -> dict[int, str]:
+    """Return the hashes of a ledger's shards, none where it is damaged."""
+    with suppress(Exception), np.load(ledger, allow_pickle=False) as file:
+        return dict(zip(file["shards"].tolist(), file["sha256"].tolist(), strict=True))
+    return {}
+
+
+def lead(link: Path, target: Path) -> None:
+    """Have a link lead elsewhere."""
+    link.unlink()
+    link.symlink_to(target)
+
+
+def joined_ids(images: Path, build: Path, cache: Path) -> list[str]:
+    """Return the ids of all images that have masks, as the loader finds them."""
+    good = (path for path in images.glob("*/*") if path.is_symlink())
+    paths = sorted(str(path) for path in good if path.name not in UNREADABLE)
+    disable_progress_bars()
+    dataset = Dataset.from_dict({"image": paths}).cast_column("image", Image())
+    joined = si.join(dataset, build, split="train", cache_dir=cache)
+    return list(joined["image_id"])
 
 
 def children(parent: int) -> list[int]:

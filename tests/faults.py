@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import random
@@ -40,6 +41,8 @@ class Faults:
         Names of images that can never be read.
     clock : float
         By how many seconds the clock is wrong.
+    little_shared_memory : bool
+        Whether /dev/shm is as small as in a container.
     """
 
     seed: int
@@ -49,11 +52,14 @@ class Faults:
     full: float = 0.0
     unreadable: tuple[str, ...] = ()
     clock: float = 0.0
+    little_shared_memory: bool = False
 
 
 def run(settings: Settings, faults: Faults) -> None:
     """Build, or run a task of a build, and end the process with the status of the command line."""
     torch.set_num_threads(1)
+    if faults.little_shared_memory and _shrink_shared_memory():
+        note(faults.log, "little shared memory")
     dice = random.Random(faults.seed)
     stop = Stop()
     command: Callable[..., object] = build if settings.task.is_whole else run_task
@@ -77,6 +83,17 @@ def note(log: Path, line: str) -> None:
     """Write a line that stays whatever becomes of this process."""
     with log.open("a") as file:
         file.write(f"{line}\n")
+
+
+def _shrink_shared_memory() -> bool:
+    """Leave little of /dev/shm to this process and those that it begins; return whether it may."""
+    libc = ctypes.CDLL(None)
+    new_namespace, private = 0x20000, ctypes.c_ulong(0x44000)  # of mounts, all of them
+    return not (
+        libc.unshare(new_namespace)
+        or libc.mount(b"none", b"/", None, private, None)
+        or libc.mount(b"tmpfs", b"/dev/shm", b"tmpfs", ctypes.c_ulong(0), b"size=64k")
+    )
 
 
 def _failing_read(faults: Faults, dice: random.Random) -> Callable[[FolderImages, int], bytes]:

@@ -141,7 +141,7 @@ def gallery(data: Make = lambda place: place.built, **options: object) -> Argume
     return typed
 
 
-def evaluate(**options: object) -> Arguments:
+def evaluate(data: Make = lambda place: place.built, **options: object) -> Arguments:
     def typed(place: Place) -> list[object]:
         given = {
             "images": place.world.root,
@@ -150,7 +150,7 @@ def evaluate(**options: object) -> Arguments:
             "k": 2,
             **options,
         }
-        return ["evaluate", place.built, *options_of(given, place)]
+        return ["evaluate", data(place), *options_of(given, place)]
 
     return typed
 
@@ -168,6 +168,7 @@ READERS: dict[str, Callable[[Make], Arguments]] = {
     "status": lambda data: words("status", data),
     "verify": lambda data: words("verify", data),
     "gallery": gallery,
+    "evaluate": evaluate,
     "publish": lambda data: words("publish", data, "org/name"),
     "publish --dry-run": lambda data: words("publish", data, "org/name", "--dry-run"),
 }
@@ -323,6 +324,11 @@ READING = [
         Case(f"{reader} {name}", said, typed=READERS[reader](make))
         for reader in ("status", "verify", "gallery", "publish")
         for name, (make, said) in MANIFESTS.items()
+    ),
+    *(
+        Case(f"evaluate {name}", "manifest.json", typed=evaluate(make))
+        for name, (make, said) in MANIFESTS.items()
+        if said == "or damaged"
     ),
     *(
         Case(f"{reader} {name} that is cut", said, typed=typed(cut(name, 0.6)))
@@ -676,6 +682,8 @@ OTHERS = [
             ("sigma below 0", {"sigma": -1}, "Invalid value for '--sigma'"),
             ("no draws", {"draws": 0}, "Invalid value for '--draws'"),
             ("out that is full", {"out": full}, "is not empty and holds no evaluation"),
+            ("out in memory", {"out": "memory://x"}, "is a URL: give --out a path"),
+            ("out without a name", {"out": ""}, "An empty name is no place"),
             ("out in a file", {"out": lambda p: p.file("f") / "x"}, "is a file"),
         )
     ),

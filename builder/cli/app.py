@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import typer
@@ -13,7 +14,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from builder.cli import build, demo, discover, evaluate, gallery, publish, status, verify
 from builder.cli.streams import readers_may_leave
-from builder.errors import BuildError
+from builder.errors import BuildError, printable
 from builder.reporter import Screen
 
 
@@ -25,6 +26,20 @@ def _without_flag_types(parameters: list[Any]) -> list[Any]:
     return parameters
 
 
+_UsageError: type[Any] = typer.BadParameter.__mro__[1]
+"""What is wrong with a command line; Typer may bring along a Click of its own."""
+
+
+@contextmanager
+def _usage_is_printable() -> Iterator[None]:
+    """Show what was typed like any other name, also where the command line is wrong."""
+    try:
+        yield
+    except _UsageError as error:
+        error.message = printable(error.message)
+        raise
+
+
 class _Command(TyperCommand):
     def get_params(self, ctx: Any) -> list[Any]:
         return _without_flag_types(super().get_params(ctx))
@@ -33,6 +48,14 @@ class _Command(TyperCommand):
 class _Group(TyperGroup):
     def get_params(self, ctx: Any) -> list[Any]:
         return _without_flag_types(super().get_params(ctx))
+
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        with _usage_is_printable():
+            return super().make_context(*args, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _usage_is_printable():
+            return super().invoke(ctx)
 
 
 app = typer.Typer(

@@ -48,7 +48,10 @@ def evaluate(evaluation: Evaluation) -> None:
         reporter = ConsoleReporter(screen, interrupts.check)
         try:
             results = run_evaluation(evaluation, reporter)
-        except (SalientImageNetError, FileNotFoundError) as error:  # the loader's
+        except (SalientImageNetError, FileNotFoundError) as error:
+            if getattr(error, "filename", None):
+                raise
+            # The loader's, which is a sentence as well.
             raise BuildError(str(error)) from error
     screen.print(evaluation_table(results.scores))
     reporter.say(f"Done. Open {evaluation.out / 'report.html'}.")

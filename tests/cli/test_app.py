@@ -44,6 +44,24 @@ def test_help_lists_every_option_of_build() -> None:
         assert re.search(rf"--{option}\b", text), option
 
 
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        (["status", "x", "s3://KEY:SEC/RET@bucket"], "s3://...@bucket"),
+        (["s3://KEY:SECRET@bucket"], "s3://...@bucket"),
+        (["build", "--limit", "\x1b[2J"], "--limit"),
+        (["\x1b[2J"], r"\x1b[2J"),
+        (["--\x1b[2J"], r"\x1b[2J"),
+    ],
+)
+def test_what_was_typed_wrongly_commands_no_terminal(arguments: list[str], shown: str) -> None:
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert shown in result.output
+    assert "SEC" not in result.output
+    assert "\x1b" not in result.output
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_is_in_whole_sentences(command: str) -> None:
     for parameter in COMMANDS[command].params:

@@ -30,6 +30,7 @@ def test_faults_of_every_kind_are_survived(
     assert survived["SIGKILL"] + survived["SIGTERM"] + survived["SIGTERM twice"]
     assert survived["read error that goes away"]
     assert survived["damaged shard"]
+    assert survived["damaged index"]
     assert survived["damaged note of the inputs"] + survived["damaged sign of life"]
 
 
