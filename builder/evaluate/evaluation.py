@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pandas
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
@@ -64,6 +65,15 @@ class Results:
 
     predictions: pa.Table
     scores: dict[str, list[Score]]
+
+    @property
+    def table(self) -> pandas.DataFrame:
+        """A row per model, a column per measure: the means over classes."""
+        overall = {
+            model: {score.measure: score.value for score in scores if score.label is None}
+            for model, scores in self.scores.items()
+        }
+        return pandas.DataFrame.from_dict(overall, orient="index")
 
 
 class Evaluator:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from builder.settings import Evaluation
 from tests import reference
 from tests.built import hashes
 from tests.conftest import NETWORK, World
-from tests.evaluate.conftest import WORLD, TrueMasks, raw
+from tests.evaluate.conftest import WORLD, Constant, TrueMasks, raw
 from tests.quiet import Quiet
 
 CPU = torch.device("cpu")
@@ -302,3 +303,19 @@ def test_outputs_of_another_list_are_found_by_wnid(true_masks: TrueMasks) -> Non
     with pytest.raises(BuildError, match="has no output for n9"):
         unfit = Classifier("head", Head(), View(), wnids=others[:2])
         evaluate_model(unfit, true_masks.data, true_masks.images, k=3)
+
+
+def test_the_readme_s_block_runs(true_masks: TrueMasks) -> None:
+    readme = (Path(si.__file__).parent / "README.md").read_text()
+    section = readme.partition("## Evaluate\n")[2].partition("\n## ")[0]
+    [block] = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    names: dict[str, Any] = {
+        "BUILD": str(true_masks.data),
+        "IMAGES": str(true_masks.images),
+        "model": Constant(),
+    }
+    exec(compile(block, "README", "exec"), names)
+    table = names["results"].table
+    assert list(table.index) == ["Constant"]
+    assert table.loc["Constant", "clean_accuracy"] == pytest.approx(1 / WORLD.classes)
+    assert table.loc["Constant", "spurious_gap"] == 0

@@ -13,7 +13,7 @@ import salient_imagenet_1m as si
 from tests.loader.conftest import NAMES, World
 
 ROOT = Path(si.__file__).parent
-SECTIONS = ("Load it with your images", "Train with masks", "Evaluate")
+SECTIONS = ("Load it with your images", "Train with masks")
 
 
 def blocks() -> list[str]:
@@ -37,7 +37,6 @@ def test_readme(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("torchvision")
     names = run(world.build, world.images)
     assert names["core"].shape == (32, 224, 224)
-    assert -1 <= names["gap"] <= 1
     assert "epoch 1: loss" in capsys.readouterr().out
     assert NAMES[0] == "tench"  # the README names it
 
