@@ -13,7 +13,7 @@ from datasets import load_dataset
 from torchvision import transforms
 
 from builder.dataset.upsampling import upsample
-from salient_imagenet_1m import unpack_grids
+from salient_imagenet_1m import image_id, unpack_grids
 from tests import reference
 
 ONE_LEVEL = 1
@@ -46,16 +46,18 @@ def check_build(
     published = list(load_dataset(str(out), "masks", split=split, streaming=True))
     pairs = reference.votes_of(votes)
     normalize = transforms.Normalize(mean, std)
-    paths = {path.stem: path for path in sorted(folder.glob("*/*"))}
+    paths = {
+        image_id(path.relative_to(folder).as_posix()): path for path in sorted(folder.glob("*/*"))
+    }
     rows = {
-        image_id: reference.image_row(
+        name: reference.image_row(
             path,
             labels[path.parent.name],
             pairs[labels[path.parent.name]],
             forward,
             normalize,
         )
-        for image_id, path in paths.items()
+        for name, path in paths.items()
     }
     assert sorted(row["image_id"] for row in published) == sorted(paths)
     reference.add_scores(rows, {row["image_id"]: row["activations"] for row in published})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -137,8 +138,7 @@ def test_a_dataset_that_keeps_no_folders_tells_them_by_its_classes(
 
 
 def test_published_with_them_they_are_found_again(own: World, tmp_path: Path) -> None:
-    manifest = Manifest.load(own.build)
-    assert manifest
+    manifest = Manifest(**json.loads((own.build / "manifest.json").read_text()))
     private = PrivateImages(own.build, manifest, str(own.images))
     paths = [str(part.source) for part in private.write(tmp_path, Quiet())]
     mine = datasets.load_dataset("parquet", data_files={"train": paths}, split="train")
