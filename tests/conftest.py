@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import venv
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import timm
 import torch
+from filelock import FileLock
 
 from builder.dataset import votes
 from builder.dataset.votes import ANSWERS, Vote
@@ -84,6 +86,18 @@ def write_checkpoint(path: Path) -> None:
     torch.save(model.state_dict(), path)
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """Return a directory that the first process of a run that needs it makes, for all of them."""
+    base = factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    directory, done = shared / name, shared / f"{name}.done"
+    with FileLock(shared / f"{name}.lock"):
+        if not done.exists():
+            make(directory)
+            done.touch()
+    return directory
+
+
 @pytest.fixture(scope="session")
 def planted_world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """The demo's planted world, tiny: three classes of 12 training and 5 validation images."""
@@ -115,18 +129,20 @@ def imagenette(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if "SALIENT_REAL_DATA" not in os.environ:
         pytest.skip("SALIENT_REAL_DATA does not name a folder with real images and votes")
     real = Path(os.environ["SALIENT_REAL_DATA"])
-    out = tmp_path_factory.mktemp("imagenette") / "out"
-    for split in ("train", "validation"):
-        settings = Settings(
-            images=str(real / "imagenette"),
-            votes=real / "efficientnet_lite0_votes.csv",
-            network="efficientnet-lite0",
-            split=split,
-            device="cpu",
-            out=out,
-        )
-        build(settings, Quiet())
-    return out
+
+    def make(directory: Path) -> None:
+        for split in ("train", "validation"):
+            settings = Settings(
+                images=str(real / "imagenette"),
+                votes=real / "efficientnet_lite0_votes.csv",
+                network="efficientnet-lite0",
+                split=split,
+                device="cpu",
+                out=directory,
+            )
+            build(settings, Quiet())
+
+    return made_once(tmp_path_factory, "imagenette", make)
 
 
 @pytest.fixture(scope="session")
@@ -164,10 +180,11 @@ def datasets_3(tmp_path_factory: pytest.TempPathFactory) -> str:
             "needs datasets 3.6: set SALIENT_DATASETS_3_PYTHON to an interpreter that has it, or "
             "SALIENT_ALLOW_DOWNLOADS=1"
         )
-    directory = tmp_path_factory.mktemp("datasets3")
-    venv.create(directory, with_pip=True)
-    interpreter = str(directory / "bin" / "python")
-    subprocess.run(
-        [interpreter, "-m", "pip", "install", "-q", "datasets==3.6.0", "pillow"], check=True
-    )
-    return interpreter
+
+    def make(directory: Path) -> None:
+        venv.create(directory, with_pip=True)
+        python = directory / "bin" / "python"
+        packages = ("datasets==3.6.0", "pillow")
+        subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=True)
+
+    return str(made_once(tmp_path_factory, "datasets3", make) / "bin" / "python")

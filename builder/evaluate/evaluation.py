@@ -24,7 +24,6 @@ from builder.evaluate.conditions import CONDITIONS, Condition, feature_condition
 from builder.evaluate.examiner import Examiner
 from builder.evaluate.measures import Score, scores_of
 from builder.evaluate.models import load_classifier, model_list
-from builder.evaluate.output import write_report
 from builder.evaluate.predictions import in_order, outcomes_of, write_predictions
 from builder.evaluate.report import Report
 from builder.evaluate.views import Batch, Views, collate
@@ -220,6 +219,9 @@ def evaluate(settings: Evaluation, reporter: Reporter) -> Results:
     BuildError
         With a sentence for the user.
     """
+    # Its page needs plotly, an extra that a model in a notebook does without.
+    from builder.evaluate.output import write_report  # noqa: PLC0415
+
     require_directory(settings.out)
     classifiers = [load_classifier(*entry) for entry in model_list(settings)]
     evaluator = Evaluator(classifiers, settings)

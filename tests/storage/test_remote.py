@@ -111,7 +111,7 @@ def test_killed_before_any_upload_it_resumes_to_the_same_bytes(
     from builder.storage.remote import put  # noqa: PLC0415
 
     uploads, survived = 0, False
-    build(world.settings(tmp_path / "out", shard_size=18), reporter)
+    build(world.settings(tmp_path / "out", limit=8, shard_size=4), reporter)
     undisturbed = hashes(tmp_path / "out")
     while not survived:
         # A request takes its time: not before each of them.
@@ -129,11 +129,11 @@ def test_killed_before_any_upload_it_resumes_to_the_same_bytes(
             for module in ("storage.files", "storage.remote"):
                 patch.setattr(f"builder.{module}.put", dying_put)
             try:
-                build(world.settings(out, shard_size=18), reporter)
+                build(world.settings(out, limit=8, shard_size=4), reporter)
                 survived = True
             except KilledError:
                 assert not (out / "manifest.json").exists()
-        build(world.settings(out, shard_size=18), reporter)
+        build(world.settings(out, limit=8, shard_size=4), reporter)
         assert hashes(out) == undisturbed
         assert not list(out.glob(".build/*"))
     assert uploads > 2 + 3 + 3
