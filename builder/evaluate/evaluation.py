@@ -164,10 +164,8 @@ class Evaluator:
 
     def _open(self) -> Any:
         settings = self._settings
-        examiner = self._examiner
-        views = Views(
-            list(dict.fromkeys(model.view for model in examiner.models)), examiner.conditions
-        )
+        views = dict.fromkeys(model.view for model in self._examiner.models)
+        masks = dict.fromkeys(condition.mask for condition in self._examiner.conditions)
         columns = [*_COLUMNS, "spuriosity_rank", *(_OF_FEATURES if settings.per_feature else [])]
         return si.load(
             settings.data,
@@ -176,7 +174,7 @@ class Evaluator:
             split=self.split,
             streaming=True,
             columns=columns,
-            transform=views,
+            transform=Views(list(views), list(masks)),
         )
 
     def _conditions(self) -> list[Condition]:
@@ -228,7 +226,8 @@ def evaluate(settings: Evaluation, reporter: Reporter) -> Results:
     with disk_errors_as_sentences(settings.out):
         make_directory(settings.out)
         with exclusive(settings.out):
-            _claim(settings.out, evaluator.identity())
+            identity = evaluator.identity()  # it hashes all weights
+            _claim(settings.out, identity)
             names = [c.name for c in classifiers]
             path = settings.out / "predictions" / "predictions.parquet"
             if not path.exists():
@@ -237,9 +236,7 @@ def evaluate(settings: Evaluation, reporter: Reporter) -> Results:
             remove_directory(settings.out / _PARTS)
             results = results_of(read_parquet(path), names, settings)
             families = {c.name: c.family for c in classifiers}
-            report = Report(
-                evaluator.identity(), results.scores, families, settings.k, evaluator.names
-            )
+            report = Report(identity, results.scores, families, settings.k, evaluator.names)
             write_report(settings.out, report)
     return results
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -47,55 +48,58 @@ class Examiner:
 
     def __call__(self, batch: Batch) -> pa.Table:
         """Return the predictions of all models on a batch; may be called from several threads."""
-        regions = {c.name: self._region(batch, c) for c in self.conditions}
+        regions = [_region(batch, condition, self.device) for condition in self.conditions]
         tables = []
         for view, pixels in batch.pixels.items():
             # Channels come last in memory, as convolutions like them.
             images = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2) / 255
-            shown = (model for model in self.models if model.view == view)
-            asked = list(shown)
-            for condition, draw, rows, corrupted in self._shown(batch, images, regions):
+            asked = [model for model in self.models if model.view == view]
+            scaled = [region.scaled(view.size) for region in regions if len(region.rows)]
+            for condition, draw, rows, corrupted in self._shown(batch, images, scaled):
                 for model in asked:
                     found = model(corrupted).cpu()
                     tables.append(_rows(batch, model.name, condition, draw, rows, found))
         return pa.concat_tables(tables)
 
     def _shown(
-        self, batch: Batch, images: Tensor, regions: dict[str, tuple[Tensor, Tensor]]
+        self, batch: Batch, images: Tensor, regions: Sequence[_Region]
     ) -> Iterator[tuple[str, int, Tensor, Tensor]]:
         """Yield condition, draw, which images of the batch, and how these look under it."""
         yield CLEAN, 0, torch.arange(len(images)), images
-        draws = self.draws if self.corruption == "noise" else 1
-        for draw in range(draws):
-            # One draw for all conditions, so that only regions tell them apart.
-            drawn = self._drawn(batch, images, draw) if self.corruption == "noise" else images
-            for name, (rows, region) in regions.items():
-                if len(rows):
-                    scaled = _scaled(region, images.shape[-1])
-                    yield name, draw, rows, self._corrupted(images[rows], scaled, drawn[rows])
-
-    def _drawn(self, batch: Batch, images: Tensor, draw: int) -> Tensor:
+        if self.corruption in FADES:
+            fade = FADES[self.corruption]
+            for name, rows, area in regions:
+                yield name, 0, rows, fade(images[rows], area)
+            return
         shape = images.shape[2], images.shape[3], images.shape[1]
-        return standard_noise(batch.image_ids, draw, shape, self.device).permute(0, 3, 1, 2)
-
-    def _corrupted(self, images: Tensor, region: Tensor, drawn: Tensor) -> Tensor:
-        if self.corruption == "noise":
-            return noise(images, region, drawn, self.sigma)
-        return FADES[self.corruption](images, region)
-
-    def _region(self, batch: Batch, condition: Condition) -> tuple[Tensor, Tensor]:
-        """Return which images have a mask of a condition, and where these are corrupted."""
-        masks = batch.masks[condition.name]
-        rows = masks.flatten(1).any(1).nonzero().flatten()
-        region = masks[rows].to(self.device, non_blocking=True).float()
-        region /= region.amax((2, 3), keepdim=True) if condition.dilated else 255
-        return rows, 1 - region if condition.outside else region
+        for draw in range(self.draws):
+            # One draw for all conditions, so that only regions tell them apart.
+            drawn = standard_noise(batch.image_ids, draw, shape, self.device).permute(0, 3, 1, 2)
+            for name, rows, area in regions:
+                yield name, draw, rows, noise(images[rows], area, drawn[rows], self.sigma)
 
 
-def _scaled(region: Tensor, size: int) -> Tensor:
-    if region.shape[-1] == size:
-        return region
-    return functional.interpolate(region, (size, size), mode="bilinear", antialias=True)
+class _Region(NamedTuple):
+    """Which images of a batch a condition corrupts, and where: in [0, 1], (rows, 1, size, size)."""
+
+    condition: str
+    rows: Tensor
+    area: Tensor
+
+    def scaled(self, size: int) -> _Region:
+        """Return the region at the size of a view."""
+        if self.area.shape[-1] == size:
+            return self
+        area = functional.interpolate(self.area, (size, size), mode="bilinear", antialias=True)
+        return self._replace(area=area)
+
+
+def _region(batch: Batch, condition: Condition, device: torch.device) -> _Region:
+    masks = batch.masks[condition.mask]
+    rows = masks.flatten(1).any(1).nonzero().flatten()
+    area = masks[rows].to(device, non_blocking=True).float()
+    area /= area.amax((2, 3), keepdim=True) if condition.mask.dilated else 255
+    return _Region(condition.name, rows, 1 - area if condition.outside else area)
 
 
 def _rows(

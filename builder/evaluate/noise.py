@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from functools import cache
 
 import torch
@@ -40,9 +41,7 @@ def standard_noise(
     Tensor of float32, shape (images, *shape)
     """
     table = _table(device)
-    count = 1
-    for length in shape:
-        count *= length
+    count = math.prod(shape)
     places = (_place(name, draw) % (len(table) - count + 1) for name in image_ids)
     return torch.stack([table[place : place + count].view(shape) for place in places])
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from builder.dataset.scores import NO_RANK
 from builder.evaluate.classifier import View
-from builder.evaluate.conditions import Condition
+from builder.evaluate.conditions import Mask
 from builder.evaluate.regions import dilate
 from salient_imagenet_1m import CROP_SIZE, SoftMask, crop_box, render
 
@@ -27,27 +27,27 @@ class Batch:
     image_ids : list of str
     labels, ranks : Tensor of int64, shape (n,)
     pixels : dict of View to Tensor of uint8, shape (n, size, size, 3)
-    masks : dict of str to Tensor of uint8, shape (n, 1, 224, 224)
-        By the conditions' names; zero where the image's class has none.
+    masks : dict of Mask to Tensor of uint8, shape (n, 1, 224, 224)
+        Zero where the image's class has none.
     """
 
     image_ids: list[str]
     labels: Tensor
     ranks: Tensor
     pixels: dict[View, Tensor]
-    masks: dict[str, Tensor]
+    masks: dict[Mask, Tensor]
 
 
 @dataclass(frozen=True)
 class Views:
-    """A transform of the loader: an image's window for each view, its masks for each condition.
+    """A transform of the loader: an image's window for each view, and its masks.
 
     All views show what the masks' network saw, and masks are rendered on it at 224 x 224, where
     they are dilated too.
     """
 
     views: Sequence[View]
-    conditions: Sequence[Condition]
+    masks: Sequence[Mask]
 
     def __call__(self, example: dict[str, Any]) -> dict[str, Any]:
         """Return the example as tensors."""
@@ -59,7 +59,7 @@ class Views:
             "label": example["label"],
             "rank": NO_RANK if rank is None else rank,
             "pixels": {view: _shown(image, window, view) for view in self.views},
-            "masks": {c.name: _mask(example, c, window) for c in self.conditions},
+            "masks": {mask: _shown_mask(example, mask, window) for mask in self.masks},
         }
 
 
@@ -69,15 +69,15 @@ def _shown(image: PIL.Image.Image, window: Any, view: View) -> Tensor:
     return torch.from_numpy(np.array(shown))
 
 
-def _mask(example: Mapping[str, Any], condition: Condition, window: Any) -> Tensor:
+def _shown_mask(example: Mapping[str, Any], mask: Mask, window: Any) -> Tensor:
     size = (CROP_SIZE, CROP_SIZE)
-    if condition.mask.startswith("feature_"):
-        position = int(condition.mask.rpartition("_")[2]) - 1
-        mask = render(example, position, window=window, size=CROP_SIZE)
+    if mask.column.startswith("feature_"):
+        position = int(mask.column.rpartition("_")[2]) - 1
+        pixels = render(example, position, window=window, size=CROP_SIZE)
     else:
-        soft: SoftMask | None = example[condition.mask]
-        mask = np.zeros(size, np.uint8) if soft is None else soft.cropped(window, size).numpy()
-    return torch.from_numpy(dilate(mask) if condition.dilated else mask)[None]
+        soft: SoftMask | None = example[mask.column]
+        pixels = np.zeros(size, np.uint8) if soft is None else soft.cropped(window, size).numpy()
+    return torch.from_numpy(dilate(pixels) if mask.dilated else pixels)[None]
 
 
 def collate(examples: Sequence[dict[str, Any]]) -> Batch:
@@ -88,7 +88,7 @@ def collate(examples: Sequence[dict[str, Any]]) -> Batch:
         torch.tensor([example["label"] for example in examples]),
         torch.tensor([example["rank"] for example in examples]),
         {view: _stack(e["pixels"][view] for e in examples) for view in first["pixels"]},
-        {name: _stack(e["masks"][name] for e in examples) for name in first["masks"]},
+        {mask: _stack(e["masks"][mask] for e in examples) for mask in first["masks"]},
     )
 
 
