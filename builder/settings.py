@@ -99,6 +99,53 @@ NetworkName = Annotated[
 ]
 
 
+SplitName = Annotated[
+    str,
+    typer.Option(
+        parser=parse_split, metavar="SPLIT", help="Which images to use: train or validation."
+    ),
+]
+
+BuiltImages = Annotated[
+    str,
+    typer.Option(
+        metavar="SOURCE",
+        help="The images that the data set was built from: what build takes as --images.",
+    ),
+]
+
+DeviceName = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        rich_help_panel=_HARDWARE,
+        help="Where the network runs: auto, cpu, cuda or cuda:INDEX.",
+    ),
+]
+
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        rich_help_panel=_HARDWARE,
+        help="How many images go through the network at a time; by default 16 on a CPU and 256 on "
+        "CUDA.",
+    ),
+]
+
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        metavar="N",
+        rich_help_panel=_HARDWARE,
+        help="How many processes load images ahead of the network; by default one per core on "
+        "CUDA, and none on a CPU, where each core loads and runs batches of its own.",
+    ),
+]
+
+
 @dataclass(frozen=True, kw_only=True)
 class NetworkSettings:
     """The options of every command that runs a network over images.
@@ -127,12 +174,7 @@ class NetworkSettings:
             "torchvision:NAME have weights without it.",
         ),
     ] = None
-    split: Annotated[
-        str,
-        typer.Option(
-            parser=parse_split, metavar="SPLIT", help="Which images to use: train or validation."
-        ),
-    ] = "train"
+    split: SplitName = "train"
     classes: Annotated[
         Path | None,
         typer.Option(
@@ -146,14 +188,7 @@ class NetworkSettings:
         int | None,
         typer.Option(min=1, metavar="N", help="Use only this many images, drawn at random."),
     ] = None
-    device: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            rich_help_panel=_HARDWARE,
-            help="Where the network runs: auto, cpu, cuda or cuda:INDEX.",
-        ),
-    ] = "auto"
+    device: DeviceName = "auto"
     precision: Annotated[
         str,
         typer.Option(
@@ -163,26 +198,8 @@ class NetworkSettings:
             "GPU and less exact.",
         ),
     ] = "float32"
-    batch_size: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            metavar="N",
-            rich_help_panel=_HARDWARE,
-            help="How many images go through the network at a time; by default 16 on a CPU and "
-            "256 on CUDA.",
-        ),
-    ] = None
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            metavar="N",
-            rich_help_panel=_HARDWARE,
-            help="How many processes load images ahead of the network; by default one per core "
-            "on CUDA, and none on a CPU, where each core loads and runs batches of its own.",
-        ),
-    ] = None
+    batch_size: BatchSize = None
+    workers: Workers = None
     seed: Annotated[
         int,
         typer.Option(
@@ -379,13 +396,7 @@ class Evaluation:
             metavar="DIR", help="A data set that build made: a directory, a URL or a Hub id."
         ),
     ]
-    images: Annotated[
-        str,
-        typer.Option(
-            metavar="SOURCE",
-            help="The images that the data set was built from: what build takes as --images.",
-        ),
-    ]
+    images: BuiltImages
     out: Annotated[
         Path,
         typer.Option(
@@ -411,12 +422,7 @@ class Evaluation:
             "your own with a table per model: name, family, and weights if they are in a file.",
         ),
     ] = None
-    split: Annotated[
-        str,
-        typer.Option(
-            parser=parse_split, metavar="SPLIT", help="Which images to use: train or validation."
-        ),
-    ] = "validation"
+    split: SplitName = "validation"
     k: Annotated[
         int,
         typer.Option(
@@ -445,34 +451,9 @@ class Evaluation:
             "--per-feature", help="Also corrupt the mask of each of a class's features alone."
         ),
     ] = False
-    device: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            rich_help_panel=_HARDWARE,
-            help="Where models run: auto, cpu, cuda or cuda:INDEX.",
-        ),
-    ] = "auto"
-    batch_size: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            metavar="N",
-            rich_help_panel=_HARDWARE,
-            help="How many images go through a model at a time; by default 16 on a CPU and 256 on "
-            "CUDA.",
-        ),
-    ] = None
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            metavar="N",
-            rich_help_panel=_HARDWARE,
-            help="How many processes load images ahead; by default one per core on CUDA, and none "
-            "on a CPU.",
-        ),
-    ] = None
+    device: DeviceName = "auto"
+    batch_size: BatchSize = None
+    workers: Workers = None
     seed: Annotated[
         int,
         typer.Option(
@@ -499,13 +480,7 @@ class GallerySettings:
             help="A data set that build made: a directory or a URL.",
         ),
     ]
-    images: Annotated[
-        str,
-        typer.Option(
-            metavar="SOURCE",
-            help="The images that the data set was built from: what build takes as --images.",
-        ),
-    ]
+    images: BuiltImages
     out: Annotated[
         Path | None,
         typer.Option(
