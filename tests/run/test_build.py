@@ -12,7 +12,6 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 import pyarrow.parquet as pq
 import pytest
@@ -31,11 +30,8 @@ from builder.settings import WHOLE, Task
 from tests.built import check_build, hashes
 from tests.conftest import CLASSES, FEATURES, NETWORK, World, write_votes
 from tests.faults import Faults, run
+from tests.killed import KilledError, build_all_but_the_end
 from tests.quiet import Quiet
-
-
-class KilledError(BaseException):
-    """A kill -9 that a test survives."""
 
 
 @pytest.mark.parametrize(("split", "folder"), [("train", "train"), ("validation", "val")])
@@ -208,15 +204,9 @@ def test_a_build_that_finished_nothing_binds_nobody(
 
 
 def test_other_inputs_are_refused_while_unfinished_work_lies_there(
-    world: World, tmp_path: Path, reporter: Quiet, monkeypatch: pytest.MonkeyPatch
+    world: World, tmp_path: Path, reporter: Quiet
 ) -> None:
-    def dies(*arguments: object, **options: object) -> None:
-        raise KilledError
-
-    with monkeypatch.context() as patch:
-        patch.setattr("builder.run.finalise.Finaliser.write", dies)
-        with pytest.raises(KilledError):
-            build(world.settings(tmp_path / "out"), reporter)
+    build_all_but_the_end(world.settings(tmp_path / "out"))
     with pytest.raises(BuildError, match=r"its seed is 0, .* to begin anew"):
         build(world.settings(tmp_path / "out", seed=1), reporter)
 
@@ -225,14 +215,9 @@ NOTES = [b"", b'{"seed": 0', b"[]", b"\xff", b"[" * 100_000, b"{}"]
 
 
 @pytest.fixture
-def all_but_published(
-    world: World, tmp_path: Path, reporter: Quiet, monkeypatch: pytest.MonkeyPatch
-) -> Path:
+def all_but_published(world: World, tmp_path: Path) -> Path:
     """Return the output of a build that died when all its shards were finished."""
-    with monkeypatch.context() as patch:
-        patch.setattr("builder.run.finalise.Finaliser.write", Mock(side_effect=KilledError))
-        with pytest.raises(KilledError):
-            build(world.settings(tmp_path / "out"), reporter)
+    build_all_but_the_end(world.settings(tmp_path / "out"))
     return tmp_path / "out"
 
 

@@ -15,17 +15,13 @@ import pytest
 from builder.errors import BuildError
 from builder.images.sources import FolderImages
 from builder.run.build import build
-from builder.settings import Settings
 from tests.built import hashes
 from tests.conftest import World
+from tests.killed import build_all_but_the_end
 from tests.quiet import Quiet
 
 Form = Callable[[Path, Path], Path]
 """Makes a source of images, in a directory, of a folder of them."""
-
-
-class KilledError(BaseException):
-    """A kill -9 that a test survives."""
 
 
 @pytest.fixture
@@ -37,16 +33,6 @@ def folder(world: World, tmp_path: Path) -> Path:
 def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let `datasets` cache what it reads in a directory of the test."""
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
-
-
-def build_all_but_the_end(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    def dies(*arguments: object, **options: object) -> None:
-        raise KilledError
-
-    with monkeypatch.context() as patch:
-        patch.setattr("builder.run.finalise.Finaliser.write", dies)
-        with pytest.raises(KilledError):
-            build(settings, Quiet())
 
 
 def as_folder(folder: Path, directory: Path) -> Path:
@@ -84,10 +70,10 @@ def swap(folder: Path) -> tuple[Path, Path]:
 
 @pytest.mark.parametrize("form", [as_folder, as_tar])
 def test_images_that_changed_places_are_refused_and_back_again_they_are_not(
-    world: World, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: Form
+    world: World, folder: Path, tmp_path: Path, form: Form
 ) -> None:
     settings = world.settings(tmp_path / "out", images=str(form(folder, tmp_path)))
-    build_all_but_the_end(settings, monkeypatch)
+    build_all_but_the_end(settings)
     swapped = swap(folder)
     form(folder, tmp_path)
     with pytest.raises(BuildError, match="is not the one that finished work was made from") as said:
@@ -100,10 +86,10 @@ def test_images_that_changed_places_are_refused_and_back_again_they_are_not(
 
 
 def test_of_a_dataset_one_image_of_each_shard_is_compared(
-    world: World, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: World, folder: Path, tmp_path: Path
 ) -> None:
     settings = world.settings(tmp_path / "out", images=str(as_dataset(folder, tmp_path)))
-    build_all_but_the_end(settings, monkeypatch)
+    build_all_but_the_end(settings)
     for path in folder.glob("*/*"):
         path.write_bytes(path.read_bytes() + b"\0")
     as_dataset(folder, tmp_path)
@@ -119,7 +105,7 @@ def test_files_that_are_only_newer_are_read_and_those_that_are_not_are_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings = world.settings(tmp_path / "out", images=str(folder))
-    build_all_but_the_end(settings, monkeypatch)
+    build_all_but_the_end(settings)
     newer = sorted(folder.glob("*/*"))[:5]
     for path in newer:
         os.utime(path, ns=(0, 1))
@@ -142,7 +128,7 @@ def test_shards_of_an_earlier_release_tell_nothing_and_go_on(
     settings = world.settings(tmp_path / "out", images=str(folder))
     with monkeypatch.context() as patch:
         patch.setattr("builder.shards.shard._content_columns", lambda contents: {})
-        build_all_but_the_end(settings, monkeypatch)
+        build_all_but_the_end(settings)
     swap(folder)
     build(settings, Quiet())
     found = hashes(settings.out)
@@ -152,10 +138,10 @@ def test_shards_of_an_earlier_release_tell_nothing_and_go_on(
 
 
 def test_a_damaged_shard_accuses_no_image(
-    world: World, planted: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: World, planted: Path, folder: Path, tmp_path: Path
 ) -> None:
     settings = world.settings(tmp_path / "out", images=str(folder))
-    build_all_but_the_end(settings, monkeypatch)
+    build_all_but_the_end(settings)
     for number, path in enumerate(sorted((settings.out / ".build/train/shards").iterdir())[:3]):
         content = bytearray(path.read_bytes())
         content[100 * number] ^= 1

@@ -27,12 +27,9 @@ from builder.storage.remote import (
 )
 from tests.built import hashes
 from tests.conftest import World
+from tests.killed import KilledError, build_all_but_the_end
 from tests.quiet import Quiet
 from tests.run.test_build import command
-
-
-class KilledError(BaseException):
-    """A kill -9 that a test survives."""
 
 
 @pytest.fixture(scope="session")
@@ -83,12 +80,9 @@ def test_a_finished_build_is_known_and_another_refused(
 
 
 def test_status_reads_a_url_while_others_build_there(
-    world: World, home: Path, reporter: Quiet, monkeypatch: pytest.MonkeyPatch
+    world: World, home: Path, reporter: Quiet
 ) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr("builder.run.finalise.Finaliser.write", Mock(side_effect=KilledError))
-        with pytest.raises(KilledError):
-            build(world.settings(home), reporter)
+    build_all_but_the_end(world.settings(home))
     (split,) = read_status(home).unfinished
     assert (split.split, split.shards, split.shards_done, split.rows_done) == ("train", 6, 6, 36)
     build(world.settings(home), reporter)
