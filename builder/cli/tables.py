@@ -9,7 +9,7 @@ from rich.table import Table
 
 from builder.dataset.counts import share_as_labelled
 from builder.errors import printable
-from builder.evaluate.measures import GAP, RCS, accuracy_of
+from builder.evaluate.measures import GAP, RCS, accuracy_of, overall
 from builder.network.importance import TOPS
 from builder.run.progress import RUNNING, Progress
 from builder.run.status import SILENT_SECONDS, SplitStatus, Status
@@ -171,6 +171,6 @@ def evaluation_table(scores: dict[str, list[Score]]) -> Table:
     for name in ("clean", "acc(C)", "acc(S)", "RCS", "spurious gap"):
         table.add_column(name, justify="right")
     for model, found in scores.items():
-        overall = {score.measure: score.value for score in found if score.label is None}
-        table.add_row(model, *(f"{overall[m]:.3f}" if m in overall else "" for m in shown))
+        means = overall(found)
+        table.add_row(model, *(f"{means[m].value:.3f}" if m in means else "" for m in shown))
     return table

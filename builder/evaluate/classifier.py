@@ -9,11 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from builder.errors import BuildError
+from builder.network.architectures import IMAGENET_MEAN, IMAGENET_STD
 from builder.network.network import hash_tensors
 from salient_imagenet_1m import CROP_SIZE
-
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
@@ -53,8 +51,8 @@ class Classifier:
     name: str
     model: nn.Module
     view: View = field(default_factory=View)
-    mean: Sequence[float] = MEAN
-    std: Sequence[float] = STD
+    mean: Sequence[float] = IMAGENET_MEAN
+    std: Sequence[float] = IMAGENET_STD
     wnids: Sequence[str] | None = None
     family: str = ""
 

@@ -22,7 +22,7 @@ from builder.errors import BuildError
 from builder.evaluate.classifier import Classifier, ReadyClassifier
 from builder.evaluate.conditions import CONDITIONS, Condition, feature_condition
 from builder.evaluate.examiner import Examiner
-from builder.evaluate.measures import Score, scores_of
+from builder.evaluate.measures import Score, overall, scores_of
 from builder.evaluate.models import load_classifier, model_list
 from builder.evaluate.predictions import in_order, outcomes_of, write_predictions
 from builder.evaluate.report import Report
@@ -68,11 +68,11 @@ class Results:
     @property
     def table(self) -> pandas.DataFrame:
         """A row per model, a column per measure: the means over classes."""
-        overall = {
-            model: {score.measure: score.value for score in scores if score.label is None}
+        rows = {
+            model: {measure: score.value for measure, score in overall(scores).items()}
             for model, scores in self.scores.items()
         }
-        return pandas.DataFrame.from_dict(overall, orient="index")
+        return pandas.DataFrame.from_dict(rows, orient="index")
 
 
 class Evaluator:

@@ -8,7 +8,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from builder.errors import BuildError, first_line
-from builder.evaluate.classifier import MEAN, STD, Classifier, View
+from builder.evaluate.classifier import Classifier, View
+from builder.network.architectures import IMAGENET_MEAN, IMAGENET_STD
 from salient_imagenet_1m import CROP_SIZE
 
 
@@ -58,8 +59,8 @@ def load_hugging_face(name: str, identifier: str) -> Classifier:
         name,
         Logits(model),
         _view(processor),
-        processor.image_mean or MEAN,
-        processor.image_std or STD,
+        processor.image_mean or IMAGENET_MEAN,
+        processor.image_std or IMAGENET_STD,
     )
 
 

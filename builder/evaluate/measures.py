@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +58,11 @@ class Score:
     value: float
     low: float
     high: float
+
+
+def overall(scores: Iterable[Score]) -> dict[str, Score]:
+    """Return a model's means over classes, by measure."""
+    return {score.measure: score for score in scores if score.label is None}
 
 
 def accuracy_of(condition: str) -> str:

@@ -15,10 +15,10 @@ from torch import nn
 from torchvision.transforms import InterpolationMode
 
 from builder.errors import BuildError, first_line
-from builder.evaluate.classifier import MEAN, STD, Classifier, View
+from builder.evaluate.classifier import Classifier, View
 from builder.evaluate.hugging_face import load_hugging_face
 from builder.evaluate.zero_shot import load_zero_shot
-from builder.network.architectures import load_architecture
+from builder.network.architectures import IMAGENET_MEAN, IMAGENET_STD, load_architecture
 from builder.settings import Evaluation
 
 FAMILIES = ("timm", "torchvision")
@@ -193,7 +193,7 @@ def _call(name: str, module: str, function: str) -> Any:
 def _parts_of(name: str, transform: Any) -> tuple[View, Any, Any]:
     """Return the view, mean and std that a transform has; corruption comes between the two."""
     if transform is None:
-        return View(), MEAN, STD
+        return View(), IMAGENET_MEAN, IMAGENET_STD
     if {"crop_size", "interpolation", "mean", "std"} <= vars(transform).keys():
         view = View(transform.crop_size[0], transform.interpolation.value)
         return view, transform.mean, transform.std

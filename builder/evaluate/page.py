@@ -5,14 +5,14 @@ from __future__ import annotations
 from itertools import count
 from typing import Any
 
-import jinja2
 import numpy as np
 import plotly.graph_objects as go
 import plotly.io
 from plotly.offline import get_plotlyjs
 
-from builder.evaluate.measures import GAP, RCS, Score, accuracy_of
+from builder.evaluate.measures import GAP, RCS, Score, accuracy_of, overall
 from builder.evaluate.report import Report
+from builder.pages.templates import environment
 
 MEASURES = {
     accuracy_of("clean"): "clean",
@@ -33,26 +33,26 @@ _LAYOUT = {"template": "plotly_white", "margin": {"l": 60, "r": 20, "t": 40, "b"
 
 def make_page(report: Report) -> str:
     """Return the page as HTML that needs nothing else."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("builder.evaluate", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     charts = [
         _scatter(report, RCS, "Who uses the core: RCS over clean accuracy"),
         _scatter(report, GAP, f"Who needs the cue: spurious gap (k = {report.k})"),
     ]
     heat = _heat_map(report)
-    return environment.get_template("report.html").render(
-        plotly=get_plotlyjs(),
-        measures=MEASURES,
-        rows=[(model, report.families[model], report.overall(model)) for model in report.scores],
-        charts=list(map(_div, [*charts, *([heat] if heat else [])], count())),
-        comparison=report.comparison,
-        models=list(report.scores),
-        identity=report.identity,
+    return (
+        environment("builder.evaluate")
+        .get_template("report.html")
+        .render(
+            plotly=get_plotlyjs(),
+            measures=MEASURES,
+            rows=[
+                (model, report.families[model], overall(report.scores[model]))
+                for model in report.scores
+            ],
+            charts=list(map(_div, [*charts, *([heat] if heat else [])], count())),
+            comparison=report.comparison,
+            models=list(report.scores),
+            identity=report.identity,
+        )
     )
 
 
@@ -61,7 +61,7 @@ def _scatter(report: Report, measure: str, title: str) -> go.Figure:
     families = list(dict.fromkeys(report.families.values()))
     for family in families:
         models = [model for model in report.scores if report.families[model] == family]
-        found = [report.overall(model) for model in models]
+        found = [overall(report.scores[model]) for model in models]
         known = [(m, f) for m, f in zip(models, found, strict=True) if measure in f]
         x = [f[accuracy_of("clean")] for _, f in known]
         y = [f[measure] for _, f in known]

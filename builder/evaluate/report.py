@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from builder.evaluate.measures import BOTTOM, TOP, Comparison, Score, compare
+from builder.evaluate.measures import BOTTOM, TOP, Comparison, Score, compare, overall
 
 
 @dataclass(frozen=True)
@@ -53,18 +53,14 @@ class Report:
         ]
         return np.array(rows, np.float64)
 
-    def overall(self, model: str) -> dict[str, Score]:
-        """Return a model's means over classes, by measure."""
-        return {score.measure: score for score in self.scores[model] if score.label is None}
-
     def summary(self) -> dict[str, Any]:
         """Return the means over classes, and what they were made from."""
         models = {
             model: {
                 measure: {"value": score.value, "low": score.low, "high": score.high}
-                for measure, score in self.overall(model).items()
+                for measure, score in overall(scores).items()
             }
-            for model in self.scores
+            for model, scores in self.scores.items()
         }
         comparison = self.comparison
         return {

@@ -19,8 +19,8 @@ from builder.network.checkpoint import (
     split_robust_checkpoint,
 )
 
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
-_IMAGENET_STD = (0.229, 0.224, 0.225)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 EFFICIENTNETS = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2")
@@ -42,8 +42,8 @@ class Architecture:
 
     name: str
     model: nn.Module
-    mean: list[float] = field(default_factory=lambda: list(_IMAGENET_MEAN))
-    std: list[float] = field(default_factory=lambda: list(_IMAGENET_STD))
+    mean: list[float] = field(default_factory=lambda: list(IMAGENET_MEAN))
+    std: list[float] = field(default_factory=lambda: list(IMAGENET_STD))
 
 
 def load_architecture(name: str, checkpoint: Path | None) -> Architecture:
@@ -94,7 +94,7 @@ def _madry_resnet50(name: str, _variant: str, checkpoint: Path | None) -> Archit
     weights, mean, std = split_robust_checkpoint(read_state_dict(checkpoint), checkpoint)
     model = resnet50(num_classes=head_classes(weights) or 1000)
     load_weights(model, weights, name, checkpoint)
-    return Architecture(name, model, mean or list(_IMAGENET_MEAN), std or list(_IMAGENET_STD))
+    return Architecture(name, model, mean or list(IMAGENET_MEAN), std or list(IMAGENET_STD))
 
 
 def _efficientnet_lite(name: str, _variant: str, checkpoint: Path | None) -> Architecture:
