@@ -194,7 +194,7 @@ def _parts_of(name: str, transform: Any) -> tuple[View, Any, Any]:
     """Return the view, mean and std that a transform has; corruption comes between the two."""
     if transform is None:
         return View(), IMAGENET_MEAN, IMAGENET_STD
-    if {"crop_size", "interpolation", "mean", "std"} <= vars(transform).keys():
+    if all(hasattr(transform, name) for name in ("crop_size", "interpolation", "mean", "std")):
         view = View(transform.crop_size[0], transform.interpolation.value)
         return view, transform.mean, transform.std
     steps = {type(step).__name__: step for step in getattr(transform, "transforms", [transform])}

@@ -100,6 +100,7 @@ def test_a_preset_of_torchvision_is_taken_apart(
     [
         ("3", "returned int: let it return a torch Module"),
         ("(torch.nn.Flatten(), str)", "cannot be taken apart"),
+        ("(torch.nn.Flatten(), 3)", "cannot be taken apart"),
         ("(torch.nn.Flatten(), Compose([ToTensor()]))", "cannot be taken apart"),
         ("1 / 0", r"failed \(ZeroDivisionError"),
     ],
