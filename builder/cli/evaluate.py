@@ -37,7 +37,7 @@ def evaluate(evaluation: Evaluation) -> None:
     """
     if find_spec("plotly") is None:
         raise BuildError(
-            "evaluate needs plotly for its page: run pip install 'salient-imagenet-1m[evaluate]'."
+            "evaluate needs plotly for its page: run pip install -e '.[evaluate]'."
         )
     # PyTorch takes seconds to import, which --help and wrong options need not wait for.
     from builder.cli.tables import evaluation_table  # noqa: PLC0415

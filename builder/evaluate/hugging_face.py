@@ -45,7 +45,7 @@ def load_hugging_face(name: str, identifier: str) -> Classifier:
         import transformers  # noqa: PLC0415 (an extra)
     except ImportError as error:
         raise BuildError(
-            f"{name} needs transformers: run pip install 'salient-imagenet-1m[transformers]'."
+            f"{name} needs transformers: run pip install -e '.[transformers]'."
         ) from error
     try:
         model = transformers.AutoModelForImageClassification.from_pretrained(identifier)
