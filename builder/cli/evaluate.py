@@ -36,9 +36,7 @@ def evaluate(evaluation: Evaluation) -> None:
     accuracies are means over classes, with bootstrap intervals.
     """
     if find_spec("plotly") is None:
-        raise BuildError(
-            "evaluate needs plotly for its page: run pip install -e '.[evaluate]'."
-        )
+        raise BuildError("evaluate needs plotly for its page: run pip install -e '.[evaluate]'.")
     # PyTorch takes seconds to import, which --help and wrong options need not wait for.
     from builder.cli.tables import evaluation_table  # noqa: PLC0415
     from builder.evaluate.evaluation import evaluate as run_evaluation  # noqa: PLC0415

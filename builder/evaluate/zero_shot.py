@@ -62,9 +62,7 @@ def load_zero_shot(name: str, architecture: str, weights: str) -> Classifier:
     try:
         import open_clip  # noqa: PLC0415 (an extra)
     except ImportError as error:
-        raise BuildError(
-            f"{name} needs open_clip: run pip install -e '.[clip]'."
-        ) from error
+        raise BuildError(f"{name} needs open_clip: run pip install -e '.[clip]'.") from error
     if architecture not in open_clip.list_models() or not weights:
         raise BuildError(
             f"There is no model {name}: write clip:ARCHITECTURE/WEIGHTS, such as "
