@@ -280,8 +280,7 @@ def grid_box(width: int, height: int, geometry: Geometry = "aligned") -> Box:
     box = crop_box(width, height)
     if geometry == "aligned":
         return box
-    if geometry != "upstream":
-        raise SalientImageNetError(f"There is no geometry {geometry!r}: use aligned or upstream.")
+    _check_options({"geometry": geometry})
     zoom = RESIZE_SIZE / CROP_SIZE
     x, y = (box.right - box.left) * (zoom - 1) / 2, (box.bottom - box.top) * (zoom - 1) / 2
     return Box(box.left - x, box.top - y, box.right + x, box.bottom + y)
@@ -468,8 +467,7 @@ def render(
         If a column, kind or geometry does not exist, a window has no pixels, or sizes differ.
     """
     _check_columns(example, kind)
-    if not isinstance(geometry, str):
-        raise SalientImageNetError(f"There is no geometry {geometry!r}: use aligned or upstream.")
+    _check_options({"geometry": geometry})
     shape: Any = size if size is None or isinstance(size, tuple | list) else (size, size)
     if shape is not None and not (len(shape) == 2 and all(map(_is_count, shape))):
         raise SalientImageNetError(f"size cannot be {size!r}: give pixels, or (height, width).")
@@ -636,9 +634,6 @@ class SoftMask(PIL.Image.Image):
 
 
 # Columns that decode themselves ------------------------------------------------------------------
-
-OnMissing = Literal["error", "skip"]
-OnMismatch = Literal["error", "warn", "skip"]
 
 skipped: Counter[str] = Counter()
 """How many images this process has left out so far, by reason: ``missing`` or ``mismatch``."""
@@ -873,6 +868,10 @@ def _matrix(column: pa.ChunkedArray) -> npt.NDArray[Any]:
 
 # What options take --------------------------------------------------------------------------------
 
+OnMissing = Literal["error", "skip"]
+OnMismatch = Literal["error", "warn", "skip"]
+Zone = Literal["validated", "first_release"]
+
 
 def _is_count(value: Any, least: int = 1, most: int = 1 << 31) -> bool:
     whole = isinstance(value, Integral) and not isinstance(value, bool)
@@ -907,7 +906,7 @@ _PATH = (_is_path, "a path, as a str or Path")
 _NAME = (lambda value: isinstance(value, str), "a name")
 _OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "directory": _PATH,
-    "images": _PATH,
+    "images": (lambda value: not isinstance(value, str | os.PathLike) or _is_path(value), _PATH[1]),
     "cache_dir": _PATH,
     "split": (
         lambda value: isinstance(value, str | datasets.NamedSplit),
@@ -937,15 +936,36 @@ _OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 """What the options of functions and transforms take, other than None where that is a default."""
 
-_NEEDED = {"directory", "streaming", "render", "decode", "ranked", "size", "resize"}
-_NEEDED |= {"scale", "ratio", "flip", "transforms"}
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "on_missing": get_args(OnMissing),
+    "on_mismatch": get_args(OnMismatch),
+    "geometry": get_args(Geometry),
+    "zone": get_args(Zone),
+    "format": ("torch",),
+}
+"""What the options are that have a few values."""
+
+_NEEDED = {"directory", "streaming", "render", "decode", "ranked", "size", "resize", "scale"}
+_NEEDED |= {"ratio", "flip", "transforms", "on_missing", "on_mismatch", "geometry"}
 
 
-def _check_options(**options: Any) -> None:
-    for name, value in options.items():
-        fits, wanted = _OPTIONS[name]
-        if not fits(value) and (value is not None or name in _NEEDED):
-            raise SalientImageNetError(f"{name} cannot be {reprlib.repr(value)}: give {wanted}.")
+def _check_options(given: Mapping[str, Any]) -> None:
+    """Refuse what an option cannot be; what the tables do not tell of is looked at elsewhere."""
+    for name, value in given.items():
+        if value is None and name not in _NEEDED:
+            continue
+        known = _CHOICES.get(name)
+        if known and not (isinstance(value, str) and value in known):
+            raise SalientImageNetError(f"There is no {name} {value!r}: use {' or '.join(known)}.")
+        fits, wanted = _OPTIONS.get(name, (None, ""))
+        if fits and not fits(value):
+            cannot = f"{name} cannot be {reprlib.repr(value)}"
+            raise SalientImageNetError(f"{cannot}: give {wanted}.")
+
+
+def _check_select(select: Any) -> None:
+    if not isinstance(select, Selection | None):
+        raise SalientImageNetError("select= takes a Selection, such as si.Selection(labels=[0]).")
 
 
 # A build ------------------------------------------------------------------------------------------
@@ -981,7 +1001,7 @@ class Build:
         FileNotFoundError, SalientImageNetError
             If there is no such directory, or it is no build, or of a newer format.
         """
-        _check_options(directory=directory)
+        _check_options({"directory": directory})
         location = os.fspath(directory).rstrip("/")
         if _HUB_ID.fullmatch(location) and not Path(location).exists():
             location = f"hf://datasets/{location}"
@@ -1156,8 +1176,6 @@ FIRST_RELEASE_RANKS = 65
 VALIDATED_FRACTION = 0.2
 """The part of a class, by activation of a feature, in which people validated the masks."""
 
-_ZONES = ("validated", "first_release")
-
 
 @dataclass(frozen=True)
 class Selection:
@@ -1184,7 +1202,7 @@ class Selection:
     ranked: bool = False
     most_spurious: float | None = None
     least_spurious: float | None = None
-    zone: Literal["validated", "first_release"] | None = None
+    zone: Zone | None = None
     # Of classes, once resolved: how many images there are, and which ranks are taken.
     _sizes: Any = field(default=None, repr=False, compare=False)
     _ends: Any = field(default=None, repr=False, compare=False)
@@ -1196,11 +1214,7 @@ class Selection:
             object.__setattr__(self, "labels", tuple(self.labels))
         if wrong := [label for label in self.labels or () if not isinstance(label, str | Integral)]:
             raise SalientImageNetError(f"{wrong[0]!r} is no class: use labels or wnids.")
-        _check_options(ranked=self.ranked)
-        if not isinstance(self.zone, str | None) or self.zone not in (None, *_ZONES):
-            raise SalientImageNetError(
-                f"There is no zone {self.zone!r}: use validated or first_release."
-            )
+        _check_options(vars(self))
         for name in ("most_spurious", "least_spurious"):
             part = getattr(self, name)
             if part is not None and not (_is_count(part) or _is_share(part)):
@@ -2085,24 +2099,13 @@ def load(
     FileNotFoundError, SalientImageNetError
         If a directory does not exist, is no build, or does not fit it: the sentence says which.
     """
+    _check_options(locals())
+    _check_select(select)
     config = config or ("masks" if images is None else "images")
     if not isinstance(config, str) or config not in CONFIGS:
         raise SalientImageNetError(f"There is no config {config}: use {', '.join(CONFIGS)}.")
-    _check_policies(select, on_missing, on_mismatch, geometry)
     if isinstance(columns, str):
         raise SalientImageNetError(f"columns is a list: use columns=[{columns!r}].")
-    _check_options(
-        split=split,
-        streaming=streaming,
-        columns=columns,
-        transform=transform,
-        mask_size=mask_size,
-        render=render,
-        threads=threads,
-        decode=decode,
-        num_proc=num_proc,
-        cache_dir=cache_dir,
-    )
     if mask_size is not None:
         if not isinstance(transform, RandomResizedCrop | CenterCrop):
             raise SalientImageNetError(
@@ -2197,18 +2200,6 @@ def _published(build: Build, split: str | None, streaming: bool) -> tuple[str | 
     return split, names[0] if len(names) == 1 else None
 
 
-def _check_policies(select: Any, on_missing: str, on_mismatch: str, geometry: str) -> None:
-    if not isinstance(select, Selection | None):
-        raise SalientImageNetError("select= takes a Selection, such as si.Selection(labels=[0]).")
-    for name, value, known in (
-        ("on_missing", on_missing, get_args(OnMissing)),
-        ("on_mismatch", on_mismatch, get_args(OnMismatch)),
-        ("geometry", geometry, get_args(Geometry)),
-    ):
-        if not isinstance(value, str) or value not in known:
-            raise SalientImageNetError(f"There is no {name} {value!r}: use {' or '.join(known)}.")
-
-
 def _open_images(images: Any, build: Build, split: str | None, streaming: bool) -> Any:
     """Return the dataset that images are, or that `datasets` opens; None for folders and tars."""
     if images is None:
@@ -2217,7 +2208,6 @@ def _open_images(images: Any, build: Build, split: str | None, streaming: bool) 
         )
     if not isinstance(images, str | os.PathLike):
         return images
-    _check_options(images=images)
     if not is_dataset(os.fspath(images), split):
         return None
     if split is None:
@@ -2239,8 +2229,6 @@ def _finish(
     if isinstance(dataset, dict):
         parts = {n: _finish(d, transform, form, rendered, threads) for n, d in dataset.items()}
         return type(dataset)(parts)
-    if not isinstance(form, str | None) or form not in (None, "torch"):
-        raise SalientImageNetError(f"There is no format {form!r}: use torch or None.")
     if form:
         _check_installed("torch", "format='torch'")
     if isinstance(transform, V2) and not rendered:
@@ -2366,9 +2354,8 @@ def join(
             f"Images are a path or a dataset of `datasets`, not {type(dataset).__name__}: "
             "open them with datasets.load_dataset('imagefolder', data_dir=...)."
         )
-    _check_policies(select, on_missing, on_mismatch, geometry)
-    _check_options(split=split, image_column=image_column, id_column=id_column)
-    _check_options(decode=decode, cache_dir=cache_dir)
+    _check_options(locals())
+    _check_select(select)
     build = Build.open(directory)
     split = build.split(str(split or _split_of(dataset, build)))
     if dataset.features is None:
@@ -2691,8 +2678,7 @@ class RandomResizedCrop:
     _owner: tuple[int, int | None] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        names = ("size", "scale", "ratio", "flip", "seed", "mask_size")
-        _check_options(**{name: getattr(self, name) for name in names})
+        _check_options(vars(self))
 
     def __call__(self, example: dict[str, Any]) -> dict[str, Any]:
         """Return the example with image and masks cut alike; ``window`` and ``flip`` tell how."""
@@ -2756,7 +2742,7 @@ class CenterCrop:
     mask_size: int | None = None
 
     def __post_init__(self) -> None:
-        _check_options(size=self.size, resize=self.resize, mask_size=self.mask_size)
+        _check_options(vars(self))
         if self.size > self.resize:
             raise SalientImageNetError(
                 f"A crop of {self.size} pixels is larger than the image resized to {self.resize}: "
@@ -2964,7 +2950,7 @@ class V2:
     _pipeline: Callable[..., Any] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        _check_options(transforms=self.transforms)
+        _check_options(vars(self))
         _check_installed("torchvision", "V2")
         made = _followed if _takes_images_alone(self.transforms) else _together
         object.__setattr__(self, "_pipeline", made(self.transforms))
