@@ -3169,50 +3169,43 @@ def _together(pipeline: Callable[..., Any]) -> Callable[..., Any]:
     """Return a pipeline of v2 whose augmentations, which take images alone, masks follow."""
     from torchvision.transforms import v2  # noqa: PLC0415
 
+    mixes = v2.AugMix, v2.MixUp, v2.CutMix
     augmentations = v2.AutoAugment, v2.RandAugment, v2.TrivialAugmentWide
-    hooks = {name for name in vars(_following()) if name.endswith(("_video", "_video_transform"))}
     for part in _parts(pipeline):
-        refused = isinstance(part, v2.AugMix | v2.MixUp | v2.CutMix) or _takes_images_alone(part)
+        refused = isinstance(part, mixes) or _takes_images_alone(part)
         if isinstance(part, augmentations):
             unknown = part._AUGMENTATION_SPACE.keys() - _MOVING_OPS - _COLOUR_OPS
-            refused = bool(unknown) or not hooks <= set(dir(part))
+            refused = bool(unknown) or not hasattr(part, "_apply_image_or_video_transform")
         if refused:
             raise _not_followed(part)
     if not any(isinstance(part, augmentations) for part in _parts(pipeline)):
         return pipeline
     pipeline = copy.deepcopy(pipeline)
     for part in _parts(pipeline):
-        if isinstance(part, augmentations) and not isinstance(part, _following()):
-            part.__class__ = type(type(part).__name__, (_following(), type(part)), {})
+        if isinstance(part, augmentations):
+            part.forward = partial(_augmented_together, part)
     return pipeline
 
 
-@lru_cache(maxsize=1)
-def _following() -> type:
-    """Return what makes an augmentation of v2 take masks along, as an attribute of the image."""
-    from torchvision.transforms import v2  # noqa: PLC0415
+def _augmented_together(step: Any, *inputs: Any) -> Any:
+    """Apply an augmentation of v2, and those of its operations that move pixels to masks too."""
+    from torch.utils._pytree import tree_flatten, tree_unflatten  # noqa: PLC0415
 
-    class Following(v2.Transform):  # type: ignore[misc]
-        def _flatten_and_extract_image_or_video(self, inputs: Any, *args: Any) -> Any:
-            found, image = super()._flatten_and_extract_image_or_video(inputs, ())
-            image.masks = [part for part in found[0] if isinstance(part, _mask_tensor())]
-            return found, image
+    drawn, apply = [], step._apply_image_or_video_transform
 
-        def _apply_image_or_video_transform(
-            self, image: Any, transform_id: str, magnitude: float, **kwargs: Any
-        ) -> Any:
-            apply, masks = super()._apply_image_or_video_transform, image.masks
-            if transform_id in _MOVING_OPS:
-                ours = {**kwargs, "fill": {"others": None}}
-                masks = [apply(mask, transform_id, magnitude, **ours) for mask in masks]
-            image = apply(image, transform_id, magnitude, **kwargs)
-            image.masks = masks
-            return image
+    def move(image: Any, operation: str, magnitude: float, **options: Any) -> Any:
+        if operation in _MOVING_OPS:
+            drawn.append((operation, magnitude, {**options, "fill": {"others": None}}))
+        return apply(image, operation, magnitude, **options)
 
-        def _unflatten_and_insert_image_or_video(self, found: Any, image: Any) -> Any:
-            flat, spec, place = found
-            masks = iter(image.masks)
-            flat = [next(masks) if isinstance(p, _mask_tensor()) else p for p in flat]
-            return super()._unflatten_and_insert_image_or_video((flat, spec, place), image)
-
-    return Following
+    without_masks = copy.copy(step)
+    without_masks._apply_image_or_video_transform = move
+    flat, spec = tree_flatten(inputs)
+    masks = {at: part for at, part in enumerate(flat) if isinstance(part, _mask_tensor())}
+    others = tree_unflatten([None if at in masks else flat[at] for at in range(len(flat))], spec)
+    flat, spec = tree_flatten(type(step).forward(without_masks, *others))
+    for at, mask in masks.items():
+        flat[at] = mask
+        for operation, magnitude, options in drawn:
+            flat[at] = apply(flat[at], operation, magnitude, **options)
+    return tree_unflatten(flat, spec)
