@@ -1734,8 +1734,14 @@ def _make(directory: Path, write: Callable[[Path], None]) -> None:
             work.mkdir()
             write(work)
             (work / _COMPLETE).write_bytes(_sizes_and_times(work))
-            _replace(directory, work, Path(temporary, "damaged"))
+            if _is_whole(directory):  # another process was faster
+                return
+            with suppress(FileNotFoundError):
+                directory.rename(Path(temporary, "damaged"))
+            work.rename(directory)
     except OSError as error:
+        if _is_whole(directory):
+            return
         raise SalientImageNetError(
             f"An index cannot be made in {directory.parent} ({_first_line(error)}): see that there "
             "is room and that you may write there, or give another cache_dir=."
@@ -1753,19 +1759,6 @@ def _sizes_and_times(directory: Path) -> bytes:
     paths = sorted(path for path in directory.iterdir() if path.name != _COMPLETE)
     states = ((path.name, path.stat()) for path in paths)
     return "\n".join(f"{n} {state.st_size} {state.st_mtime_ns}" for n, state in states).encode()
-
-
-def _replace(directory: Path, work: Path, damaged: Path) -> None:
-    """Rename a directory into place, unless another process was faster."""
-    if _is_whole(directory):
-        return
-    with suppress(FileNotFoundError):
-        directory.rename(damaged)
-    try:
-        work.rename(directory)
-    except OSError:
-        if not _is_whole(directory):
-            raise
 
 
 def _remove_leftovers(parent: Path) -> None:
