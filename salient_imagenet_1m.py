@@ -1014,7 +1014,8 @@ class Build:
             with _opened(f"{location}/manifest.json") as file:
                 manifest = json.load(file)
             version = int(manifest["format_version"])
-            manifest["files"].keys(), *map(_images_by_label, manifest["splits"].values())
+            build = cls(location, manifest)
+            manifest["files"].keys(), *map(build.told_images_by_label, manifest["splits"].keys())
         except Exception as error:
             if location.startswith("hf://") and isinstance(error, FileNotFoundError):
                 sentence = (
@@ -1034,7 +1035,7 @@ class Build:
                 f"{location} has format version {version}, newer than this loader's "
                 f"{FORMAT_VERSION}: upgrade salient-imagenet-1m."
             )
-        return cls(location, manifest)
+        return build
 
     @property
     def splits(self) -> list[str]:
@@ -1089,7 +1090,8 @@ class Build:
 
     def told_images_by_label(self, split: str) -> dict[int, int]:
         """Return the same as far as the manifest tells it, without a look at the files."""
-        return _images_by_label(self.manifest["splits"][split])
+        counts = self.manifest["splits"][split].get("counts", {}).get("images_by_label", {})
+        return {int(label): int(images) for label, images in counts.items()}
 
     def ranked(self, split: str) -> list[int]:
         """Return the labels of the classes that have a spurious feature."""
@@ -1104,11 +1106,6 @@ class Build:
     def names(self, split: str) -> list[str]:
         """Return the name of each class, by label; none where a build does not tell."""
         return list(getattr(self.features("features", split)["label"], "names", None) or ())
-
-
-def _images_by_label(split: dict[str, Any]) -> dict[int, int]:
-    counts = split.get("counts", {}).get("images_by_label", {})
-    return {int(label): int(images) for label, images in counts.items()}
 
 
 def _unreadable(url: str, error: Exception) -> str:
