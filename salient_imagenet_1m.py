@@ -32,6 +32,7 @@ import io
 import json
 import logging
 import math
+import operator
 import os
 import re
 import reprlib
@@ -1655,7 +1656,7 @@ class _Records(_Index):
     def __setstate__(self, directory: Path) -> None:
         super().__init__(directory)
         self._directory = directory
-        self._labels: npt.NDArray[np.int64] = _mapped(directory / "labels.npy")
+        self.labels: npt.NDArray[np.int64] = _mapped(directory / "labels.npy")
         # `datasets` copies the rows that are asked for; Arrow's take would copy whole chunks.
         rows = datasets.Dataset.from_file(str(directory / "rows.arrow"))
         self._table = rows.with_format("arrow")
@@ -1688,10 +1689,6 @@ class _Records(_Index):
     def ids(self) -> list[str]:
         """Some image ids, as examples for a message."""
         return list(self._table[:3]["image_id"].to_pylist())
-
-    def labels(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Return the labels of rows."""
-        return np.asarray(self._labels[rows])
 
     def translation(self, kind: Any) -> npt.NDArray[np.int64] | None:
         """Return our label for each of a dataset's, maybe only some wnids; None if they differ."""
@@ -1965,22 +1962,13 @@ class SalientImageNet1M(datasets.ArrowBasedBuilder):  # type: ignore[misc]
             found = places.drop_null()
             step = _TAR_ROWS if isinstance(source, ImageTar) else max(1, len(found))
             for start in range(0, len(found), step):
-                yield self._joined(present.slice(start, step), found.slice(start, step), source)
-
-    def _joined(self, rows: pa.Table, places: pa.Array, source: _Source) -> pa.Table:
-        """Return rows with their images, without those of another size where that is wanted."""
-        content = pa.nulls(len(rows), pa.binary())
-        if isinstance(source, ImageTar):
-            content = pa.array(map(source.read, places.to_pylist()), pa.binary())
-            places = pa.array([f"{name}.JPEG" for name in rows["image_id"].to_pylist()])
-        images = pa.StructArray.from_arrays([content, places], ["bytes", "path"])
-        if self.config.on_mismatch == "error":
-            return _masks_to_images(rows, images)
-        seen = list(map(_size, images.to_pylist()))
-        if self.config.on_mismatch == "warn":
-            return _masks_to_images(rows, images, seen)
-        same = pa.array(_same_size(seen, rows), pa.bool_())
-        return _masks_to_images(rows.filter(same), images.filter(same))
+                rows, places = present.slice(start, step), found.slice(start, step)
+                content = pa.nulls(len(rows), pa.binary())
+                if isinstance(source, ImageTar):
+                    content = pa.array(map(source.read, places.to_pylist()), pa.binary())
+                    places = pa.array([f"{name}.JPEG" for name in rows["image_id"].to_pylist()])
+                images = pa.StructArray.from_arrays([content, places], ["bytes", "path"])
+                yield _joined(rows, images, self.config.on_mismatch)
 
 
 @contextmanager
@@ -1993,11 +1981,16 @@ def _skips_reported(source: str) -> Iterator[None]:
         _logger.warning("Images of %s were skipped: %s.", source, reasons)
 
 
-def _same_size(seen: Sequence_[_ImageSize | None], rows: pa.Table) -> list[bool]:
-    """Return which images have the sizes that their rows say, and count the others."""
-    same = [found == size for found, size in zip(seen, _sizes(rows), strict=True)]
-    skipped["mismatch"] += same.count(False)
-    return same
+def _joined(rows: pa.Table, images: pa.StructArray, on_mismatch: str) -> pa.Table:
+    """Return rows with their images, without those of another size where that is wanted."""
+    if on_mismatch == "error":
+        return _masks_to_images(rows, images)
+    seen = list(map(_size, images.to_pylist()))
+    if on_mismatch == "warn":
+        return _masks_to_images(rows, images, seen)
+    same = pa.array(map(operator.eq, seen, _sizes(rows)), pa.bool_())
+    skipped["mismatch"] += len(same) - same.true_count
+    return _masks_to_images(rows.filter(same), images.filter(same))
 
 
 def _size(image: dict[str, Any]) -> _ImageSize | None:
@@ -2421,15 +2414,11 @@ class _Join:
             check_places((i["path"] for i in images if i["bytes"] is None), self.below)
         names = batch[self.name_column] if self.name_column else [i["path"] for i in images]
         found, kept = self.look_up(names, batch.get("label"))
-        table, seen = self.records.take(found), None
-        if self.on_mismatch != "error":
-            seen = [_size(images[row]) for row in kept.tolist()]
-        if seen is not None and self.on_mismatch == "skip":
-            same = _same_size(seen, table)
-            kept, table, seen = kept[same], table.filter(pa.array(same, pa.bool_())), None
-        chosen = [images[row] for row in kept.tolist()]
-        rows = _masks_to_images(table, pa.array(chosen, Image.pa_type), seen)
-        rows = rows.select(list(self.features)).to_pydict()
+        table = self.records.take(found).append_column("_row", pa.array(kept))
+        chosen = pa.array([images[row] for row in kept.tolist()], Image.pa_type)
+        joined = _joined(table, chosen, self.on_mismatch)
+        rows = joined.select(list(self.features)).to_pydict()
+        kept = joined["_row"].to_pylist()
         others = (name for name in batch if name not in rows and name != self.column)
         return {**rows, **{name: [batch[name][row] for row in kept] for name in others}}
 
@@ -2459,7 +2448,7 @@ class _Join:
         if labels is not None and self.translation is not None and len(kept):
             theirs = np.asarray(labels)[kept]
             theirs = np.where(theirs >= 0, self.translation[theirs], _NONE)
-            kept = kept[self._same_labels(self.records.labels(found[kept]), theirs)]
+            kept = kept[self._same_labels(self.records.labels[found[kept]], theirs)]
         return found[kept], kept
 
     def _allow_missing(self, missing: list[str], of: int) -> None:
@@ -2506,9 +2495,8 @@ class _Join:
             labels = _values(raw, "label") if "label" in raw.column_names else None
             found, kept = self.look_up(names, labels)
             raw = raw.select(kept) if len(kept) < len(raw) else raw
-            step = max(1, len(raw) // _CHECKED_ROWS) if self.on_mismatch == "error" else 1
-            seen = self._seen_sizes(raw, step)
-            if unlike := self._other_sizes(seen, found[::step]):
+            seen, unlike = self._other_sizes(raw, found)
+            if unlike:
                 skipped["mismatch"] += len(unlike)
                 raw = raw.select(np.delete(np.arange(len(raw)), unlike))
                 found = np.delete(found, unlike)
@@ -2526,16 +2514,16 @@ class _Join:
         joined = datasets.concatenate_datasets([annotated.with_format(None), others], axis=1)
         return joined.select_columns(list(dict.fromkeys([*self.features, *joined.column_names])))
 
-    def _seen_sizes(self, raw: datasets.Dataset, step: int) -> list[_ImageSize | None]:
-        """Return the sizes of every so many images; None of one that cannot be read."""
+    def _other_sizes(
+        self, raw: datasets.Dataset, found: _Rows
+    ) -> tuple[list[_ImageSize | None], list[int]]:
+        """Return images' sizes, of some where another is an error, and which are to be skipped."""
+        step = max(1, len(raw) // _CHECKED_ROWS) if self.on_mismatch == "error" else 1
         images = raw.select_columns([self.column])  # others may hold images, which would decode
-        return [_size(images[row][self.column]) for row in range(0, len(raw), step)]
-
-    def _other_sizes(self, seen: list[_ImageSize | None], found: _Rows) -> list[int]:
-        """Return which images to skip for their sizes; one among those seen may be an error."""
+        seen = [_size(images[row][self.column]) for row in range(0, len(raw), step)]
         if self.on_mismatch == "warn":
-            return []
-        table = self.records.take(found)
+            return seen, []
+        table = self.records.take(found[::step])
         others = [
             row
             for row, sizes in enumerate(zip(seen, _sizes(table), strict=True))
@@ -2545,7 +2533,7 @@ class _Join:
             row = others[0]
             name = table["image_id"][row].as_py()
             raise SalientImageNetError(_mismatch(name, cast(Any, seen[row]), _sizes(table)[row]))
-        return others
+        return seen, others
 
 
 def _sizes(table: pa.Table) -> list[_ImageSize]:
