@@ -49,7 +49,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, partial
-from itertools import islice
+from itertools import compress, islice
 from numbers import Integral, Real
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Literal, NamedTuple, cast, get_args
@@ -1395,6 +1395,10 @@ class ImageFolder:
         """Return the bytes of an image that was listed or found."""
         return Path(self.base, path).read_bytes()
 
+    def image(self, name: str, path: str) -> dict[str, Any]:
+        """Return an image that was found as `datasets` has it."""
+        return {"bytes": None, "path": path}
+
 
 def _entries(
     folder: str | Path,
@@ -1490,6 +1494,10 @@ class ImageTar:
             self._file = os.open(self.base, os.O_RDONLY)
         offset, size = map(int, span.split(":"))
         return os.pread(self._file, size, offset)
+
+    def image(self, name: str, span: str) -> dict[str, Any]:
+        """Return an image that was found as `datasets` has it."""
+        return {"bytes": self.read(span), "path": f"{name}.JPEG"}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.base, self._cache)
@@ -1962,13 +1970,10 @@ class SalientImageNet1M(datasets.ArrowBasedBuilder):  # type: ignore[misc]
             found = places.drop_null()
             step = _TAR_ROWS if isinstance(source, ImageTar) else max(1, len(found))
             for start in range(0, len(found), step):
-                rows, places = present.slice(start, step), found.slice(start, step)
-                content = pa.nulls(len(rows), pa.binary())
-                if isinstance(source, ImageTar):
-                    content = pa.array(map(source.read, places.to_pylist()), pa.binary())
-                    places = pa.array([f"{name}.JPEG" for name in rows["image_id"].to_pylist()])
-                images = pa.StructArray.from_arrays([content, places], ["bytes", "path"])
-                yield _joined(rows, images, self.config.on_mismatch)
+                rows = present.slice(start, step)
+                ids, spans = rows["image_id"].to_pylist(), found.slice(start, step).to_pylist()
+                images = map(source.image, ids, spans)
+                yield _joined(rows, list(images), self.config.on_mismatch)
 
 
 @contextmanager
@@ -1981,16 +1986,15 @@ def _skips_reported(source: str) -> Iterator[None]:
         _logger.warning("Images of %s were skipped: %s.", source, reasons)
 
 
-def _joined(rows: pa.Table, images: pa.StructArray, on_mismatch: str) -> pa.Table:
+def _joined(rows: pa.Table, images: list[dict[str, Any]], on_mismatch: str) -> pa.Table:
     """Return rows with their images, without those of another size where that is wanted."""
-    if on_mismatch == "error":
-        return _masks_to_images(rows, images)
-    seen = list(map(_size, images.to_pylist()))
-    if on_mismatch == "warn":
-        return _masks_to_images(rows, images, seen)
-    same = pa.array(map(operator.eq, seen, _sizes(rows)), pa.bool_())
-    skipped["mismatch"] += len(same) - same.true_count
-    return _masks_to_images(rows.filter(same), images.filter(same))
+    seen = None if on_mismatch == "error" else list(map(_size, images))
+    if seen is not None and on_mismatch == "skip":
+        same = list(map(operator.eq, seen, _sizes(rows)))
+        skipped["mismatch"] += same.count(False)
+        rows, seen = rows.filter(pa.array(same, pa.bool_())), None
+        images = list(compress(images, same))
+    return _masks_to_images(rows, pa.array(images, Image.pa_type), seen)
 
 
 def _size(image: dict[str, Any]) -> _ImageSize | None:
@@ -2415,8 +2419,7 @@ class _Join:
         names = batch[self.name_column] if self.name_column else [i["path"] for i in images]
         found, kept = self.look_up(names, batch.get("label"))
         table = self.records.take(found).append_column("_row", pa.array(kept))
-        chosen = pa.array([images[row] for row in kept.tolist()], Image.pa_type)
-        joined = _joined(table, chosen, self.on_mismatch)
+        joined = _joined(table, [images[row] for row in kept.tolist()], self.on_mismatch)
         rows = joined.select(list(self.features)).to_pydict()
         kept = joined["_row"].to_pylist()
         others = (name for name in batch if name not in rows and name != self.column)
