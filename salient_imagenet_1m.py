@@ -3090,6 +3090,22 @@ def _followed(step: Any) -> Callable[[_Pictures], _Pictures]:
     raise _not_followed(step)
 
 
+def _noting(step: Any, name: str) -> tuple[Any, list[tuple[Any, Any, Any]]]:
+    """Return a copy of a step whose method of this name notes its calls, and the list of these.
+
+    It is a copy as threads share the step; of a call are noted arguments, options and result.
+    """
+    noting, calls = copy.copy(step), []
+
+    def note(*args: Any, **options: Any) -> Any:
+        result = getattr(step, name)(*args, **options)
+        calls.append((args, options, result))
+        return result
+
+    setattr(noting, name, note)
+    return noting, calls
+
+
 def _coloured(step: Any, pictures: _Pictures) -> _Pictures:
     image, masks = pictures
     return step(image), masks
@@ -3106,31 +3122,20 @@ def _moved(step: Any, pictures: _Pictures) -> _Pictures:
     from torchvision.transforms import InterpolationMode  # noqa: PLC0415
 
     image, masks = pictures
-    of_image, of_masks = copy.copy(step), copy.copy(step)
+    of_image, of_masks = step, copy.copy(step)
     of_masks.interpolation, of_masks.fill = InterpolationMode.BILINEAR, 0
-    drawn = []
-
-    def draw(*args: Any) -> Any:
-        drawn.append(step.get_params(*args))
-        return drawn[-1]
-
     if hasattr(step, "get_params"):
-        of_image.get_params, of_masks.get_params = draw, lambda *args: drawn[-1]
+        of_image, calls = _noting(step, "get_params")
+        of_masks.get_params = lambda *args: calls[-1][-1]
     return of_image(image), of_masks(masks)
 
 
 def _augmented(step: Any, pictures: _Pictures) -> _Pictures:
     """Do the same with an operation of timm's, which may be left out by chance."""
     image, masks = pictures
-    of_image, drawn = copy.copy(step), []
-
-    def move(image: PIL.Image.Image, *level: float, **kwargs: Any) -> PIL.Image.Image:
-        drawn.append(level)
-        return cast(PIL.Image.Image, step.aug_fn(image, *level, **kwargs))
-
-    of_image.aug_fn = move
+    of_image, calls = _noting(step, "aug_fn")
     image = of_image(image)
-    for level in drawn:
+    for (_, *level), _, _ in calls:
         masks = step.aug_fn(masks, *level, resample=PIL.Image.Resampling.BILINEAR, fillcolor=0)
     return image, masks
 
@@ -3172,21 +3177,14 @@ def _augmented_together(step: Any, *inputs: Any) -> Any:
     """Apply an augmentation of v2, and those of its operations that move pixels to masks too."""
     from torch.utils._pytree import tree_flatten, tree_unflatten  # noqa: PLC0415
 
-    drawn, apply = [], step._apply_image_or_video_transform
-
-    def move(image: Any, operation: str, magnitude: float, **options: Any) -> Any:
-        if operation in _MOVING_OPS:
-            drawn.append((operation, magnitude, {**options, "fill": {"others": None}}))
-        return apply(image, operation, magnitude, **options)
-
-    without_masks = copy.copy(step)
-    without_masks._apply_image_or_video_transform = move
+    of_image, calls = _noting(step, "_apply_image_or_video_transform")
     flat, spec = tree_flatten(inputs)
     masks = {at: part for at, part in enumerate(flat) if isinstance(part, _mask_tensor())}
     others = tree_unflatten([None if at in masks else flat[at] for at in range(len(flat))], spec)
-    flat, spec = tree_flatten(type(step).forward(without_masks, *others))
-    for at, mask in masks.items():
-        flat[at] = mask
-        for operation, magnitude, options in drawn:
-            flat[at] = apply(flat[at], operation, magnitude, **options)
-    return tree_unflatten(flat, spec)
+    flat, spec = tree_flatten(type(step).forward(of_image, *others))
+    for (_, operation, *level), options, _ in calls:
+        if operation in _MOVING_OPS:
+            options["fill"] = {"others": None}
+            for at, mask in masks.items():
+                masks[at] = step._apply_image_or_video_transform(mask, operation, *level, **options)
+    return tree_unflatten([masks.get(at, part) for at, part in enumerate(flat)], spec)
