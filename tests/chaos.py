@@ -8,7 +8,6 @@ Prints how many faults of each kind were survived, on all cores together.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 import random
 import shutil
@@ -42,6 +41,7 @@ from salient_imagenet_1m import image_id
 from tests.built import hashes
 from tests.conftest import CLASSES, PLANTED, World, write_checkpoint, write_votes
 from tests.faults import DONE, FAILED, STOPPED, Faults, run
+from tests.forked import PROCESSES
 
 COPIES = 10
 SHARD = 7
@@ -79,9 +79,6 @@ class Arena:
     """
 
     def __init__(self, base: Path) -> None:
-        # Each process is forked from one that has imported everything and done nothing.
-        self._processes = multiprocessing.get_context("forkserver")
-        self._processes.set_forkserver_preload(["tests.faults", "tests.built", "tests.conftest"])
         self.base, self.log = base, base / "log"
         write_world(base, PLANTED, lambda _count: None)
         write_votes(base / "votes.csv", {(0, 2): ["background"] * 5})
@@ -106,7 +103,7 @@ class Arena:
 
     def start(self, settings: Settings, faults: Faults) -> ForkServerProcess:
         """Begin a build in a process of its own."""
-        process = self._processes.Process(target=run, args=(settings, faults))
+        process = PROCESSES.Process(target=run, args=(settings, faults))
         process.start()
         return process
 

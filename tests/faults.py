@@ -58,7 +58,7 @@ class Faults:
 def run(settings: Settings, faults: Faults) -> None:
     """Build, or run a task of a build, and end the process with the status of the command line."""
     torch.set_num_threads(1)
-    if faults.little_shared_memory and _shrink_shared_memory():
+    if faults.little_shared_memory and shrink_shared_memory():
         note(faults.log, "little shared memory")
     dice = random.Random(faults.seed)
     stop = Stop()
@@ -85,8 +85,8 @@ def note(log: Path, line: str) -> None:
         file.write(f"{line}\n")
 
 
-def _shrink_shared_memory() -> bool:
-    """Leave little of /dev/shm to this process and those that it begins; return whether it may."""
+def shrink_shared_memory() -> bool:
+    """Leave 64 kB of /dev/shm to this process and those that it begins; return whether it may."""
     libc = ctypes.CDLL(None)
     new_namespace, private = 0x20000, ctypes.c_ulong(0x44000)  # of mounts, all of them
     return not (

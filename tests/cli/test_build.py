@@ -7,6 +7,8 @@ import json
 import os
 import pickle
 import re
+import resource
+import signal
 import subprocess
 import sys
 import tarfile
@@ -14,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import timm
@@ -23,8 +26,10 @@ from torch import nn
 from builder.cli import main
 from builder.dataset.votes import COLUMNS
 from builder.run.build import build
+from builder.shards.shard import write_shard
 from builder.storage.files import exclusive
 from tests.conftest import NETWORK, World
+from tests.forked import Command
 from tests.quiet import Quiet
 
 ROOT = Path(__file__).parents[2]
@@ -81,10 +86,10 @@ class Terminal:
         status = caught.value.code
         return Ran(status if isinstance(status, int) else 1, *self._capsys.readouterr())
 
-    def run_apart(self, *start: str, **options: object) -> Ran:
-        """Run in a process of its own: ``python -m builder``, unless told otherwise."""
+    def run_apart(self, **options: object) -> Ran:
+        """Run in a process of its own: ``python -m builder``."""
         ran = subprocess.run(
-            [sys.executable, *(start or ("-m", "builder")), *self.arguments(options)],
+            [sys.executable, "-m", "builder", *self.arguments(options)],
             env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
             cwd=self.world.root,
             capture_output=True,
@@ -92,6 +97,11 @@ class Terminal:
             check=False,
         )
         return Ran(ran.returncode, ran.stdout, ran.stderr)
+
+    def run_forked(self, prepare: Callable[[], None] | None = None, **options: object) -> Ran:
+        """Run in a process that has imported everything already."""
+        command = Command(self.arguments(options), self.out.parent, prepare)
+        return Ran(command.wait(), command.stdout, command.stderr)
 
 
 @pytest.fixture
@@ -483,7 +493,7 @@ def test_a_build_ends_with_a_table_that_reconciles(terminal: Terminal, tmp_path:
     (images / "n90000002").mkdir()
     (images / "n90000002" / "n90000002_1.JPEG").write_bytes(b"")
     (images / "n90000002" / "n90000002_2.JPEG").write_bytes(b"What a nice otter.")
-    ran = terminal.run_apart(images=images)
+    ran = terminal.run_forked(images=images)
     assert ran.status == 0, ran.stderr
     assert "Traceback" not in ran.stderr
     numbers = {
@@ -525,17 +535,17 @@ def test_the_closing_table_tells_how_many_are_predicted_as_labelled(
 def test_a_disk_that_fills_up_is_a_sentence_and_nothing_half_written_is_seen(
     terminal: Terminal,
 ) -> None:
-    # A process may be told that no file of it grows beyond some size.
-    limited = (
-        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000)); "
-        "from builder.cli import main; main()"
-    )
-    ran = terminal.run_apart("-c", limited)
+    ran = terminal.run_forked(allow_small_files_alone)
     assert f"The disk of {terminal.out} is full: free some space" in sentence_of(ran)
     files = tree(terminal.out) or {}
     assert files
     assert all(name.startswith(".build") for name in files)
     assert not any(name.endswith(".tmp") for name in files)
+
+
+def allow_small_files_alone() -> None:
+    """Have the system refuse to let any file of this process grow beyond some size."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000))
 
 
 def test_a_second_build_into_the_directory_of_a_running_one_is_refused(
@@ -552,19 +562,7 @@ def test_a_second_build_into_the_directory_of_a_running_one_is_refused(
 
 
 def test_a_build_that_is_told_to_stop_finishes_its_shards(terminal: Terminal) -> None:
-    stopped = (
-        "import os, signal, sys\n"
-        "from builder.shards import worker\n"
-        "from builder.cli import main\n"
-        "write = worker.write_shard\n"
-        "def write_and_stop(*arguments, **options):\n"
-        "    os.kill(os.getpid(), signal.SIGTERM)\n"
-        "    worker.write_shard = write\n"
-        "    return write(*arguments, **options)\n"
-        "worker.write_shard = write_and_stop\n"
-        "main()"
-    )
-    ran = terminal.run_apart("-c", stopped, **{"shard-size": 2})
+    ran = terminal.run_forked(stop_at_the_first_shard, **{"shard-size": 2})
     assert ran.status == 3
     assert "Stopping when the shards under way are finished." in ran.stderr
     last = ran.stderr.splitlines()[-1]
@@ -574,6 +572,18 @@ def test_a_build_that_is_told_to_stop_finishes_its_shards(terminal: Terminal) ->
     again = terminal.run(shard_size=2)
     assert again.status == 0
     assert f"where an earlier run stopped, after {images[1]} images" in again.stderr
+
+
+def stop_at_the_first_shard() -> None:
+    """Have this process told to stop when it writes a shard."""
+
+    def write_and_stop(*arguments: Any, **options: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        patch.stop()
+        return write_shard(*arguments, **options)
+
+    patch = mock.patch("builder.shards.worker.write_shard", write_and_stop)
+    patch.start()
 
 
 def test_tasks_and_finalising(terminal: Terminal) -> None:

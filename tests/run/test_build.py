@@ -4,10 +4,10 @@ import errno
 import hashlib
 import itertools
 import json
-import multiprocessing
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -29,8 +29,9 @@ from builder.run.estimate import estimate
 from builder.settings import WHOLE, Task
 from tests.built import check_build, hashes
 from tests.conftest import CLASSES, FEATURES, NETWORK, World, write_votes
-from tests.faults import Faults, run
-from tests.killed import KilledError, build_all_but_the_end
+from tests.faults import Faults, run, shrink_shared_memory
+from tests.forked import PROCESSES, Command, run_command
+from tests.killed import build_all_but_the_end
 from tests.quiet import Quiet
 
 
@@ -367,7 +368,8 @@ def test_a_dry_run_writes_nothing(world: World, tmp_path: Path, reporter: Quiet)
     assert not (tmp_path / "out").exists()
 
 
-def command(world: World, out: Path) -> list[str]:
+def command(world: World, out: Path | str) -> list[str]:
+    """Return the arguments of ``salient-imagenet`` that build a world."""
     options = {
         "--images": world.root,
         "--votes": world.votes,
@@ -379,9 +381,6 @@ def command(world: World, out: Path) -> list[str]:
         "--device": "cpu",
     }
     return [
-        sys.executable,
-        "-m",
-        "builder",
         "build",
         "--allow-mismatch",
         *(str(part) for option in options.items() for part in option),
@@ -392,26 +391,30 @@ def test_processes_that_load_need_no_shared_memory_of_the_system(
     planted: Path, world: World, tmp_path: Path
 ) -> None:
     """Docker gives 64 MB; here a batch is more than there is."""
-    small = "mount -t tmpfs -o size=4k tmpfs /dev/shm"
-    apart = ["unshare", "--mount", "bash", "-c"]
-    if not shutil.which("unshare") or subprocess.run([*apart, small], check=False).returncode:
+    arguments = [*command(world, tmp_path / "out"), "--workers", "2"]
+    started = Command(arguments, tmp_path, in_little_shared_memory)
+    status = started.wait()
+    if status == MAY_NOT_MOUNT:
         pytest.skip("this user may not mount a small /dev/shm")
-    run_there = f'{small} && exec "$@"'
-    whole = [*apart, run_there, "bash", *command(world, tmp_path / "out"), "--workers", "2"]
-    subprocess.run(whole, check=True, capture_output=True, timeout=120)
+    assert status == 0, started.stderr
     assert_same_train(tmp_path / "out", planted)
+
+
+MAY_NOT_MOUNT = 77
+
+
+def in_little_shared_memory() -> None:
+    if not shrink_shared_memory():
+        sys.exit(MAY_NOT_MOUNT)
 
 
 def test_killed_anywhere_it_resumes_to_the_same_bytes(
     planted: Path, world: World, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    # Each is forked from a process that has imported everything and done nothing.
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["tests.faults"])
     kills = 0
     for shards in range(1, 6):
-        process = processes.Process(
+        process = PROCESSES.Process(
             target=run, args=(world.settings(out), Faults(0, tmp_path / "log"))
         )
         process.start()
@@ -423,7 +426,7 @@ def test_killed_anywhere_it_resumes_to_the_same_bytes(
             time.sleep(0.002)
         process.join()
     assert kills
-    subprocess.run(command(world, out), check=True, capture_output=True)
+    run_command(command(world, out), tmp_path)
     assert_same_train(out, planted)
     assert not (out / ".build").exists()
 
@@ -431,37 +434,28 @@ def test_killed_anywhere_it_resumes_to_the_same_bytes(
 def test_killed_at_any_file_it_shows_nothing_half_and_resumes_to_the_same_bytes(
     world: World, tmp_path: Path, reporter: Quiet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Dies before each rename in turn, of shards, sums, published files, card and manifest."""
+    """Of what lies there before each rename: of shards, sums, published files, card, manifest."""
     out = tmp_path / "out"
     # With more images and shards it would only take longer.
     settings = world.settings(out, limit=8, shard_size=4)
-    build(settings, reporter)
+    rename, lock = Path.replace, threading.Lock()
+    left: list[Path] = []
+
+    def keep_and_rename(self: Path, target: Path) -> Path:
+        with lock:
+            left.append(tmp_path / f"killed-{len(left)}")
+            shutil.copytree(out, left[-1])
+            return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", keep_and_rename)
+        build(settings, reporter)
     undisturbed = hashes(out)
-    replace = Path.replace
-    renames = 0
-    survived = False
-    while not survived:
-        renames += 1
-        remaining = renames
-
-        def dying_replace(self: Path, target: Path) -> Path:
-            nonlocal remaining
-            remaining -= 1
-            if not remaining:
-                raise KilledError
-            return replace(self, target)
-
-        monkeypatch.setattr(Path, "replace", dying_replace)
-        shutil.rmtree(out, ignore_errors=True)
-        try:
-            build(settings, reporter)
-            survived = True
-        except KilledError:
-            monkeypatch.setattr(Path, "replace", replace)
-            assert_nothing_half_is_visible(out, images=8)
-            build(settings, reporter)
-            assert hashes(out) == undisturbed
-    assert renames > 2 * 2 + 8
+    for killed in left:
+        assert_nothing_half_is_visible(killed, images=8)
+        build(replace(settings, out=killed), reporter)
+        assert hashes(killed) == undisturbed
+    assert len(left) > 2 * 2 + 8
 
 
 def assert_same_train(out: Path, planted: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from uuid import uuid4
 import pytest
 from datasets import load_dataset
 
-from builder.checks.verify import verify
+from builder.checks.verify import checks, verify
 from builder.errors import BuildError
 from builder.run.build import build
 from builder.run.status import read_status
@@ -27,6 +26,7 @@ from builder.storage.remote import (
 )
 from tests.built import hashes
 from tests.conftest import World
+from tests.forked import Command, run_command
 from tests.killed import KilledError, build_all_but_the_end
 from tests.quiet import Quiet
 from tests.run.test_build import command
@@ -64,8 +64,8 @@ def test_a_url_gets_the_bytes_of_a_directory_and_keeps_no_work(
     assert [check for check in verify(home) if not check.passed] == []
     card = home / "README.md"
     card.write_bytes(card.read_bytes()[1:])
-    failed = [check.name for check in verify(home) if not check.passed]
-    assert failed[0] == "files are whole"
+    failed = next(check.name for check in checks(home) if not check.passed)
+    assert failed == "files are whole"
 
 
 def test_a_finished_build_is_known_and_another_refused(
@@ -104,33 +104,39 @@ def test_killed_before_any_upload_it_resumes_to_the_same_bytes(
 ) -> None:
     from builder.storage.remote import put  # noqa: PLC0415
 
-    uploads, survived = 0, False
     build(world.settings(tmp_path / "out", limit=8, shard_size=4), reporter)
     undisturbed = hashes(tmp_path / "out")
-    while not survived:
-        # A request takes its time: not before each of them.
-        uploads += 1 if home.as_uri().startswith("memory") else 3
-        remaining, out = uploads, home / str(uploads)
+    out = home / "out"
+    left: list[Path] = []
+    # A request takes its time: not before each of them.
+    every = 1 if home.as_uri().startswith("memory") else 3
+    uploads = 0
 
-        def dying_put(source: Path, target: Path) -> None:
-            nonlocal remaining
-            remaining -= 1
-            if remaining <= 0:
-                raise KilledError
-            put(source, target)
+    def keep_and_put(source: Path, target: Path) -> None:
+        nonlocal uploads
+        uploads += 1
+        if uploads % every == 0:
+            left.append(home / f"killed-{uploads}")
+            copy(out, left[-1])
+        put(source, target)
 
-        with monkeypatch.context() as patch:
-            for module in ("storage.files", "storage.remote"):
-                patch.setattr(f"builder.{module}.put", dying_put)
-            try:
-                build(world.settings(out, limit=8, shard_size=4), reporter)
-                survived = True
-            except KilledError:
-                assert not (out / "manifest.json").exists()
+    with monkeypatch.context() as patch:
+        for module in ("storage.files", "storage.remote"):
+            patch.setattr(f"builder.{module}.put", keep_and_put)
         build(world.settings(out, limit=8, shard_size=4), reporter)
-        assert hashes(out) == undisturbed
-        assert not list(out.glob(".build/*"))
+    for killed in (*left, out):
+        assert (killed / "manifest.json").exists() == (killed == out)
+        build(world.settings(killed, limit=8, shard_size=4), reporter)
+        assert hashes(killed) == undisturbed
+        assert not list(killed.glob(".build/*"))
     assert uploads > 2 + 3 + 3
+
+
+def copy(directory: Path, target: Path) -> None:
+    """Copy all that lies in a directory at a URL to another URL."""
+    for path in directory.rglob("*"):
+        if path.is_file():
+            (target / path.relative_to(directory)).write_bytes(path.read_bytes())
 
 
 def test_readers_see_the_old_file_until_the_new_one_is_whole(home: Path) -> None:
@@ -179,12 +185,11 @@ def test_a_url_that_may_not_be_written_is_a_sentence(
 
 
 def test_the_command_line_builds_to_an_object_store(
-    planted: Path, world: World, object_store: str
+    planted: Path, world: World, object_store: str, tmp_path: Path
 ) -> None:
     url = f"{object_store}/by-command"
-    arguments = [url if part == "OUT" else part for part in command(world, Path("OUT"))]
-    result = subprocess.run(arguments, capture_output=True, text=True, check=True)
-    advice = re.findall(r"Done. Look: load_dataset\((.*)\)", result.stderr)[0]
+    said = run_command(command(world, url), tmp_path).stderr
+    advice = re.findall(r"Done. Look: load_dataset\((.*)\)", said)[0]
     rows = eval(f"load_dataset({advice}, streaming=True)", {"load_dataset": load_dataset})
     assert sum(1 for _ in rows) == 36
     train = {
@@ -195,16 +200,13 @@ def test_the_command_line_builds_to_an_object_store(
 
 
 def test_tasks_at_the_same_time_share_an_object_store(
-    planted: Path, world: World, object_store: str
+    planted: Path, world: World, object_store: str, tmp_path: Path
 ) -> None:
     url = f"{object_store}/by-tasks"
-    whole = [url if part == "OUT" else part for part in command(world, Path("OUT"))]
-    tasks = [
-        subprocess.Popen([*whole, "--task", f"{index}/2"], stderr=subprocess.DEVNULL)
-        for index in range(2)
-    ]
+    whole = command(world, url)
+    tasks = [Command([*whole, "--task", f"{index}/2"], tmp_path) for index in range(2)]
     assert [task.wait() for task in tasks] == [0, 0]
-    subprocess.run([*whole, "--finalise-only"], capture_output=True, check=True)
+    run_command([*whole, "--finalise-only"], tmp_path)
     train = {
         name: digest for name, digest in hashes(parse_location(url)).items() if "train" in name
     }
@@ -213,15 +215,14 @@ def test_tasks_at_the_same_time_share_an_object_store(
 
 
 def test_two_builds_at_once_do_the_same_work_and_no_harm(
-    planted: Path, world: World, object_store: str
+    planted: Path, world: World, object_store: str, tmp_path: Path
 ) -> None:
     url = f"{object_store}/twice"
-    whole = [url if part == "OUT" else part for part in command(world, Path("OUT"))]
-    builds = [subprocess.Popen(whole, stderr=subprocess.DEVNULL) for _ in range(2)]
+    whole = command(world, url)
+    builds = [Command(whole, tmp_path) for _ in range(2)]
     # The work of the slower one may be gone in the middle, removed by the other that needs no more.
     assert {each.wait() for each in builds} <= {0, 2}
-    again = subprocess.run(whole, capture_output=True, text=True, check=True)
-    assert "Nothing to do" in again.stderr
+    assert "Nothing to do" in run_command(whole, tmp_path).stderr
     assert not list(parse_location(url).glob(".build/*"))
     train = {
         name: digest for name, digest in hashes(parse_location(url)).items() if "train" in name
@@ -237,12 +238,13 @@ def test_two_builds_at_once_do_the_same_work_and_no_harm(
         ("oci://bucket/out", "oci://bucket/out needs a package that is not installed"),
     ],
 )
-def test_a_url_that_nothing_opens_is_a_sentence(world: World, text: str, said: str) -> None:
-    arguments = [text if part == "OUT" else part for part in command(world, Path("OUT"))]
-    result = subprocess.run(arguments, capture_output=True, text=True, check=False)
-    assert result.returncode == 2
-    assert result.stderr.startswith(f"Error: {said}")
-    assert result.stderr.count("\n") == 1
+def test_a_url_that_nothing_opens_is_a_sentence(
+    world: World, tmp_path: Path, text: str, said: str
+) -> None:
+    refused = Command(command(world, text), tmp_path)
+    assert refused.wait() == 2
+    assert refused.stderr.startswith(f"Error: {said}")
+    assert refused.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("text", ["out", "./out", "/data/out", "file:///data/out", "C:\\out"])
