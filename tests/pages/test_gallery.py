@@ -26,6 +26,7 @@ from builder.pages.views import GroundTruth
 from builder.run.build import build
 from builder.settings import GallerySettings
 from builder.storage.remote import parse_location
+from tests.browser import DESKTOP, PHONE, chromium, log, requests, resize
 from tests.conftest import CLASSES, World
 from tests.pages.test_preview import open_data
 from tests.quiet import Quiet
@@ -67,26 +68,8 @@ def site(world: World, data: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    binary = shutil.which("chromium") or shutil.which("google-chrome")
-    driver = shutil.which("chromedriver")
-    if not binary or not driver:
-        pytest.skip("there is no Chromium with its chromedriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    profile = tmp_path_factory.mktemp("profile")
-    for argument in (
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-background-networking",
-        "--no-first-run",
-        f"--user-data-dir={profile}",
-    ):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    chrome = webdriver.Chrome(options, webdriver.ChromeService(driver))
-    yield chrome
-    chrome.quit()
+    with chromium(tmp_path_factory.mktemp("profile")) as chrome:
+        yield chrome
 
 
 class Tags(HTMLParser):
@@ -217,12 +200,6 @@ def test_images_of_another_set_are_refused(world: World, data: Path, tmp_path: P
         make_gallery(GallerySettings(data, str(other.parent), tmp_path / "out"), QUIET)
 
 
-def log(browser: webdriver.Chrome, name: str) -> list[dict[str, Any]]:
-    """Return what came into a log since it was last read."""
-    entries: list[dict[str, Any]] = browser.get_log(name)
-    return entries
-
-
 def open_page(browser: webdriver.Chrome, path: Path) -> None:
     """Open a page, and see that all its images decode and that nothing else was loaded."""
     log(browser, "browser")
@@ -235,12 +212,7 @@ def open_page(browser: webdriver.Chrome, path: Path) -> None:
     )
     assert sizes
     assert set(sizes) == {SIDE}
-    requested = [
-        entry["message"].partition('"request":{')[2].partition('"url":"')[2].partition('"')[0]
-        for entry in log(browser, "performance")
-        if '"Network.requestWillBeSent"' in entry["message"]
-    ]
-    assert {url for url in requested if not url.startswith("data:")} == {path.as_uri()}
+    assert requests(browser) == {path.as_uri()}
     assert log(browser, "browser") == []
 
 
@@ -250,12 +222,9 @@ def shown(browser: webdriver.Chrome, selector: str) -> list[WebElement]:
     ]
 
 
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("width", [DESKTOP, PHONE])
 def test_a_browser_shows_the_page(browser: webdriver.Chrome, page: Path, width: int) -> None:
-    browser.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride",
-        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600},
-    )
+    resize(browser, width)
     open_page(browser, page)
     assert MARKUP in browser.title
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
