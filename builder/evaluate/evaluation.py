@@ -22,10 +22,12 @@ from builder.errors import BuildError
 from builder.evaluate.classifier import Classifier, ReadyClassifier
 from builder.evaluate.conditions import CONDITIONS, Condition, feature_condition
 from builder.evaluate.examiner import Examiner
+from builder.evaluate.extremes import show_extremes
 from builder.evaluate.measures import Score, overall, scores_of
 from builder.evaluate.models import load_classifier, model_list
 from builder.evaluate.predictions import in_order, outcomes_of, write_predictions
 from builder.evaluate.report import Report
+from builder.evaluate.table import as_html
 from builder.evaluate.views import Batch, Views, collate
 from builder.network.devices import BATCH_SIZES, WORKERS, find_device
 from builder.reporter import Reporter
@@ -73,6 +75,10 @@ class Results:
             for model, scores in self.scores.items()
         }
         return pandas.DataFrame.from_dict(rows, orient="index")
+
+    def _repr_html_(self) -> str:
+        """Show the table with its intervals where a notebook shows results."""
+        return as_html(self.scores)
 
 
 class Evaluator:
@@ -236,7 +242,10 @@ def evaluate(settings: Evaluation, reporter: Reporter) -> Results:
             remove_directory(settings.out / _PARTS)
             results = results_of(read_parquet(path), names, settings)
             families = {c.name: c.family for c in classifiers}
-            report = Report(identity, results.scores, families, settings.k, evaluator.names)
+            extremes = show_extremes(results.predictions, names, settings, reporter)
+            report = Report(
+                identity, results.scores, families, settings.k, evaluator.names, extremes
+            )
             write_report(settings.out, report)
     return results
 

@@ -25,14 +25,16 @@ _LINE = 2
 Layer = npt.NDArray[np.uint8]
 
 
-def thumbnail(pixels: npt.NDArray[np.uint8]) -> str:
+def thumbnail(pixels: npt.NDArray[np.uint8], side: int = SIDE) -> str:
     """Return a thumbnail as a data URI.
 
     Parameters
     ----------
     pixels : ndarray of uint8, shape (height, width, 3)
+    side : int
+        Pixels of either side of the thumbnail.
     """
-    return _data_uri(Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.LANCZOS))
+    return _data_uri(Image.fromarray(pixels).resize((side, side), Image.Resampling.LANCZOS))
 
 
 def spotlight(grids: npt.NDArray[np.uint8], kind: str) -> str:
