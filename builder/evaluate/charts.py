@@ -9,14 +9,15 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from builder.evaluate.report import Report
+
 INK, LINE = "#1b1f2a", "#dcd8cd"
 CUE, EVEN, NO_CUE = "#b84a00", "#f8f6f1", "#00806f"
 """Colours of a gap above, at and below 0."""
 
 POINTS = "percentage points"
 
-NAMED_MODELS = 8
-"""Up to so many models are told apart one by one, more by family."""
+_NAMED_MODELS, _NAMED_WITHOUT_FAMILY = 8, 40
 
 _FONT = {"family": "system-ui, sans-serif", "size": 13, "color": INK}
 _AXIS = {
@@ -43,6 +44,12 @@ class Chart:
     title: str
     reading: str
     figure: dict[str, Any]
+
+
+def are_named(report: Report) -> bool:
+    """Tell whether models are told apart one by one, as they are few, or else by family."""
+    most = _NAMED_MODELS if any(report.families.values()) else _NAMED_WITHOUT_FAMILY
+    return len(report.scores) <= most
 
 
 def finished(figure: go.Figure, height: int) -> dict[str, Any]:

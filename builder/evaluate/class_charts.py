@@ -13,10 +13,10 @@ from builder.evaluate.charts import (
     CUE,
     EVEN,
     LINE,
-    NAMED_MODELS,
     NO_CUE,
     POINTS,
     Chart,
+    are_named,
     as_text,
     as_tick,
     finished,
@@ -196,7 +196,7 @@ def _class_ticks(names: Sequence[str]) -> dict[str, Any]:
 
 def _model_ticks(report: Report, models: Sequence[str]) -> dict[str, Any]:
     """Return the ticks of models along an axis: their names, or those of families if many."""
-    if len(models) <= NAMED_MODELS:
+    if are_named(report):
         short = short_names(models)
         places, texts = list(map(float, range(len(models)))), [short[model] for model in models]
     else:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from builder.evaluate.charts import INK, NAMED_MODELS, POINTS, Chart, as_text, finished
+from builder.evaluate.charts import INK, POINTS, Chart, are_named, as_text, finished
 from builder.evaluate.measures import BOTTOM, GAP, RCS, TOP, Score, accuracy_of, overall
 from builder.evaluate.report import Report
 
@@ -52,7 +52,7 @@ def groups_of(report: Report) -> list[Group]:
     """Return the models by family, or one by one where they are few."""
     models = list(report.scores)
     names = {model: report.families[model] or "no family" for model in models}
-    if len(models) <= NAMED_MODELS:
+    if are_named(report):
         names = {model: model for model in models}
     groups = []
     for place, name in enumerate(dict.fromkeys(names.values())):

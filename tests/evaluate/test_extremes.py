@@ -11,9 +11,11 @@ import pytest
 from PIL import Image
 
 import salient_imagenet_1m as si
+from builder.evaluate.evaluation import evaluate
 from builder.evaluate.extremes import SIDE, find_extremes, make_thumbnails
 from builder.evaluate.predictions import SCHEMA
 from builder.settings import Evaluation
+from tests.conftest import NETWORK, World
 from tests.evaluate.conftest import TrueMasks
 from tests.quiet import Quiet
 
@@ -85,6 +87,33 @@ def test_thumbnails_show_the_window_that_models_saw(true_masks: TrueMasks) -> No
             expected = image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS, box=box)
         difference = np.abs(np.asarray(shown, np.float64) - np.asarray(expected, np.float64))
         assert difference.mean() < 8
+
+
+def test_a_report_made_anew_names_an_image_that_is_gone(
+    planted: Path, planted_world: World, tmp_path: Path
+) -> None:
+    images = shutil.copytree(planted_world.root, tmp_path / "images")
+    asked = Evaluation(
+        data=str(planted),
+        images=str(images),
+        out=tmp_path / "out",
+        model=[f"{NETWORK}={planted_world.checkpoint}"],
+        k=2,
+        draws=1,
+    )
+    results = evaluate(asked, Quiet())
+    page = tmp_path / "out" / "report.html"
+    assert page.read_text().count("data:image/webp") == 2 * 2 * 2
+    [gone] = [
+        row["image_id"]
+        for row in results.predictions.to_pylist()
+        if (row["condition"], row["label"], row["spuriosity_rank"]) == ("clean", 0, 0)
+    ]
+    next(images.rglob(f"{gone}.*")).unlink()
+    evaluate(asked, Quiet())
+    html = page.read_text()
+    assert html.count("data:image/webp") == 2 * 2 * 2 - 1
+    assert f'"image_id": "{gone}"' in html
 
 
 def test_images_that_are_gone_are_left_out(true_masks: TrueMasks, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from builder.evaluate.extremes import SIDE, Ends, Extreme
 from builder.evaluate.measures import GAP, RCS, Score, accuracy_of, overall
 from builder.evaluate.page import make_page
 from builder.evaluate.report import Report
+from builder.evaluate.scatters import groups_of
 from tests.browser import DESKTOP, PHONE, chromium, log, requests, resize
 from tests.evaluate.synthetic import synthetic_report
 
@@ -261,6 +262,16 @@ def test_the_legend_hides_a_family_everywhere(browser: webdriver.Chrome, show: O
     assert len(browser.find_elements(By.CSS_SELECTOR, shown)) == before - 3
     button.send_keys(Keys.ENTER)
     assert len(browser.find_elements(By.CSS_SELECTOR, shown)) == before
+
+
+def test_models_are_told_apart_by_family_where_they_are_many_and_have_some() -> None:
+    few, many = synthetic_report(8, 3), synthetic_report(9, 3)
+    bare = dataclasses.replace(many, families=dict.fromkeys(many.scores, ""))
+    assert [group.name for group in groups_of(few)] == list(few.scores)
+    assert [group.name for group in groups_of(many)] == list(dict.fromkeys(many.families.values()))
+    assert [group.name for group in groups_of(bare)] == list(bare.scores)
+    looks = {(group.colour, group.symbol) for group in groups_of(bare)}
+    assert len(looks) == 9
 
 
 def gaps_report(gaps: list[list[float]]) -> Report:
