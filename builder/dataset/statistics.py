@@ -52,12 +52,16 @@ class VoteStatistics:
         How many classes have 0, 1, 2, ... spurious features.
     without_core : list of str
         The wnids of classes in which all features are spurious.
+    studied, validated : int
+        Pairs that a validation study asked about, and those of them that it validated.
     """
 
     pairs_by_kind: dict[str, int]
     features: int
     classes_by_spurious: list[int]
     without_core: list[str]
+    studied: int
+    validated: int
 
 
 def split_statistics(data: DataSet, split: str) -> SplitStatistics:
@@ -92,4 +96,6 @@ def vote_statistics(votes: Votes) -> VoteStatistics:
         without_core=[
             votes.by_label[label][0].wnid for label, count in spurious.items() if count == whole
         ],
+        studied=sum(pair.validated is not None for pair in votes.pairs),
+        validated=sum(pair.validated is True for pair in votes.pairs),
     )
