@@ -13,6 +13,7 @@ from builder.dataset.scores import NO_RANK
 from builder.evaluate.conditions import CLEAN, CORE, SPURIOUS
 
 Floats = npt.NDArray[np.float64]
+Places = npt.NDArray[np.int64]
 
 REPLICATES = 1000
 """Bootstrap samples of an interval."""
@@ -70,6 +71,25 @@ def accuracy_of(condition: str) -> str:
     return f"{condition}_accuracy"
 
 
+def ends(ranks: npt.NDArray[np.integer], k: int) -> tuple[Places, Places]:
+    """Return where the `k` most and the `k` least spurious of a class's images are.
+
+    Parameters
+    ----------
+    ranks : ndarray of int, shape (images,)
+        Of spuriosity, 0 the most spurious; `NO_RANK` is left out.
+    k : int
+
+    Returns
+    -------
+    two ndarrays of int64, shape (k,)
+        Each by rising rank.
+    """
+    ranked = np.flatnonzero(ranks != NO_RANK)
+    order = ranked[np.argsort(ranks[ranked])]
+    return order[:k], order[-k:]
+
+
 def scores_of(outcomes: Outcomes, k: int, seed: int) -> list[Score]:
     """Return all scores of a model.
 
@@ -108,12 +128,11 @@ def _of_class(outcomes: Outcomes, label: int, k: int, seed: int) -> Iterator[tup
         values = values[~np.isnan(values)]
         if len(values):
             yield accuracy_of(condition), _resampled(values, (seed, label))
-    ranked = np.flatnonzero(ranks != NO_RANK)
-    if len(ranked):
-        order = ranked[np.argsort(ranks[ranked])]
+    most, least = ends(ranks, k)
+    if len(most):
         clean = outcomes.right[CLEAN][own]
-        top = _resampled(clean[order[:k]], (seed, label, 1))
-        bottom = _resampled(clean[order[-k:]], (seed, label, 2))
+        top = _resampled(clean[most], (seed, label, 1))
+        bottom = _resampled(clean[least], (seed, label, 2))
         yield TOP, top
         yield BOTTOM, bottom
         yield GAP, top - bottom
@@ -165,7 +184,7 @@ def compare(top: Floats, bottom: Floats) -> Comparison:
     line = np.polyfit(tops, bottoms, 1) if np.ptp(tops) > 0 else np.array([0.0, bottoms.mean()])
     with np.errstate(invalid="ignore", divide="ignore"):
         pairs = np.asarray(np.corrcoef(gaps))[np.triu_indices(len(gaps), 1)]
+        pairs = pairs[np.isfinite(pairs)]  # A model whose gaps are all the same has none.
+        correlation = pairs.mean() if len(pairs) else np.nan
         ratio = gaps.var(1).mean() / gaps.var(0).mean()
-    return Comparison(
-        (bottoms - np.polyval(line, tops)).tolist(), float(np.nanmean(pairs)), float(ratio)
-    )
+    return Comparison((bottoms - np.polyval(line, tops)).tolist(), float(correlation), float(ratio))
