@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torchvision import transforms
+
+from salient_imagenet_1m import crop_box
 
 Forward = Callable[[Tensor], tuple[Tensor, Tensor]]
 """A plain network: images (1, 3, 224, 224) to maps (1, C, h, w) and logits (1, classes)."""
@@ -121,9 +123,76 @@ def top_features(
     return sorted(range(len(importance)), key=lambda j: -importance[j])
 
 
-def regions(row: dict[str, Any], box: Any) -> dict[str, np.ndarray[Any, Any] | None]:
-    """Return where each condition corrupts an image, in [0, 1] at 224, None without a mask."""
-    found: dict[str, np.ndarray[Any, Any] | None] = {}
+Ask = Callable[[Tensor], Tensor]
+"""A plain classifier: pixels in [0, 1], (1, 3, size, size), to a logit per label, (1, labels)."""
+
+
+def examined(
+    rows: Iterable[dict[str, Any]],
+    ask: Ask,
+    size: int,
+    resampling: Image.Resampling,
+    draws: int,
+    draw_noise: Callable[[str, int, int], Tensor],
+) -> dict[tuple[str, int, str], dict[str, Any]]:
+    """Return what a classifier says of each image under each condition and draw.
+
+    `draw_noise` gives the standard normal noise of an image id and a draw, (size, size, 3).
+    """
+    found = {}
+    for row in rows:
+        box = crop_box(row["width"], row["height"])
+        shown = np.array(row["image"].resize((size, size), resampling, box=tuple(box)))
+        clean = torch.from_numpy(shown).permute(2, 0, 1).float() / 255
+        pictures = {("clean", 0): clean}
+        for condition, region in regions(row, box).items():
+            for draw in range(draws):
+                noise = draw_noise(row["image_id"], draw, size).permute(2, 0, 1)
+                noisy = clean + 0.25 * resized(region, size) * noise
+                pictures[condition, draw] = noisy.clamp(0, 1).float()
+        for (condition, draw), picture in pictures.items():
+            with torch.no_grad():
+                logits = ask(picture[None])[0]
+            found[condition, draw, row["image_id"]] = {
+                "label": row["label"],
+                "spuriosity_rank": row["spuriosity_rank"],
+                "predicted": int(logits.argmax()),
+                "probability": logits.softmax(0)[row["label"]].item(),
+            }
+    return found
+
+
+def accuracy(found: dict[tuple[str, int, str], dict[str, Any]], condition: str) -> float:
+    """Return the accuracy under a condition: over draws, then over images, then over classes."""
+    classes: dict[int, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
+    for (name, _draw, image_id), row in found.items():
+        if name == condition:
+            hit = row["predicted"] == row["label"]
+            classes[row["label"]][image_id].append(hit)
+    of_classes = [
+        np.mean([np.mean(hits) for hits in images.values()]) for images in classes.values()
+    ]
+    return float(np.mean(of_classes))
+
+
+def gap(found: dict[tuple[str, int, str], dict[str, Any]], k: int) -> float:
+    """Return the mean over ranked classes of accuracy on the k most minus k least spurious."""
+    classes: dict[int, list[tuple[int, bool]]] = defaultdict(list)
+    for (name, _draw, _image_id), row in found.items():
+        if name == "clean" and row["spuriosity_rank"] is not None:
+            hit = row["predicted"] == row["label"]
+            classes[row["label"]].append((row["spuriosity_rank"], hit))
+    gaps = []
+    for images in classes.values():
+        hits = [hit for _rank, hit in sorted(images)]
+        gaps.append(np.mean(hits[:k]) - np.mean(hits[-k:]))
+    return float(np.mean(gaps))
+
+
+def regions(row: dict[str, Any], box: Any) -> dict[str, np.ndarray[Any, Any]]:
+    """Return where each condition corrupts an image, in [0, 1] at 224; one without a mask is left
+    out."""
+    found: dict[str, np.ndarray[Any, Any]] = {}
     shown = {
         name: None if row[name] is None else np.asarray(row[name].cropped(tuple(box), (224, 224)))
         for name in ("core_mask", "spurious_mask")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,11 @@ from builder.dataset.format import mask_features, pair_features, parquet_schema,
 from builder.demo.world import CORE, FIRST_CUE, Truth, read_truth, write_world
 from builder.demo.world import World as PlantedWorld
 from builder.evaluate.classifier import Classifier, View
+from builder.evaluate.evaluation import Results
+from builder.evaluate.measures import overall
+from builder.evaluate.noise import standard_noise
 from builder.evaluate.views import Views
+from tests import reference
 
 WORLD = PlantedWorld(classes=3, train=1, val=12, size=96)
 KINDS = ["core", "spurious"]
@@ -54,7 +58,9 @@ class TrueMasks:
         return write_data(target, rows)
 
 
-def write_data(target: Path, rows: list[dict[str, Any]]) -> Path:
+def write_data(
+    target: Path, rows: list[dict[str, Any]], wnids: Sequence[str] = tuple(WORLD.wnids)
+) -> Path:
     """Write rows of the config masks as a data set of one split, in two files."""
     names = WORLD.names
 
@@ -71,7 +77,7 @@ def write_data(target: Path, rows: list[dict[str, Any]]) -> Path:
     write("rankings", columns, part, "00000-of-00001")
     pairs = [
         {"label": label, "wnid": wnid, "name": names[label], "feature": place, "rank": place + 1}
-        for label, wnid in enumerate(WORLD.wnids)
+        for label, wnid in enumerate(wnids)
         for place in (0, 1)
     ]
     write("features", pair_features(names), pairs, "00000-of-00001")
@@ -185,6 +191,41 @@ class Guesser(nn.Module):
 def raw(name: str, model: nn.Module) -> Classifier:
     """Return a classifier that sees pixels as they are."""
     return Classifier(name, model, mean=(0, 0, 0), std=(1, 1, 1))
+
+
+def check_results(
+    results: Results,
+    rows: Iterable[dict[str, Any]],
+    ask: reference.Ask,
+    view: View,
+    draws: int,
+    k: int,
+) -> None:
+    """Hold all that was found of one model against the slow reference."""
+    resampling = PIL.Image.Resampling[view.interpolation.upper()]
+    expected = reference.examined(rows, ask, view.size, resampling, draws, _noise)
+    found = {
+        (row["condition"], row["draw"], row["image_id"]): row
+        for row in results.predictions.to_pylist()
+    }
+    assert found.keys() == expected.keys()
+    for key, row in expected.items():
+        assert found[key]["probability"] == pytest.approx(row.pop("probability"), abs=1e-4)
+        assert {name: found[key][name] for name in row} == row
+    [scores] = results.scores.values()
+    means = {name: score.value for name, score in overall(scores).items()}
+    for condition in {condition for condition, _, _ in expected}:
+        accuracy = reference.accuracy(expected, condition)
+        assert means.pop(f"{condition}_accuracy") == pytest.approx(accuracy)
+    core, spurious = (reference.accuracy(expected, name) for name in ("core", "spurious"))
+    rcs = reference.rcs(core, spurious)
+    assert means.pop("relative_core_sensitivity") == pytest.approx(rcs)
+    assert means.pop("spurious_gap") == pytest.approx(reference.gap(expected, k))
+    assert set(means) == {"top_accuracy", "bottom_accuracy"}
+
+
+def _noise(image_id: str, draw: int, size: int) -> Tensor:
+    return standard_noise([image_id], draw, (size, size, 3), torch.device("cpu"))[0]
 
 
 @pytest.fixture(scope="session")
