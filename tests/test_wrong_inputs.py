@@ -24,6 +24,7 @@ import pytest
 import timm
 import torch
 from huggingface_hub import constants
+from PIL import Image
 from torch import nn
 
 import salient_imagenet_1m as si
@@ -433,6 +434,26 @@ def only_validation(place: Place) -> Path:
     return place.root / "images"
 
 
+def only_train(place: Place) -> Path:
+    (place.root / "images").mkdir()
+    (place.root / "images" / "train").symlink_to(place.world.root / "train")
+    return place.root / "images"
+
+
+def resized_images(place: Place) -> Path:
+    copy = shutil.copytree(place.world.root, place.root / "images")
+    for path in copy.glob("val/*/*"):
+        with Image.open(path) as image:
+            image.resize((image.width // 2, image.height // 2)).save(path)
+    return copy
+
+
+def fewer_images(place: Place) -> Path:
+    copy = shutil.copytree(place.world.root, place.root / "images")
+    next(copy.glob("val/*/*")).unlink()
+    return copy
+
+
 def other_classes(place: Place) -> Path:
     (place.root / "images").mkdir()
     (place.root / "images" / "n99999999").symlink_to(place.world.root / "train" / "n90000001")
@@ -674,6 +695,15 @@ OTHERS = [
             ("a model near another", {"model": "timm:resnet51"}, "use one that it has, as resnet"),
             ("a model of no module", {"model": "otter:load"}, "There is no model otter:load"),
             ("weights nowhere", {"model": f"{NETWORK}=no.pt"}, "The checkpoint no.pt cannot be"),
+            ("a model near CLIP", {"model": "clip:ViT-B-33/openai"}, "such as ViT-B-32"),
+            ("no weights", {"model": "madry-resnet50"}, "--model madry-resnet50=imagenet_l2_3"),
+            ("an odd function", {"model": "builtins:list"}, "builtins:list returned list"),
+            ("a module that fails", {"model": "torch.nn:Identity"}, "no tensor of a logit per"),
+            ("weights of no numbers", {"model": lambda p: f"{NETWORK}={nan_weights(p)}"}, "finite"),
+            ("other classes", {"model": "efficientnet-lite0"}, "has 1000 outputs and the data set 3"),
+            ("no images of a split", {"images": only_train}, "has no folder for the split valid"),
+            ("resized copies", {"images": resized_images}, "use the original images and not"),
+            ("fewer images", {"images": fewer_images}, "complete the images"),
             ("a list nowhere", {"models": "no.toml"}, "no.toml is no list of models"),
             ("another corruption", {"corruption": "rain"}, "There is no corruption rain"),
             ("no device", {"device": "tpu"}, "There is no device tpu"),

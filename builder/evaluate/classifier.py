@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from builder.errors import BuildError
+from builder.errors import BuildError, first_line
 from builder.network.architectures import IMAGENET_MEAN, IMAGENET_STD
 from builder.network.network import hash_tensors
 from salient_imagenet_1m import CROP_SIZE
@@ -111,7 +112,7 @@ class ReadyClassifier:
         BuildError
             If the model gives something else than a finite logit for each output.
         """
-        logits = self._model(torch.addcmul(self._shift, images, self._scale))
+        logits = self._answer(torch.addcmul(self._shift, images, self._scale))
         if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(images):
             raise BuildError(
                 f"The model {self.name} gives no tensor of a logit per image and class: return "
@@ -131,6 +132,17 @@ class ReadyClassifier:
         if self._labels is not None:
             logits = logits[:, self._labels]
         return logits.softmax(1)
+
+    def _answer(self, images: Tensor) -> Any:
+        try:
+            return self._model(images)
+        except Exception as error:  # It may be the user's.
+            size = tuple(images.shape[1:])
+            raise BuildError(
+                f"The model {self.name} failed on images of shape {size} "
+                f"({type(error).__name__}: {first_line(error)}): mend it, or use a smaller "
+                "--batch-size if it is out of memory."
+            ) from error
 
 
 def _label_of_outputs(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from difflib import get_close_matches
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -64,9 +67,10 @@ def load_zero_shot(name: str, architecture: str, weights: str) -> Classifier:
     except ImportError as error:
         raise BuildError(f"{name} needs open_clip: run pip install -e '.[clip]'.") from error
     if architecture not in open_clip.list_models() or not weights:
+        near = get_close_matches(architecture, open_clip.list_models(), n=3) or ["ViT-B-32"]
         raise BuildError(
-            f"There is no model {name}: write clip:ARCHITECTURE/WEIGHTS, such as "
-            "clip:ViT-B-32/openai; open_clip.list_pretrained() names them."
+            f"There is no model {name}: write clip:ARCHITECTURE/WEIGHTS with an architecture such "
+            f"as {', '.join(near)} and weights such as openai, or the file of some."
         )
     try:
         model = open_clip.create_model(architecture, pretrained=weights, weights_only=True).eval()
@@ -74,7 +78,7 @@ def load_zero_shot(name: str, architecture: str, weights: str) -> Classifier:
     except Exception as error:  # Whatever a download or a file can raise.
         raise BuildError(
             f"The weights of {name} cannot be had ({first_line(error)}): check the name, or give "
-            "clip:ARCHITECTURE/FILE."
+            f"clip:{architecture}/FILE{_tags(open_clip.list_pretrained_tags_by_model(architecture))}."
         ) from error
     directions = open_clip.build_zero_shot_classifier(
         model, tokenizer, open_clip.IMAGENET_CLASSNAMES, open_clip.SIMPLE_IMAGENET_TEMPLATES
@@ -89,3 +93,7 @@ def load_zero_shot(name: str, architecture: str, weights: str) -> Classifier:
         shown["std"],
         imagenet_info().label_names(),
     )
+
+
+def _tags(known: Sequence[str]) -> str:
+    return f"; open_clip has weights called {', '.join(known)}" if known else ""

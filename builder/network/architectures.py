@@ -88,8 +88,9 @@ def _madry_resnet50(name: str, _variant: str, checkpoint: Path | None) -> Archit
 
     if checkpoint is None:
         raise BuildError(
-            f"The network {name} needs its weights: give --checkpoint imagenet_l2_3_0.pt, "
-            "see 'The real run' in the README for where to get it."
+            f"The network {name} needs its weights: give --checkpoint imagenet_l2_3_0.pt, or to "
+            f"evaluate --model {name}=imagenet_l2_3_0.pt, see 'The real run' in the README for "
+            "where to get it."
         )
     weights, mean, std = split_robust_checkpoint(read_state_dict(checkpoint), checkpoint)
     model = resnet50(num_classes=head_classes(weights) or 1000)
@@ -133,8 +134,9 @@ def _small_convnet(name: str, _variant: str, checkpoint: Path | None) -> Archite
 
     if checkpoint is None:
         raise BuildError(
-            f"The network {name} needs its weights: give --checkpoint DEMO/robust.pt, which "
-            "salient-imagenet demo --out DEMO trains."
+            f"The network {name} needs its weights: give --checkpoint DEMO/robust.pt, or to "
+            f"evaluate --model {name}=DEMO/robust.pt, which salient-imagenet demo --out DEMO "
+            "trains."
         )
     weights = read_state_dict(checkpoint)
     model = SmallConvNet(head_classes(weights) or 1)
@@ -186,7 +188,8 @@ def _with_weights(
         except Exception as error:
             raise BuildError(
                 f"The weights of {name} cannot be downloaded "
-                f"({first_line(error)}): give --checkpoint."
+                f"({first_line(error)}): give --checkpoint FILE, or to evaluate "
+                f"--model {name}=FILE."
             ) from error
     state_dict: StateDict = read_state_dict(checkpoint)
     classes = head_classes(state_dict)

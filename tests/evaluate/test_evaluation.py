@@ -13,23 +13,18 @@ import pytest
 import timm
 import torch
 from datasets import load_dataset
-from PIL import Image
 
 import salient_imagenet_1m as si
 from builder.errors import BuildError
 from builder.evaluate import evaluation
 from builder.evaluate.classifier import Classifier, View
 from builder.evaluate.evaluation import Results, evaluate, evaluate_model
-from builder.evaluate.noise import standard_noise
 from builder.evaluate.predictions import write_predictions
 from builder.settings import Evaluation
-from tests import reference
 from tests.built import hashes
 from tests.conftest import NETWORK, World
-from tests.evaluate.conftest import WORLD, Constant, TrueMasks, raw
+from tests.evaluate.conftest import WORLD, Constant, TrueMasks, check_results, raw
 from tests.quiet import Quiet
-
-CPU = torch.device("cpu")
 
 
 def overall(results: Results) -> dict[str, float]:
@@ -107,57 +102,14 @@ def test_every_number_is_the_slow_reference_s(
     model.load_state_dict(torch.load(world.checkpoint, weights_only=True))
     config = model.pretrained_cfg
     mean, std = (torch.tensor(config[name]).view(3, 1, 1) for name in ("mean", "std"))
-    size = config["input_size"][-1]
-    rows = list(si.load(planted, images=world.root, split="validation", streaming=True))
-    found = {
-        (row["condition"], row["draw"], row["image_id"]): row
-        for row in results.predictions.to_pylist()
-    }
-    right: dict[str, dict[int, list[list[bool]]]] = {}
-    seen = set()
-    for row in rows:
-        box = si.crop_box(row["width"], row["height"])
-        bicubic = Image.Resampling[config["interpolation"].upper()]
-        shown = np.asarray(row["image"].resize((size, size), bicubic, box=tuple(box)))
-        clean = torch.from_numpy(shown.copy()).permute(2, 0, 1).float() / 255
-        regions = reference.regions(row, box)
-        for condition, region in {"clean": None, **regions}.items():
-            if region is None and condition != "clean":
-                continue
-            hits = []
-            for draw in range(1 if region is None else 2):
-                image = clean
-                if region is not None:
-                    drawn = standard_noise([row["image_id"]], draw, (size, size, 3), CPU)[0]
-                    area = reference.resized(region, size)
-                    image = (clean + 0.25 * area * drawn.permute(2, 0, 1)).clamp(0, 1)
-                with torch.no_grad():
-                    logits = model(((image - mean) / std)[None].float())[0]
-                key = condition, draw, row["image_id"]
-                seen.add(key)
-                assert found[key]["label"] == row["label"]
-                assert found[key]["spuriosity_rank"] == row["spuriosity_rank"]
-                probability = logits.softmax(0)[row["label"]].item()
-                assert found[key]["probability"] == pytest.approx(probability, abs=1e-4)
-                assert found[key]["predicted"] == int(logits.argmax())
-                hits.append(int(logits.argmax()) == row["label"])
-            right.setdefault(condition, {}).setdefault(row["label"], []).append(hits)
-    assert seen == set(found)
-    means = overall(results)
-    for condition, classes in right.items():
-        expected = np.mean([np.mean([np.mean(hits) for hits in own]) for own in classes.values()])
-        assert means[f"{condition}_accuracy"] == pytest.approx(expected)
-    assert means["relative_core_sensitivity"] == pytest.approx(
-        reference.rcs(means["core_accuracy"], means["spurious_accuracy"])
+    check_results(
+        results,
+        si.load(planted, images=world.root, split="validation", streaming=True),
+        lambda images: model(((images - mean) / std).float()),
+        View(config["input_size"][-1], config["interpolation"]),
+        draws=2,
+        k=2,
     )
-    gaps = []
-    for label in sorted({row["label"] for row in rows if row["spuriosity_rank"] is not None}):
-        own = sorted(
-            (row for row in rows if row["label"] == label), key=lambda row: row["spuriosity_rank"]
-        )
-        hits = [found["clean", 0, row["image_id"]]["predicted"] == label for row in own]
-        gaps.append(np.mean(hits[:2]) - np.mean(hits[-2:]))
-    assert means["spurious_gap"] == pytest.approx(np.mean(gaps))
 
 
 def test_killed_it_goes_on_to_the_same_bytes(
@@ -237,6 +189,7 @@ class Broken(torch.nn.Module):
         (Broken(), {}, "gives logits that are not finite"),
         (torch.nn.Flatten(), {}, r"has 150528 outputs and the data set 3"),
         (torch.nn.Identity(), {}, "no tensor of a logit per image and class"),
+        (torch.nn.Linear(7, 3), {}, r"failed on images of shape \(3, 224, 224\) \(RuntimeError"),
         (Broken(), {"k": 7}, r"--k 7 takes 14 images of each ranked class, and class 0 has 12"),
         (Broken(), {"corruption": "rain"}, "There is no corruption rain"),
         (Broken(), {"device": "tpu"}, "There is no device tpu"),

@@ -148,7 +148,7 @@ def test_weights_that_cannot_be_downloaded_are_a_sentence(
     monkeypatch.setattr("torchvision.models.get_model", fail)
     sentence = refuse(name)
     assert f"The weights of {name} cannot be downloaded" in sentence
-    assert sentence.endswith("give --checkpoint.")
+    assert sentence.endswith(f"give --checkpoint FILE, or to evaluate --model {name}=FILE.")
 
 
 def test_a_checkpoint_of_another_architecture_is_refused(world: World) -> None:
