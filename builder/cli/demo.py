@@ -40,7 +40,7 @@ def demo(
     """
     # PyTorch takes seconds to import, which --help and wrong options need not wait for.
     from builder.demo.demo import Folder, run_demo  # noqa: PLC0415
-    from builder.demo.summary import next_steps, recovery_table  # noqa: PLC0415
+    from builder.demo.summary import next_steps, recovery_table, reliance_table  # noqa: PLC0415
     from builder.demo.world import World  # noqa: PLC0415
 
     with stoppable() as interrupts:
@@ -48,4 +48,6 @@ def demo(
         report = run_demo(out, World(seed=seed), reporter)
     screen = Screen()
     screen.print(recovery_table(report))
+    screen.print()
+    screen.print(reliance_table(report))
     screen.print(next_steps(Folder(out), report), soft_wrap=True)

@@ -51,13 +51,7 @@ def spearman(a: Floats, b: Floats) -> float:
     return float(np.corrcoef(ranks_a, ranks_b)[0, 1])
 
 
-def spurious_gap(spuriosity: Floats, correct: Bools, k: int) -> float:
-    """Accuracy on a class's `k` most spurious images minus that on its `k` least spurious."""
-    order = np.argsort(-spuriosity, kind="stable")
-    return float(correct[order[:k]].mean() - correct[order[-k:]].mean())
-
-
-def relative_core_sensitivity(core: Floats, spurious: Floats) -> Floats:
+def relative_core_sensitivity(core: Floats | float, spurious: Floats | float) -> Floats:
     """Return ``(core - spurious) / (2 min(a, 1 - a))``, a their mean; 0 where a is 0 or 1.
 
     Of accuracies in [0, 1], with the core left and with the core corrupted: how much a model gains

@@ -39,9 +39,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from builder.dataset import metrics
-from builder.dataset.scores import score
+from builder.dataset.scores import NO_RANK, score
 from builder.dataset.upsampling import upsample
 from builder.demo.world import CORE, FIRST_CUE, Truth
+from builder.evaluate.measures import ends
 from salient_imagenet_1m import CROP_SIZE, unpack_grids
 
 Scores = dict[str, float]
@@ -109,8 +110,12 @@ class Evidence:
     activations : ndarray of float32, shape (n, features)
     spuriosity : ndarray of float64, shape (n,)
         NaN where the class has no spurious feature.
+    ranks : ndarray of int64, shape (n,)
+        Of spuriosity, in the class; `NO_RANK` where the class has no spurious feature.
     correct : dict of str to ndarray of bool, shape (n,)
         Whether each network is right.
+    k : int
+        Images at either end of a class's ranking, between which the gap is.
     """
 
     labels: NDArray[np.int64]
@@ -120,7 +125,9 @@ class Evidence:
     soft: NDArray[np.uint8]
     activations: NDArray[np.float32]
     spuriosity: NDArray[np.float64]
+    ranks: NDArray[np.int64]
     correct: dict[str, NDArray[np.bool_]]
+    k: int
 
     def with_features(
         self,
@@ -130,7 +137,13 @@ class Evidence:
     ) -> Evidence:
         """Return the same images with other masks, activations or kinds, scored anew."""
         scores = score(self.labels, np.arange(len(self.labels)), activations, spurious)
-        return replace(self, soft=soft, activations=activations, spuriosity=scores.spuriosity)
+        return replace(
+            self,
+            soft=soft,
+            activations=activations,
+            spuriosity=scores.spuriosity,
+            ranks=scores.spuriosity_ranks.astype(np.int64),
+        )
 
     def with_rows(self, rows: NDArray[np.int64]) -> Evidence:
         """Return the same images, each with the masks and scores of another."""
@@ -139,6 +152,7 @@ class Evidence:
             soft=self.soft[rows],
             activations=self.activations[rows],
             spuriosity=self.spuriosity[rows],
+            ranks=self.ranks[rows],
         )
 
 
@@ -182,7 +196,11 @@ class Recovery:
 
 
 def gather(
-    rows: Sequence[dict[str, Any]], truth: Truth, plain: dict[str, int], classes: int
+    rows: Sequence[dict[str, Any]],
+    truth: Truth,
+    correct: dict[str, dict[str, bool]],
+    classes: int,
+    k: int,
 ) -> Evidence:
     """Join rows of the config masks with the truth, by image id.
 
@@ -191,19 +209,18 @@ def gather(
     rows : sequence of dict
         Of the validation split.
     truth : Truth
-    plain : dict of str to int
-        The plain network's top-1 class, by image id.
+    correct : dict of str to dict of str to bool
+        Whether each network is right, by image id.
     classes : int
+    k : int
+        Images at either end of a class's ranking.
     """
     known = [truth.rows[row["image_id"]] for row in rows]
     labels = np.array([row["label"] for row in rows], np.int64)
     cues: list[list[int]] = [[] for _ in range(classes)]
     for row in known:
         cues[row["label"]] = [FIRST_CUE + cue for cue in row["cues"]]
-    predicted = {
-        "plain": [plain[row["image_id"]] for row in rows],
-        "robust": [row["predicted"] for row in rows],
-    }
+    ranks = [NO_RANK if row["spuriosity_rank"] is None else row["spuriosity_rank"] for row in rows]
     return Evidence(
         labels=labels,
         label_maps=np.stack([truth.label_map(row["image_id"]) for row in rows]),
@@ -214,7 +231,12 @@ def gather(
         soft=np.stack([soft_masks(row) for row in rows]),
         activations=np.array([row["activations"] for row in rows], np.float32),
         spuriosity=np.array([row["spuriosity"] for row in rows], np.float64),
-        correct={name: np.array(found) == labels for name, found in predicted.items()},
+        ranks=np.array(ranks, np.int64),
+        correct={
+            name: np.array([hits[row["image_id"]] for row in rows])
+            for name, hits in correct.items()
+        },
+        k=k,
     )
 
 
@@ -370,9 +392,10 @@ def _score(evidence: Evidence, spurious: NDArray[np.bool_]) -> tuple[Scores, Sco
             spuriosity, strength = evidence.spuriosity[own], evidence.strengths[own]
             found["spuriosity_auroc"].append(metrics.auroc(spuriosity, strength > 0))
             found["spuriosity_spearman"].append(metrics.spearman(spuriosity, strength))
+            most, least = ends(evidence.ranks[own], evidence.k)
             for name, correct in evidence.correct.items():
-                gap = metrics.spurious_gap(spuriosity, correct[own], len(own) // 3)
-                found[f"gap_{name}"].append(gap)
+                gap = correct[own][most].mean() - correct[own][least].mean()
+                found[f"gap_{name}"].append(float(gap))
     scores = {key: float(np.nanmean(values)) for key, values in found.items()}
     return scores, {key: float(np.mean(values)) for key, values in entered.items()}
 

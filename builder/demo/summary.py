@@ -1,4 +1,4 @@
-"""What the user sees of the demo: the scores beside chance and controls, and where to look next."""
+"""What the user sees of the demo: what was recovered, what networks rely on, where to look next."""
 
 from __future__ import annotations
 
@@ -10,8 +10,18 @@ from rich.text import Text
 
 from builder.demo.demo import Folder
 from builder.demo.recovery import KEYS, MEANINGS
+from builder.evaluate.conditions import CLEAN, CORE, SPURIOUS
+from builder.evaluate.measures import GAP, RCS, accuracy_of
 
 _STYLES = {"at chance": "dim", "below chance": "dim", "falls": "yellow", "stays": "red"}
+
+_MEASURES = {
+    accuracy_of(CLEAN): "accuracy",
+    accuracy_of(CORE.name): "all but the core gray: acc(C)",
+    accuracy_of(SPURIOUS.name): "the core gray: acc(S)",
+    RCS: "relative core sensitivity",
+    GAP: "spurious gap",
+}
 
 
 def recovery_table(report: dict[str, Any]) -> Table:
@@ -56,12 +66,36 @@ def recovery_table(report: dict[str, Any]) -> Table:
     return table
 
 
+def reliance_table(report: dict[str, Any]) -> Table:
+    """Return the table of what the networks rely on: a row per measure, a column per network."""
+    evaluation = report["evaluation"]
+    table = Table(
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        show_edge=False,
+        title="What the networks rely on",
+        caption="With 95 % intervals; means over classes, those with a core mask, or with ranks. "
+        f"The gap is between the {evaluation['k']} most and the {evaluation['k']} least spurious "
+        "images of a class.",
+        caption_justify="left",
+    )
+    table.add_column("on validation images", no_wrap=True)
+    for name in evaluation["models"]:
+        table.add_column(f"{name} network", justify="right", no_wrap=True)
+    for measure, meaning in _MEASURES.items():
+        found = [_shown(means.get(measure)) for means in evaluation["models"].values()]
+        table.add_row(meaning, *found)
+    return table
+
+
+def _shown(score: dict[str, float] | None) -> str:
+    return "{value:.2f} ({low:.2f} to {high:.2f})".format(**score) if score else ""
+
+
 def next_steps(folder: Folder, report: dict[str, Any]) -> str:
     """Return where to look next."""
-    accuracy = report["accuracy"]
     return f"""
-Took {report["seconds"]:.0f} s. Validation accuracy: robust {accuracy["robust"]:.0%}, \
-plain {accuracy["plain"]:.0%}.
+Took {report["seconds"]:.0f} s.
 
 Look:  open {folder.gallery} in a browser: images, masks and votes, class by class.
 Load:  from datasets import load_dataset

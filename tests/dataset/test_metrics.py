@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from builder.dataset import metrics
+from tests import reference
 
 
 def slow_auroc(scores: np.ndarray, positive: np.ndarray) -> float:
@@ -47,11 +48,33 @@ def test_spearman_is_one_for_any_rising_function_and_shares_ties() -> None:
     assert np.isnan(metrics.spearman(np.ones(3), values[:3]))
 
 
-def test_the_gap_is_between_the_ends() -> None:
-    spuriosity = np.array([3.0, 2, 1, 0, -1, -2])
-    correct = np.array([True, True, False, True, False, True])
-    assert metrics.spurious_gap(spuriosity, correct, 2) == 0.5
-    assert metrics.spurious_gap(-spuriosity, correct, 2) == -0.5
+@pytest.mark.parametrize(
+    ("core", "spurious", "expected"),
+    [
+        (0.8, 0.5, 3 / 7),
+        (0.3, 0.1, 0.5),
+        (0.95, 0.9, 1 / 3),
+        (0.2, 0.4, -1 / 3),
+        (0.5, 0.5, 0),
+        (1, 1, 0),
+        (0, 0, 0),
+        (1, 0, 1),
+        (0, 1, -1),
+    ],
+)
+def test_relative_core_sensitivity(core: float, spurious: float, expected: float) -> None:
+    """What is gained by the core over what could be; nothing where all or none is right."""
+    assert reference.rcs(core, spurious) == pytest.approx(expected)
+    assert metrics.relative_core_sensitivity(core, spurious) == pytest.approx(expected)
+
+
+def test_relative_core_sensitivity_of_many_is_that_of_each() -> None:
+    core, spurious = np.random.default_rng(0).integers(0, 11, (2, 200)) / 10
+    expected = [reference.rcs(*pair) for pair in zip(core, spurious, strict=True)]
+    found = metrics.relative_core_sensitivity(core, spurious)
+    assert found == pytest.approx(expected)
+    assert np.abs(found).max() == pytest.approx(1)
+    assert metrics.relative_core_sensitivity(spurious, core) == pytest.approx(-found)
 
 
 def test_chance_agreement_is_the_mean_over_shuffles() -> None:

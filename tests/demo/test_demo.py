@@ -14,9 +14,10 @@ from datasets import load_dataset
 
 from builder.cli import main
 from builder.dataset.votes import read_votes
+from builder.demo import demo
 from builder.demo.demo import Folder, run_demo
 from builder.demo.recovery import AT_CHANCE, CONTROLS, GOALS, KEYS
-from builder.demo.summary import next_steps, recovery_table
+from builder.demo.summary import next_steps, recovery_table, reliance_table
 from builder.demo.training import Recipe
 from builder.demo.world import World
 from builder.errors import BuildError
@@ -81,6 +82,7 @@ def test_uncovered_classes_count_as_chance(report: dict[str, Any]) -> None:
 @pytest.mark.timeout(600)
 def test_the_closing_words_name_what_is_there(report: dict[str, Any], tiny: Path) -> None:
     assert recovery_table(report).row_count == len(KEYS)
+    assert reliance_table(report).row_count == 5
     words = next_steps(Folder(tiny), report)
     for path in (Folder(tiny).gallery, Folder(tiny).dataset, Folder(tiny).report):
         assert str(path) in words
@@ -91,6 +93,27 @@ def test_the_report_has_every_key_found_and_under_controls(tiny: Path) -> None:
     report = json.loads(Folder(tiny).report.read_bytes())
     assert {*KEYS, "seconds", "controls"} <= report.keys()
     assert tuple(report["controls"]) == CONTROLS
+
+
+def test_gaps_are_those_of_the_evaluation(tiny: Path) -> None:
+    report = json.loads(Folder(tiny).report.read_bytes())
+    evaluation = report["evaluation"]
+    assert evaluation["k"] == TINY.val // 3
+    for name in ("plain", "robust"):
+        means = evaluation["models"][name]
+        assert means["spurious_gap"]["value"] == pytest.approx(report[f"gap_{name}"])
+        assert means["clean_accuracy"]["low"] <= means["clean_accuracy"]["value"]
+
+
+def test_a_report_of_a_version_that_did_not_evaluate_is_made_anew(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Folder(tiny).report
+    whole = path.read_bytes()
+    path.write_text(json.dumps({"seconds": 1.0}))
+    monkeypatch.setattr(demo, "_make", lambda *_arguments: {"made": "anew"})
+    assert run_demo(tiny, TINY, Quiet(), QUICK) == {"made": "anew"}
+    path.write_bytes(whole)
 
 
 def test_what_is_built_loads_and_is_scored_as_the_builder_scores(tiny: Path) -> None:
