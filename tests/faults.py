@@ -19,8 +19,8 @@ import torch
 from builder.errors import BuildError, Stopped
 from builder.images.sources import FolderImages
 from builder.run.build import build, run_task
-from builder.run.stop import Stop
 from builder.settings import Settings
+from builder.shards.stop import Stop
 from tests.quiet import Quiet
 
 DONE, FAILED, STOPPED = 0, 2, 3

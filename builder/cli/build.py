@@ -9,8 +9,8 @@ import typer
 from builder.cli.options import options_of
 from builder.cli.stopping import stoppable
 from builder.reporter import ConsoleReporter, Screen
-from builder.run.stop import DROPPED, INTERRUPTED, STOPPED, Stop
 from builder.settings import Settings
+from builder.shards.stop import DROPPED, INTERRUPTED, STOPPED, Stop
 from builder.storage.remote import is_remote
 
 EXAMPLES = f"""

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import typer
 
 from builder.errors import Stopped
-from builder.run.stop import INTERRUPTED, STOPPED, Interrupts
+from builder.shards.stop import INTERRUPTED, STOPPED, Interrupts
 
 GOES_ON = "Stopped. Run the same command again to go on: what is finished is kept."
 BEGINS_ANEW = "Stopped. Nothing was written: the same command begins anew."

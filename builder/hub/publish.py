@@ -27,8 +27,8 @@ from builder.hub.part import Part
 from builder.hub.repository import Repository, State
 from builder.pages.card import make_card, terms_of
 from builder.reporter import Reporter
-from builder.run.stop import Interrupts
 from builder.settings import Publication
+from builder.shards.stop import Interrupts
 from builder.storage.files import disk_errors_as_sentences, exclusive
 from builder.storage.remote import is_remote
 

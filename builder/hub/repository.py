@@ -26,7 +26,7 @@ from builder.errors import BuildError
 from builder.hub.answers import Answers
 from builder.hub.part import Part
 from builder.reporter import Reporter
-from builder.run.stop import Interrupts
+from builder.shards.stop import Interrupts
 
 T = TypeVar("T")
 

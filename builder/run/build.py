@@ -19,11 +19,11 @@ from builder.reporter import Reporter, SilentReporter
 from builder.run.finalise import Finaliser
 from builder.run.ledger import read_ledgers
 from builder.run.runner import Run, ShardRunner
-from builder.run.stop import Stop
 from builder.run.workspace import Workspace
 from builder.settings import Settings
 from builder.shards.engine import Engine, InProcess, open_engine
 from builder.shards.job import Job, open_job
+from builder.shards.stop import Stop
 from builder.stages import Stages
 from builder.storage.files import disk_errors_as_sentences, exclusive, make_directory, shared
 

@@ -19,12 +19,12 @@ from builder.run.ledger import (
 )
 from builder.run.progress import FAILED, FINISHED, PROGRESS_NAME, STOPPED, Progress, ProgressFile
 from builder.run.same_images import require_same_images
-from builder.run.stop import Stop
 from builder.settings import WHOLE, Task
 from builder.shards.engine import Engine
 from builder.shards.job import Job
 from builder.shards.shard import shard_path
-from builder.shards.worker import ShardResult
+from builder.shards.stop import Stop
+from builder.shards.worker import ShardResult, ShardWorker
 from builder.stages import Stages
 from builder.storage.files import sha256_of
 
@@ -191,9 +191,8 @@ class ShardRunner:
             advance(0)
             state = FAILED
             try:
-                for result in self._engine.run(
-                    self._job, self._directory, self._until_asked(shards), advance
-                ):
+                work = ShardWorker(self._job, self._directory)
+                for result in self._engine.run(work, self._until_asked(shards), advance):
                     self._take(result)
                 state = STOPPED if self._stop.is_asked else FINISHED
             finally:

@@ -6,12 +6,12 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from typing import Protocol
+from typing import Generic, Protocol, cast
 
 from builder.errors import BuildError, first_line
-from builder.shards.worker import ShardResult
+from builder.shards.work import Finished, Result
 
-Message = ShardResult | Exception | None
+Message = Finished | Exception | None
 """What a worker says: a shard is done, something went wrong, or None, it has room for a shard."""
 
 _PATIENCE_SECONDS = 60.0
@@ -60,7 +60,7 @@ class _Place:
     is_idle: bool = False
 
 
-class Dispatcher:
+class Dispatcher(Generic[Result]):
     """Hands out shards to workers that ask for them; those of a worker that dies go to others.
 
     Parameters
@@ -87,7 +87,7 @@ class Dispatcher:
         self._losses = 0
         self._is_over = False
 
-    def results(self) -> Iterator[ShardResult]:
+    def results(self) -> Iterator[Result]:
         """Yield the result of each shard.
 
         Raises
@@ -104,10 +104,10 @@ class Dispatcher:
                 match message:
                     case None:
                         self._answer(place)
-                    case ShardResult():
+                    case Finished():
                         place.shards.remove(message.shard)
                         self._losses = 0
-                        yield message
+                        yield cast(Result, message)
                     case WorkerLostError():
                         self._replace(place, message)
                     case _:

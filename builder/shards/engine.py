@@ -1,20 +1,18 @@
-"""Engines: who computes the shards of a build. All make the same bytes."""
+"""Engines: who computes the shards of some work. All make the same bytes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Protocol
 
 import torch
 
 from builder.errors import BuildError
 from builder.network.devices import find_devices
-from builder.settings import Settings
-from builder.shards.job import Job
+from builder.settings import EngineSettings
 from builder.shards.processes import Processes
-from builder.shards.worker import ShardResult, ShardWorker
+from builder.shards.work import Result, Work
 
 
 class Engine(Protocol):
@@ -32,15 +30,13 @@ class Engine(Protocol):
     runs_on: str
 
     def run(
-        self, job: Job, directory: Path, shards: Iterable[int], advance: Callable[[int], None]
-    ) -> Iterator[ShardResult]:
+        self, work: Work[Result], shards: Iterable[int], advance: Callable[[int], None]
+    ) -> Iterator[Result]:
         """Compute shards and write their files.
 
         Parameters
         ----------
-        job : Job
-        directory : Path
-            The working directory of the split.
+        work : Work
         shards : iterable of int
             Taken up as there is room; none but those taken up are computed.
         advance : callable
@@ -48,7 +44,7 @@ class Engine(Protocol):
 
         Yields
         ------
-        ShardResult
+        Finished
             One for each shard, in any order, whatever befell those who computed it.
         """
         ...
@@ -68,19 +64,19 @@ class InProcess:
         self.device, self.runs_on = device, runs_on or device.type
 
     def run(
-        self, job: Job, directory: Path, shards: Iterable[int], advance: Callable[[int], None]
-    ) -> Iterator[ShardResult]:
+        self, work: Work[Result], shards: Iterable[int], advance: Callable[[int], None]
+    ) -> Iterator[Result]:
         """Compute shards; see `Engine`."""
-        return ShardWorker(job, directory).run(shards, advance)
+        return work.run(shards, advance)
 
 
 @contextmanager
-def open_engine(settings: Settings, say: Callable[[str], None]) -> Iterator[Engine]:
+def open_engine(settings: EngineSettings, say: Callable[[str], None]) -> Iterator[Engine]:
     """Have the engine that the settings name while the block lasts.
 
     Parameters
     ----------
-    settings : Settings
+    settings : EngineSettings
     say : callable
         Tells the user what went wrong with a worker and was mended.
 

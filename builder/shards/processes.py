@@ -10,15 +10,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from builder.shards.dispatch import Dispatcher, Message, WorkerLostError
-from builder.shards.job import Job
-from builder.shards.serve import WorkerSettings, serve
-from builder.shards.worker import ShardResult
+from builder.shards.serve import serve
+from builder.shards.work import Orders, Result, Work
 from builder.threads import usable_cores
 
 
@@ -38,16 +36,17 @@ class Processes:
         self._devices, self._say = devices, say
 
     def run(
-        self, job: Job, directory: Path, shards: Iterable[int], advance: Callable[[int], None]
-    ) -> Iterator[ShardResult]:
+        self, work: Work[Result], shards: Iterable[int], advance: Callable[[int], None]
+    ) -> Iterator[Result]:
         """Compute shards; see `Engine`."""
         cores = max(1, usable_cores() // len(self._devices))
-        workers = min(job.workers, cores)
+        workers = min(work.workers, cores)
         starts = [
-            partial(_Process, WorkerSettings.of(job, directory, str(device), cores, workers))
+            partial(_Process, work.elsewhere(str(device), cores, workers))
             for device in self._devices
         ]
-        for result in Dispatcher(starts, shards, self._say).results():
+        dispatcher: Dispatcher[Result] = Dispatcher(starts, shards, self._say)
+        for result in dispatcher.results():
             advance(result.images)
             yield result
 
@@ -55,11 +54,11 @@ class Processes:
 class _Process:
     """A worker in a process of its own; see `Worker`."""
 
-    def __init__(self, settings: WorkerSettings) -> None:
+    def __init__(self, orders: Orders) -> None:
         # Not forked: CUDA does not survive that.
         context = multiprocessing.get_context("spawn")
         self._connection, other_end = context.Pipe()
-        self._process = context.Process(target=_serve, args=(settings, other_end))
+        self._process = context.Process(target=_serve, args=(orders, other_end))
         self._process.start()
         # Else the pipe would stay open when the process ends.
         other_end.close()
@@ -82,7 +81,7 @@ class _Process:
         self._process.join()
 
 
-def _serve(settings: WorkerSettings, connection: Connection[Any, Any]) -> None:
+def _serve(orders: Orders, connection: Connection[Any, Any]) -> None:
     """Serve until the parent ends, however that ends, and leave signals to it."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -94,4 +93,4 @@ def _serve(settings: WorkerSettings, connection: Connection[Any, Any]) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-    serve(settings, connection)
+    serve(orders, connection)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing import Pipe
-from pathlib import Path
 
 import ray
 import torch
@@ -17,9 +16,8 @@ from ray.exceptions import RayError
 
 from builder.errors import BuildError, first_line
 from builder.shards.dispatch import Dispatcher, Message, WorkerLostError
-from builder.shards.job import Job
-from builder.shards.serve import WorkerSettings, serve
-from builder.shards.worker import ShardResult
+from builder.shards.serve import serve
+from builder.shards.work import Orders, Result, Work
 
 _KNOCK_SECONDS = 10.0
 
@@ -90,14 +88,15 @@ class Actors:
         self._cpus = _cpus_beside_a_gpu() if device == "cuda" else 1
 
     def run(
-        self, job: Job, directory: Path, shards: Iterable[int], advance: Callable[[int], None]
-    ) -> Iterator[ShardResult]:
+        self, work: Work[Result], shards: Iterable[int], advance: Callable[[int], None]
+    ) -> Iterator[Result]:
         """Compute shards; see `Engine`."""
         on_gpu = self.runs_on == "cuda"
-        workers = min(job.workers, self._cpus) if on_gpu else 0
-        settings = WorkerSettings.of(job, directory, self.runs_on, self._cpus, workers)
-        start = partial(_Actor, settings, num_cpus=self._cpus, num_gpus=int(on_gpu))
-        for result in Dispatcher([start] * self._size, shards, self._say).results():
+        workers = min(work.workers, self._cpus) if on_gpu else 0
+        orders = work.elsewhere(self.runs_on, self._cpus, workers)
+        start = partial(_Actor, orders, num_cpus=self._cpus, num_gpus=int(on_gpu))
+        dispatcher: Dispatcher[Result] = Dispatcher([start] * self._size, shards, self._say)
+        for result in dispatcher.results():
             advance(result.images)
             yield result
 
@@ -112,9 +111,9 @@ def _cpus_beside_a_gpu() -> int:
 class ShardServer:
     """Serves in a thread, and passes on what is said to and by it; the actor."""
 
-    def __init__(self, settings: WorkerSettings) -> None:
+    def __init__(self, orders: Orders) -> None:
         self._connection, other_end = Pipe()
-        threading.Thread(target=serve, args=(settings, other_end), daemon=True).start()
+        threading.Thread(target=serve, args=(orders, other_end), daemon=True).start()
 
     def recv(self) -> Message:
         """Wait for what is said next."""
@@ -129,11 +128,11 @@ class ShardServer:
 class _Actor:
     """A worker in an actor; see `Worker`."""
 
-    def __init__(self, settings: WorkerSettings, **resources: int) -> None:
+    def __init__(self, orders: Orders, **resources: int) -> None:
         # A lost actor is replaced by a new one, not restarted: where its node is gone for good, the
         # new one waits for room while others take over its shards; calls to a restarting one wait.
         options = {"max_restarts": 0, "max_task_retries": 0, "max_concurrency": 2, **resources}
-        self._actor = ray.remote(ShardServer).options(**options).remote(settings)
+        self._actor = ray.remote(ShardServer).options(**options).remote(orders)
 
     def recv(self) -> Message:
         try:

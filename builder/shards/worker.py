@@ -3,37 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from builder.errors import BuildError
 from builder.images.loader import UNREADABLE
 from builder.network.analysis import Analysis
 from builder.network.importance import Contribution, Importance
-from builder.shards.job import Job
+from builder.reporter import SilentReporter
+from builder.settings import Settings
+from builder.shards.job import Job, open_job
 from builder.shards.shard import shard_path, write_shard
+from builder.shards.work import Finished, require_same
 from builder.stages import Stages
 
 
-@dataclass(frozen=True)
-class ShardResult:
+@dataclass(frozen=True, kw_only=True)
+class ShardResult(Finished):
     """What is left to know of a shard once its file is written.
 
     Attributes
     ----------
-    shard : int
     sha256 : str
         Of its file.
     contribution : Contribution
         Its part of the sums of importance.
-    images : int
     stages : Stages
     """
 
-    shard: int
     sha256: str
     contribution: Contribution
-    images: int
     stages: Stages
 
 
@@ -42,7 +42,7 @@ _OUTAGE = 8
 
 
 class ShardWorker:
-    """Runs shards of a job and writes their files; takes no note of what is done.
+    """Runs shards of a job and writes their files; takes no note of what is done; see `Work`.
 
     Parameters
     ----------
@@ -53,6 +53,27 @@ class ShardWorker:
 
     def __init__(self, job: Job, directory: Path) -> None:
         self._job, self._directory = job, directory
+
+    @property
+    def workers(self) -> int:
+        """Processes that load ahead of the network."""
+        return self._job.workers
+
+    def elsewhere(self, device: str, threads: int, workers: int) -> ShardOrders:
+        """Return what another process has to know to run the same shards on a device."""
+        build = self._job.settings
+        if Path(build.images).exists():
+            build = replace(build, images=str(Path(build.images).absolute()))
+        if build.checkpoint:
+            build = replace(build, checkpoint=build.checkpoint.absolute())
+        build = replace(
+            build,
+            votes=build.votes.absolute(),
+            out=build.out.absolute(),
+            device=device,
+            workers=workers,
+        )
+        return ShardOrders(build, self._directory.absolute(), self._job.identity(), threads)
 
     def run(self, shards: Iterable[int], advance: Callable[[int], None]) -> Iterator[ShardResult]:
         """Run shards in their order; while one is finished, later ones are loaded.
@@ -94,7 +115,46 @@ class ShardWorker:
                 embeddings=job.settings.keep_embeddings,
             )
         images = len(job.plan.members(shard))
-        return ShardResult(shard, sha256, importance.contribution(), images, stages)
+        return ShardResult(
+            shard=shard,
+            images=images,
+            sha256=sha256,
+            contribution=importance.contribution(),
+            stages=stages,
+        )
+
+
+@dataclass(frozen=True)
+class ShardOrders:
+    """What a worker in another process has to know to run shards of a build; see `Orders`.
+
+    Attributes
+    ----------
+    build : Settings
+        With absolute paths, as the worker may have another working directory.
+    directory : Path
+        The working directory of the split.
+    identity : dict
+        All that the bytes of a shard depend on; the worker must find the same.
+    threads : int
+        CPU cores to use.
+    """
+
+    build: Settings
+    directory: Path
+    identity: dict[str, Any]
+    threads: int
+
+    @property
+    def out(self) -> Path:
+        """Where the worker writes."""
+        return self.build.out
+
+    def open(self) -> ShardWorker:
+        """Open the inputs of the build."""
+        job = open_job(self.build, SilentReporter())
+        require_same(self.identity, job.identity())
+        return ShardWorker(job, self.directory)
 
 
 def _require_readable(analysis: Analysis) -> None:

@@ -24,6 +24,7 @@ from builder.shards.engine import Engine, InProcess
 from builder.shards.job import Job, open_job
 from builder.shards.processes import Processes
 from builder.shards.ray_actors import Actors
+from builder.shards.worker import ShardWorker
 from builder.stages import Stages
 from tests.benchmarks.build import ratios, save_robust_checkpoint, settings_for, show
 from tests.benchmarks.memory import peak_memory
@@ -94,7 +95,8 @@ def engine_of(name: str) -> Iterator[Engine]:
 def rate(job: Job, engine: Engine, directory: Path, stages: Stages) -> float:
     """Return images per second after the first shards."""
     start, images = 0.0, 0
-    results = engine.run(job, directory, range(job.plan.shards), lambda _images: None)
+    work = ShardWorker(job, directory)
+    results = engine.run(work, range(job.plan.shards), lambda _images: None)
     for number, result in enumerate(results, start=1):
         stages.add(result.stages)
         if number == FIRST_SHARDS:

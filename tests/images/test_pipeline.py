@@ -16,8 +16,8 @@ from builder.errors import BuildError
 from builder.images.loader import Batch, LoadedBatch, Loader
 from builder.images.loader_process import LoaderProcess
 from builder.network.analysis import Analysis
-from builder.run.stop import DROPPED
 from builder.shards.job import Job, open_job
+from builder.shards.stop import DROPPED
 from tests.conftest import World
 from tests.quiet import Quiet
 

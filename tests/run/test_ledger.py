@@ -37,7 +37,13 @@ def result(shard: int, sha256: str = "") -> ShardResult:
     importance = Importance.empty(len(CLASSES), CHANNELS)
     importance.add(pooled(shard), np.array([0, 1, 1, shard % 3]))
     sha256 = sha256 or f"{shard:064x}"
-    return ShardResult(shard, sha256, importance.contribution(), 4, Stages())
+    return ShardResult(
+        shard=shard,
+        images=4,
+        sha256=sha256,
+        contribution=importance.contribution(),
+        stages=Stages(),
+    )
 
 
 def ledger_of(job: Job, *shards: int) -> Ledger:

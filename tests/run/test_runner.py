@@ -9,12 +9,12 @@ import pytest
 from builder.errors import BuildError, Stopped
 from builder.run.ledger import Ledger, ledger_path
 from builder.run.runner import Run, ShardRunner
-from builder.run.stop import Stop
 from builder.settings import Task
 from builder.shards.engine import InProcess
 from builder.shards.job import Job, open_job
 from builder.shards.shard import shard_path
-from builder.shards.worker import ShardResult
+from builder.shards.stop import Stop
+from builder.shards.work import Result, Work
 from tests.conftest import World
 from tests.quiet import Quiet
 
@@ -32,9 +32,9 @@ class Counting(InProcess):
         self._then = then
 
     def run(
-        self, job: Job, directory: Path, shards: Iterable[int], advance: Callable[[int], None]
-    ) -> Iterator[ShardResult]:
-        for result in super().run(job, directory, shards, advance):
+        self, work: Work[Result], shards: Iterable[int], advance: Callable[[int], None]
+    ) -> Iterator[Result]:
+        for result in super().run(work, shards, advance):
             self.shards.append(result.shard)
             self._then(result.shard)
             yield result

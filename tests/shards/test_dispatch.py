@@ -8,10 +8,8 @@ from queue import SimpleQueue
 import pytest
 
 from builder.errors import BuildError
-from builder.network.importance import Importance
 from builder.shards.dispatch import Dispatcher, Message, WorkerLostError
-from builder.shards.worker import ShardResult
-from builder.stages import Stages
+from builder.shards.work import Finished
 
 Script = Callable[[int, int], Exception | None]
 
@@ -72,12 +70,13 @@ class Hand:
         if error:
             yield error
         elif shard >= 0:
-            nothing = Importance.empty(1, 1).contribution()
-            yield ShardResult(shard, "", nothing, 1, Stages())
+            yield Finished(shard=shard, images=1)
 
 
 def results(staff: Staff, shards: int, said: list[str]) -> list[int]:
-    dispatcher = Dispatcher([staff.hire] * staff.size, range(shards), said.append)
+    dispatcher: Dispatcher[Finished] = Dispatcher(
+        [staff.hire] * staff.size, range(shards), said.append
+    )
     return sorted(result.shard for result in dispatcher.results())
 
 
@@ -104,7 +103,8 @@ def test_a_shard_is_taken_up_only_when_a_worker_has_room() -> None:
 
     staff = Staff(2, wait_if_first)
     done: list[int] = []
-    for result in Dispatcher([staff.hire] * 2, range(20), print).results():
+    dispatcher: Dispatcher[Finished] = Dispatcher([staff.hire] * 2, range(20), print)
+    for result in dispatcher.results():
         done.append(result.shard)
         if len(done) >= 18:
             others_are_done.set()
@@ -137,7 +137,8 @@ def test_a_worker_that_dies_last_leaves_its_shards_to_one_that_has_nothing_to_do
 
     staff = Staff(2, script)
     done: list[int] = []
-    for result in Dispatcher([staff.hire] * 2, range(8), print).results():
+    dispatcher: Dispatcher[Finished] = Dispatcher([staff.hire] * 2, range(8), print)
+    for result in dispatcher.results():
         done.append(result.shard)
         if len(done) >= 6:
             others_are_done.set()
@@ -175,7 +176,8 @@ def test_what_a_worker_says_and_nobody_understands_ends_the_run() -> None:
 
     hand = Babbler(0, lambda number, shard: None)
     with pytest.raises(TypeError, match="missing 1 required"):
-        list(Dispatcher([lambda: hand], range(5), print).results())
+        results_of_one: Dispatcher[Finished] = Dispatcher([lambda: hand], range(5), print)
+        list(results_of_one.results())
     assert hand.dismissed.is_set()
 
 

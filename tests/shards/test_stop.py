@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 
-from builder.run.stop import Interrupts, Stop
+from builder.shards.stop import Interrupts, Stop
 
 
 def test_sigterm_ends_the_shards_after_the_one_under_way() -> None:
