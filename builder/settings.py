@@ -397,13 +397,13 @@ CORRUPTIONS = ("noise", "gray", "mean", "blur")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluation:
+class Evaluation(EngineSettings):
     """The options of ``salient-imagenet evaluate``.
 
     Raises
     ------
     BuildError
-        If the corruption is unknown, or no model is named.
+        If the corruption or the engine is unknown, or options exclude each other.
     """
 
     data: Annotated[
@@ -467,9 +467,17 @@ class Evaluation:
             "--per-feature", help="Also corrupt the mask of each of a class's features alone."
         ),
     ] = False
-    device: DeviceName = "auto"
     batch_size: BatchSize = None
-    workers: Workers = None
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="N",
+            rich_help_panel=_HARDWARE,
+            help="How many threads load images ahead of the models; by default one per core on "
+            "CUDA, and none on a CPU, whose cores have enough to do.",
+        ),
+    ] = None
     seed: Annotated[
         int,
         typer.Option(
@@ -481,6 +489,7 @@ class Evaluation:
     ] = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check_known("corruption", self.corruption, CORRUPTIONS)
 
 

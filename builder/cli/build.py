@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from builder.cli.options import options_of
-from builder.cli.stopping import stoppable
+from builder.cli.stopping import stoppable, task_done
 from builder.reporter import ConsoleReporter, Screen
 from builder.settings import Settings
 from builder.shards.stop import DROPPED, INTERRUPTED, STOPPED, Stop
@@ -71,17 +71,11 @@ def build(
         reporter = ConsoleReporter(screen, interrupts.check)
         if not settings.task.is_whole:
             done = run_task(settings, reporter, stop)
-            reporter.say(f"Task {settings.task} is done: {_shards_left(done.left)}")
+            reporter.say(task_done(settings.task, done.left, "; see salient-imagenet status"))
             return
         outcome = run_build(settings, reporter, stop)
     screen.print(outcome_table(outcome))
     reporter.say(f"Done. Look: load_dataset({_how_to_load(settings)})")
-
-
-def _shards_left(shards: int) -> str:
-    if shards:
-        return f"{shards:,} shards of other tasks are left; see salient-imagenet status."
-    return "it was the last; now run the same command with --finalise-only instead of --task."
 
 
 def _how_to_load(settings: Settings) -> str:

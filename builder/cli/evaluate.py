@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from typing import Annotated
+
+import typer
 
 from builder.cli.options import options_of
-from builder.cli.stopping import stoppable
+from builder.cli.stopping import stoppable, task_done
 from builder.errors import BuildError
-from builder.reporter import ConsoleReporter, Screen
+from builder.reporter import ConsoleReporter, Reporter, Screen
 from builder.settings import Evaluation
+from builder.shards.stop import DROPPED, INTERRUPTED, STOPPED, Stop
 from salient_imagenet_1m import SalientImageNetError
 
-EXAMPLES = """
+EXAMPLES = f"""
 [bold]Measures[/bold]
 
   clean_accuracy       On the images as they are.
@@ -25,11 +29,32 @@ EXAMPLES = """
   spurious_gap         The accuracy on each class's K most spurious images
                        minus that on its K least: 0 where the model does
                        not need what merely comes with the class.
+
+[bold]Exit status[/bold]
+
+  0    The evaluation, or the task, is done.
+  2    An input is wrong, or the disk is full: the last line says which.
+  {STOPPED}    SIGTERM stopped it, after the shards under way.
+  {INTERRUPTED}  Ctrl-C interrupted it.
+  {DROPPED}  A second SIGTERM stopped it at once, and dropped the shards under way.
+
+After all but 0, the same command goes on where it was.
 """
 
 
 @options_of(Evaluation)
-def evaluate(evaluation: Evaluation) -> None:
+def evaluate(
+    evaluation: Evaluation,
+    *,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Tell how often models see how many images, how long that takes and how large "
+            "the predictions become, and write nothing.",
+        ),
+    ] = False,
+) -> None:
     """Measure how far models rely on spurious features.
 
     Each model sees each image as it is and with its core or its spurious regions corrupted. All
@@ -37,19 +62,33 @@ def evaluate(evaluation: Evaluation) -> None:
     """
     if find_spec("plotly") is None:
         raise BuildError("evaluate needs plotly for its page: run pip install -e '.[evaluate]'.")
-    # PyTorch takes seconds to import, which --help and wrong options need not wait for.
-    from builder.cli.tables import evaluation_table  # noqa: PLC0415
-    from builder.evaluate.evaluation import evaluate as run_evaluation  # noqa: PLC0415
-
-    screen = Screen(stderr=True)
-    with stoppable() as interrupts:
+    screen, stop = Screen(stderr=True), Stop()
+    with stoppable() as interrupts, stop.on_signal():
         reporter = ConsoleReporter(screen, interrupts.check)
         try:
-            results = run_evaluation(evaluation, reporter)
+            _evaluate(evaluation, screen, reporter, stop, dry_run=dry_run)
         except (SalientImageNetError, FileNotFoundError) as error:
             if getattr(error, "filename", None):
                 raise
             # The loader's, which is a sentence as well.
             raise BuildError(str(error)) from error
-    screen.print(evaluation_table(results.scores))
-    reporter.say(f"Done. Open {evaluation.out / 'report.html'}.")
+
+
+def _evaluate(
+    evaluation: Evaluation, screen: Screen, reporter: Reporter, stop: Stop, *, dry_run: bool
+) -> None:
+    # PyTorch takes seconds to import, which --help and wrong options need not wait for.
+    from builder.cli.tables import evaluation_estimate_table, evaluation_table  # noqa: PLC0415
+    from builder.evaluate.estimate import estimate  # noqa: PLC0415
+    from builder.evaluate.evaluation import evaluate as run_evaluation  # noqa: PLC0415
+    from builder.evaluate.evaluation import evaluate_task  # noqa: PLC0415
+
+    if dry_run:
+        screen.print(evaluation_estimate_table(estimate(evaluation)))
+    elif evaluation.task.is_whole:
+        results = run_evaluation(evaluation, reporter, stop)
+        screen.print(evaluation_table(results.scores))
+        reporter.say(f"Done. Open {evaluation.out / 'report.html'}.")
+    else:
+        left = evaluate_task(evaluation, reporter, stop)
+        reporter.say(task_done(evaluation.task, left))

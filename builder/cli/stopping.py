@@ -1,4 +1,4 @@
-"""What a command says when it is stopped, and how it hears of it."""
+"""What a command that goes on later says when it is stopped, or its task is done."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import typer
 
 from builder.errors import Stopped
+from builder.settings import Task
 from builder.shards.stop import INTERRUPTED, STOPPED, Interrupts
 
 GOES_ON = "Stopped. Run the same command again to go on: what is finished is kept."
@@ -39,3 +40,22 @@ def stoppable(said: str = GOES_ON) -> Iterator[Interrupts]:
     except KeyboardInterrupt:
         typer.echo(said, err=True)
         sys.exit(INTERRUPTED)
+
+
+def task_done(task: Task, left: int, more: str = "") -> str:
+    """Return what a task says at its end.
+
+    Parameters
+    ----------
+    task : Task
+    left : int
+        Shards of other tasks that are not finished.
+    more : str
+        What to do meanwhile.
+    """
+    if left:
+        return f"Task {task} is done: {left:,} shards of other tasks are left{more}."
+    return (
+        f"Task {task} is done: it was the last; now run the same command with --finalise-only "
+        "instead of --task."
+    )

@@ -16,6 +16,7 @@ from builder.run.status import SILENT_SECONDS, SplitStatus, Status
 from builder.settings import WHOLE
 
 if TYPE_CHECKING:  # A command imports only what it runs.
+    from builder.evaluate.estimate import Estimate as EvaluationEstimate
     from builder.evaluate.measures import Score
     from builder.hub.changes import Changes
     from builder.run.build import Outcome
@@ -173,4 +174,19 @@ def evaluation_table(scores: dict[str, list[Score]]) -> Table:
     for model, found in scores.items():
         means = overall(found)
         table.add_row(model, *(f"{means[m].value:.3f}" if m in means else "" for m in shown))
+    return table
+
+
+def evaluation_estimate_table(estimate: EvaluationEstimate) -> Table:
+    """Return what the dry run of an evaluation tells."""
+    table = Table(title="Nothing was written", show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_row("models", f"{estimate.models:,}")
+    table.add_row("images, shards", f"{estimate.images:,}, {estimate.shards:,}")
+    table.add_row("passes of each image, at most", f"{estimate.models * estimate.passes:,}")
+    table.add_section()
+    table.add_row("images tried", f"{estimate.sampled:,}")
+    table.add_row("time, about", _duration(estimate.seconds))
+    table.add_row("predictions, about", f"{estimate.bytes / 1e6:,.1f} MB")
     return table

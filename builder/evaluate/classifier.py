@@ -64,7 +64,7 @@ class Classifier:
 
 
 class ReadyClassifier:
-    """A classifier on its device, with its outputs in the order of a data set's labels.
+    """A classifier for a device, with its outputs in the order of a data set's labels.
 
     Parameters
     ----------
@@ -74,6 +74,7 @@ class ReadyClassifier:
     classes : int
         Labels of the data set.
     device : torch.device
+        Where it will run, once `to` has brought its weights there.
 
     Raises
     ------
@@ -85,14 +86,22 @@ class ReadyClassifier:
         self, classifier: Classifier, wnids: dict[int, str], classes: int, device: torch.device
     ) -> None:
         self.name, self.view = classifier.name, classifier.view
-        self._device = device
         self._labels = _label_of_outputs(classifier, wnids, classes)
         self._classes = classes
         model = classifier.model.eval().requires_grad_(requires_grad=False)
-        self._model = model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._model = model.to(memory_format=torch.channels_last)
         # (x - mean) / std as one multiplication and addition: one pass over memory.
         mean, std = (torch.tensor(v, device=device) for v in (classifier.mean, classifier.std))
         self._scale, self._shift = (1 / std).view(3, 1, 1), (-mean / std).view(3, 1, 1)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its weights."""
+        return sum(tensor.nbytes for tensor in self._model.state_dict().values())
+
+    def to(self, device: torch.device) -> None:
+        """Move its weights."""
+        self._model.to(device)
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:

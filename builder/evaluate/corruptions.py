@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
@@ -18,7 +19,7 @@ _BLUR = 9
 
 def noise(images: Tensor, region: Tensor, draw: Tensor, sigma: float) -> Tensor:
     """Return ``clamp(x + sigma * region * N(0, 1), 0, 1)``, of the noise that was drawn."""
-    return (images + sigma * region * draw).clamp(0, 1)
+    return torch.addcmul(images, region, draw, value=sigma).clamp_(0, 1)
 
 
 def gray(images: Tensor, region: Tensor) -> Tensor:

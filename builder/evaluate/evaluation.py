@@ -2,54 +2,50 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
 
-import salient_imagenet_1m as si
 from builder.errors import BuildError
-from builder.evaluate.classifier import Classifier, ReadyClassifier
-from builder.evaluate.conditions import CONDITIONS, Condition, feature_condition
-from builder.evaluate.examiner import Examiner
+from builder.evaluate.claim import WORK, check_claim, claim, read_claim
+from builder.evaluate.classifier import Classifier
+from builder.evaluate.conditions import CLEAN
+from builder.evaluate.evaluator import Evaluator
 from builder.evaluate.extremes import show_extremes
 from builder.evaluate.measures import Score, overall, scores_of
 from builder.evaluate.models import load_classifier, model_list
-from builder.evaluate.predictions import in_order, outcomes_of, write_predictions
+from builder.evaluate.predictions import (
+    in_order,
+    merge_predictions,
+    outcomes_of,
+    read_predictions,
+)
 from builder.evaluate.report import Report
+from builder.evaluate.runner import Runner
 from builder.evaluate.table import as_html
-from builder.evaluate.views import Batch, Views, collate
-from builder.network.devices import BATCH_SIZES, WORKERS, find_device
+from builder.evaluate.worker import EvaluationWorker
 from builder.reporter import Reporter
 from builder.settings import Evaluation
+from builder.shards.engine import Engine, InProcess, open_engine
+from builder.shards.stop import Stop
 from builder.storage.files import (
-    atomic_write,
     disk_errors_as_sentences,
     exclusive,
     make_directory,
     remove_directory,
     require_directory,
+    shared,
 )
-from builder.storage.parquet import read_parquet
-from builder.threads import in_threads, usable_cores
 
-EVALUATION_FILE = "evaluation.json"
-"""What an evaluation was made from; it is written first, and only the same goes on there."""
-
-_PARTS = ".parts"
-_COLUMNS = ["image", "core_mask", "spurious_mask", "image_id", "label", "width", "height"]
-_OF_FEATURES = ["grids", "grid_height", "grid_width", "kinds"]
-_LIBRARIES = ("datasets", "numpy", "pillow", "timm", "torch", "torchvision")
+PREDICTIONS_FILE = "predictions/predictions.parquet"
 
 
 @dataclass(frozen=True)
@@ -58,14 +54,19 @@ class Results:
 
     Attributes
     ----------
-    predictions : pa.Table
-        See `builder.evaluate.predictions.SCHEMA`.
+    source : pa.Table or Path
+        The predictions, or the file that they are read from when they are asked for.
     scores : dict of str to list of Score
         By model.
     """
 
-    predictions: pa.Table
+    source: pa.Table | Path
     scores: dict[str, list[Score]]
+
+    @cached_property
+    def predictions(self) -> pa.Table:
+        """What models said; see `builder.evaluate.predictions.SCHEMA`."""
+        return read_predictions(self.source) if isinstance(self.source, Path) else self.source
 
     @property
     def table(self) -> pandas.DataFrame:
@@ -81,138 +82,26 @@ class Results:
         return as_html(self.scores)
 
 
-class Evaluator:
-    """Shows models the images of a data set; the loader is its only way to the data.
+@dataclass(frozen=True)
+class _Opened:
+    """The opened inputs of an evaluation, and who computes it."""
 
-    Parameters
-    ----------
-    classifiers : sequence of Classifier
-    settings : Evaluation
-
-    Raises
-    ------
-    BuildError
-        If the data set, its images or a model cannot be used.
-    """
-
-    def __init__(self, classifiers: Sequence[Classifier], settings: Evaluation) -> None:
-        self._settings = settings
-        self._device = find_device(settings.device)
-        self.build = si.Build.open(settings.data)
-        self.split = self.build.split(settings.split)
-        wnids = self.build.wnids(self.split)
-        self.names = self.build.features("masks", self.split)["label"].names
-        self._classifiers = classifiers
-        ready = [ReadyClassifier(c, wnids, len(self.names), self._device) for c in classifiers]
-        _check_names([c.name for c in classifiers])
-        self._check_k()
-        self._examiner = Examiner(
-            ready,
-            self._conditions(),
-            settings.corruption,
-            settings.sigma,
-            settings.draws,
-            self._device,
-        )
-        workers = WORKERS[self._device.type] if settings.workers is None else settings.workers
-        self._workers = workers
-        self._stream = self._open()
-        self.parts = -(-self._stream.num_shards // max(1, workers))
-
-    def identity(self) -> dict[str, Any]:
-        """Return all that predictions depend on."""
-        settings = self._settings
-        files = json.dumps(self.build.manifest["files"], sort_keys=True)
-        return {
-            "data": hashlib.sha256(files.encode()).hexdigest(),
-            "split": self.split,
-            "models": {
-                c.name: {"weights_sha256": c.weights_sha256, **asdict(c.view)}
-                for c in self._classifiers
-            },
-            "conditions": [c.name for c in self._examiner.conditions],
-            "corruption": settings.corruption,
-            "sigma": settings.sigma,
-            "draws": settings.draws,
-            "parts": self.parts,
-            "device": self._device.type,
-            **{name: version(name) for name in _LIBRARIES},
-        }
-
-    def predictions(self, part: int, advance: Any) -> pa.Table:
-        """Return the predictions on a part of the images.
-
-        Parameters
-        ----------
-        part : int
-        advance : callable
-            Called with each number of images done.
-        """
-        tables = []
-        stream = self._stream.shard(num_shards=self.parts, index=part)
-        size = self._settings.batch_size or BATCH_SIZES[self._device.type]
-        workers = min(self._workers, stream.num_shards)
-        batches = DataLoader(stream, batch_size=size, num_workers=workers, collate_fn=collate)
-        for images, table in self._examined(batches):
-            tables.append(table)
-            advance(images)
-        return pa.concat_tables(tables)
-
-    def _examined(self, batches: Iterable[Batch]) -> Iterator[tuple[int, pa.Table]]:
-        def examine(batch: Batch) -> tuple[int, pa.Table]:
-            return len(batch.image_ids), self._examiner(batch)
-
-        if self._device.type != "cpu":
-            yield from map(examine, batches)
-            return
-        # A thread per core, each with a batch of its own: no core waits for another.
-        yield from in_threads(batches, examine, usable_cores(), lambda: torch.set_num_threads(1))
-
-    def _open(self) -> Any:
-        settings = self._settings
-        views = dict.fromkeys(model.view for model in self._examiner.models)
-        masks = dict.fromkeys(condition.mask for condition in self._examiner.conditions)
-        columns = [*_COLUMNS, "spuriosity_rank", *(_OF_FEATURES if settings.per_feature else [])]
-        return si.load(
-            settings.data,
-            "images",
-            images=settings.images,
-            split=self.split,
-            streaming=True,
-            columns=columns,
-            transform=Views(list(views), list(masks)),
-        )
-
-    def _conditions(self) -> list[Condition]:
-        count = int(self.build.manifest["origin"].get("features_per_class", 5))
-        features = range(count) if self._settings.per_feature else ()
-        return [*CONDITIONS, *map(feature_condition, features)]
-
-    def _check_k(self) -> None:
-        k = self._settings.k
-        ranked = self.build.scan("rankings", self.split, ["label"])["label"]
-        counts = pc.value_counts(ranked).to_pylist()
-        if not counts:
-            raise BuildError(
-                f"No class of {self._settings.data} has a spurious feature, so nothing is ranked: "
-                "evaluate on a data set that has some."
-            )
-        smallest = min(counts, key=lambda count: count["counts"])
-        if 2 * k > smallest["counts"]:
-            raise BuildError(
-                f"--k {k} takes {2 * k} images of each ranked class, and class "
-                f"{smallest['values']} has {smallest['counts']}: use --k "
-                f"{smallest['counts'] // 2} or less."
-            )
+    evaluator: Evaluator
+    work: EvaluationWorker
+    engine: Engine
+    runner: Runner
+    families: dict[str, str]
 
 
-def evaluate(settings: Evaluation, reporter: Reporter) -> Results:
+def evaluate(settings: Evaluation, reporter: Reporter, stop: Stop | None = None) -> Results:
     """Evaluate models and write what they predicted, their scores and a report.
 
     Parameters
     ----------
     settings : Evaluation
     reporter : Reporter
+    stop : Stop, optional
+        Whom to ask whether to go on.
 
     Returns
     -------
@@ -222,32 +111,109 @@ def evaluate(settings: Evaluation, reporter: Reporter) -> Results:
     ------
     BuildError
         With a sentence for the user.
+    Stopped
+        If somebody asked to stop before all shards were finished.
     """
     # Its page needs plotly, an extra that a model in a notebook does without.
     from builder.evaluate.output import write_report  # noqa: PLC0415
 
-    require_directory(settings.out)
-    classifiers = [load_classifier(*entry) for entry in model_list(settings)]
-    evaluator = Evaluator(classifiers, settings)
-    with disk_errors_as_sentences(settings.out):
-        make_directory(settings.out)
-        with exclusive(settings.out):
-            identity = evaluator.identity()  # it hashes all weights
-            _claim(settings.out, identity)
-            names = [c.name for c in classifiers]
-            path = settings.out / "predictions" / "predictions.parquet"
-            if not path.exists():
-                parts = _parts(evaluator, settings.out / _PARTS, reporter)
-                write_predictions(path, in_order(parts, names))
-            remove_directory(settings.out / _PARTS)
-            results = results_of(read_parquet(path), names, settings)
-            families = {c.name: c.family for c in classifiers}
-            extremes = show_extremes(results.predictions, names, settings, reporter)
-            report = Report(
-                identity, results.scores, families, settings.k, evaluator.names, extremes
+    with _opened(settings, reporter, stop or Stop()) as opened, exclusive(settings.out):
+        evaluator, runner = opened.evaluator, opened.runner
+        identity = evaluator.identity()  # it hashes all weights
+        claim(settings.out, identity)
+        path = settings.out / PREDICTIONS_FILE
+        if not path.exists():
+            if settings.finalise_only:
+                runner.confirm()
+            else:
+                runner.run(opened.work, opened.engine, settings.task)
+            with reporter.track("finalising"):
+                merge_predictions(runner.paths, path, evaluator.models)
+        remove_directory(settings.out / WORK)
+        scores = {
+            name: scores_of(
+                outcomes_of(read_predictions(path, name), name), settings.k, settings.seed
             )
-            write_report(settings.out, report)
+            for name in evaluator.models
+        }
+        results = Results(path, scores)
+        clean = read_predictions(path, condition=CLEAN)
+        extremes = show_extremes(clean, evaluator.models, settings, reporter)
+        report = Report(
+            identity, results.scores, opened.families, settings.k, evaluator.names, extremes
+        )
+        write_report(settings.out, report)
     return results
+
+
+def evaluate_task(settings: Evaluation, reporter: Reporter, stop: Stop | None = None) -> int:
+    """Run one task's share of the shards; others may run theirs, on any machine.
+
+    Parameters
+    ----------
+    settings : Evaluation
+    reporter : Reporter
+    stop : Stop, optional
+        Whom to ask whether to go on.
+
+    Returns
+    -------
+    int
+        How many shards others have not finished yet.
+
+    Raises
+    ------
+    BuildError, Stopped
+        As `evaluate`.
+    """
+    with _opened(settings, reporter, stop or Stop()) as opened, shared(settings.out):
+        directory, identity = settings.out / WORK, opened.evaluator.identity()
+        if (settings.out / PREDICTIONS_FILE).exists():
+            check_claim(settings.out, identity)
+            return 0
+        make_directory(directory)
+        with exclusive(directory, wait=True):
+            claim(settings.out, identity)
+        own = settings.task.directory(directory)
+        make_directory(own)
+        with exclusive(own):
+            opened.runner.run(opened.work, opened.engine, settings.task)
+        return len(opened.runner.missing())
+
+
+@contextmanager
+def _opened(settings: Evaluation, reporter: Reporter, stop: Stop) -> Iterator[_Opened]:
+    """Open all inputs, and make the output's directory once they are found to be good."""
+    require_directory(settings.out)
+    entries = model_list(settings)
+    with _engine(settings, reporter) as engine:
+        with reporter.track("models", len(entries)) as advance:
+            classifiers = []
+            for entry in entries:
+                classifiers.append(load_classifier(*entry))
+                advance(1)
+        evaluator = Evaluator(classifiers, settings, engine.device, engine.runs_on)
+        directory = settings.out / WORK
+        work = EvaluationWorker(evaluator, entries, directory)
+        families = {c.name: c.family for c in classifiers}
+        with disk_errors_as_sentences(settings.out):
+            make_directory(settings.out)
+            runner = Runner(evaluator, directory, reporter, stop)
+            yield _Opened(evaluator, work, engine, runner, families)
+
+
+def _engine(settings: Evaluation, reporter: Reporter) -> AbstractContextManager[Engine]:
+    if settings.finalise_only:
+        # Nothing is computed, so that what computed the shards need not be here.
+        with disk_errors_as_sentences(settings.out):
+            noted = read_claim(settings.out)
+        if noted is None:
+            raise BuildError(
+                f"Nothing was evaluated in {settings.out} yet: check --out, or leave out "
+                "--finalise-only."
+            )
+        return nullcontext(InProcess(torch.device("cpu"), str(noted.get("device"))))
+    return open_engine(settings, reporter.say)
 
 
 def evaluate_model(
@@ -276,8 +242,8 @@ def evaluate_model(
     classifier = model if isinstance(model, Classifier) else Classifier(name, model)
     settings = Evaluation(data=str(data), images=images, split=split, out=Path(), **options)
     evaluator = Evaluator([classifier], settings)
-    parts = [evaluator.predictions(part, lambda _count: None) for part in range(evaluator.parts)]
-    return results_of(in_order(parts, [classifier.name]), [classifier.name], settings)
+    tables = [examined.table for examined in evaluator.examine(range(evaluator.shards))]
+    return results_of(in_order(tables, [classifier.name]), [classifier.name], settings)
 
 
 def results_of(table: pa.Table, models: Sequence[str], settings: Evaluation) -> Results:
@@ -286,35 +252,3 @@ def results_of(table: pa.Table, models: Sequence[str], settings: Evaluation) -> 
         name: scores_of(outcomes_of(table, name), settings.k, settings.seed) for name in models
     }
     return Results(table, scores)
-
-
-def _parts(evaluator: Evaluator, directory: Path, reporter: Reporter) -> list[pa.Table]:
-    """Return the predictions of all parts; those that an earlier run finished are read."""
-    images = sum(evaluator.build.images_by_label(evaluator.split).values())
-    tables = []
-    with reporter.track("images", images) as advance:
-        for part in range(evaluator.parts):
-            path = directory / f"{part:05d}.parquet"
-            if not path.exists():
-                write_predictions(path, evaluator.predictions(part, advance))
-            tables.append(read_parquet(path))
-    return tables
-
-
-def _claim(out: Path, identity: dict[str, Any]) -> None:
-    """Take note of what is evaluated, so that only the same goes on in a directory."""
-    path, content = out / EVALUATION_FILE, (json.dumps(identity, indent=2) + "\n").encode()
-    if path.exists() and path.read_bytes() != content:
-        raise BuildError(
-            f"{out} holds another evaluation, see its {EVALUATION_FILE}: use another --out."
-        )
-    if not path.exists() and any(out.iterdir()):
-        raise BuildError(f"{out} is not empty and holds no evaluation: use a new --out.")
-    with atomic_write(path) as file:
-        file.write(content)
-
-
-def _check_names(names: Sequence[str]) -> None:
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise BuildError(f"The model {twice[0]} is asked for twice: leave one out.")

@@ -13,11 +13,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from builder.dataset.scores import NO_RANK
-from builder.evaluate.classifier import ReadyClassifier
+from builder.evaluate.classifier import ReadyClassifier, View
 from builder.evaluate.conditions import CLEAN, Condition
 from builder.evaluate.corruptions import FADES, noise
 from builder.evaluate.noise import standard_noise
 from builder.evaluate.predictions import SCHEMA
+from builder.evaluate.turns import Turns
 from builder.evaluate.views import Batch
 
 
@@ -27,7 +28,8 @@ class Examiner:
 
     Attributes
     ----------
-    models : sequence of ReadyClassifier
+    turns : Turns
+        Of the models.
     conditions : sequence of Condition
         Besides the clean images.
     corruption : str
@@ -39,7 +41,7 @@ class Examiner:
     device : torch.device
     """
 
-    models: Sequence[ReadyClassifier]
+    turns: Turns
     conditions: Sequence[Condition]
     corruption: str
     sigma: float
@@ -49,34 +51,52 @@ class Examiner:
     def __call__(self, batch: Batch) -> pa.Table:
         """Return the predictions of all models on a batch; may be called from several threads."""
         regions = [_region(batch, condition, self.device) for condition in self.conditions]
-        tables = []
-        for view, pixels in batch.pixels.items():
-            # Channels come last in memory, as convolutions like them.
-            images = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2) / 255
-            asked = [model for model in self.models if model.view == view]
-            scaled = [region.scaled(view.size) for region in regions if len(region.rows)]
-            for condition, draw, rows, corrupted in self._shown(batch, images, scaled):
-                for model in asked:
-                    found = model(corrupted).cpu()
-                    tables.append(_rows(batch, model.name, condition, draw, rows, found))
+        tables: list[pa.Table] = []
+        for group in self.turns:
+            for view in dict.fromkeys(model.view for model in group):
+                asked = [model for model in group if model.view == view]
+                tables += self._asked(batch, asked, view, regions)
         return pa.concat_tables(tables)
+
+    def _asked(
+        self,
+        batch: Batch,
+        models: Sequence[ReadyClassifier],
+        view: View,
+        regions: Sequence[_Region],
+    ) -> Iterator[pa.Table]:
+        """Yield what models of one view say, a table per condition, draw and model."""
+        # Channels come last in memory, as convolutions like them.
+        pixels = batch.pixels[view].to(self.device, non_blocking=True)
+        images = pixels.permute(0, 3, 1, 2) / 255
+        scaled = [region.scaled(view.size) for region in regions if len(region.rows)]
+        for condition, draw, rows, corrupted in self._shown(batch, images, scaled):
+            for model in models:
+                found = model(corrupted).cpu()
+                yield _rows(batch, model.name, condition, draw, rows, found)
 
     def _shown(
         self, batch: Batch, images: Tensor, regions: Sequence[_Region]
     ) -> Iterator[tuple[str, int, Tensor, Tensor]]:
         """Yield condition, draw, which images of the batch, and how these look under it."""
         yield CLEAN, 0, torch.arange(len(images)), images
+        affected = [_taken(images, region.rows) for region in regions]
         if self.corruption in FADES:
             fade = FADES[self.corruption]
-            for name, rows, area in regions:
-                yield name, 0, rows, fade(images[rows], area)
+            for (name, rows, area), own in zip(regions, affected, strict=True):
+                yield name, 0, rows, fade(own, area)
             return
         shape = images.shape[2], images.shape[3], images.shape[1]
         for draw in range(self.draws):
             # One draw for all conditions, so that only regions tell them apart.
             drawn = standard_noise(batch.image_ids, draw, shape, self.device).permute(0, 3, 1, 2)
-            for name, rows, area in regions:
-                yield name, draw, rows, noise(images[rows], area, drawn[rows], self.sigma)
+            for (name, rows, area), own in zip(regions, affected, strict=True):
+                yield name, draw, rows, noise(own, area, _taken(drawn, rows), self.sigma)
+
+
+def _taken(images: Tensor, rows: Tensor) -> Tensor:
+    """Return some of the images, without a copy where they are all."""
+    return images if len(rows) == len(images) else images[rows]
 
 
 class _Region(NamedTuple):

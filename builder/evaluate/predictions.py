@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from builder.dataset.scores import NO_RANK
+from builder.errors import BuildError, first_line
+from builder.evaluate.conditions import CLEAN
 from builder.evaluate.measures import Outcomes
-from builder.storage.parquet import write_parquet
+from builder.storage.parquet import read_parquet, write_parquet
 
 SCHEMA = pa.schema(
     {
@@ -28,6 +32,8 @@ SCHEMA = pa.schema(
 """A row per model, condition, draw and image; `probability` is that of the true class, and
 `spuriosity_rank` null where the class has none."""
 
+_ROW_GROUP = 2**16
+
 _ORDER = ("model", "condition", "draw", "image_id")
 
 
@@ -41,9 +47,60 @@ def in_order(tables: Sequence[pa.Table], models: Sequence[str]) -> pa.Table:
     return table.take(order)
 
 
-def write_predictions(path: Path, table: pa.Table) -> None:
-    """Write predictions, whole or not at all."""
-    write_parquet(path, SCHEMA, [table.cast(SCHEMA)])
+def write_predictions(path: Path, tables: Iterable[pa.Table]) -> None:
+    """Write predictions, whole or not at all; few tables are in memory at a time."""
+    write_parquet(path, SCHEMA, tables, _ROW_GROUP)
+
+
+def merge_predictions(paths: Sequence[Path], target: Path, models: Sequence[str]) -> None:
+    """Write the predictions of several files as one, in order; in memory are those of a model."""
+
+    def of_model(model: str) -> pa.Table:
+        return in_order([read_predictions(path, model) for path in paths], [model])
+
+    write_predictions(target, map(of_model, models))
+
+
+def read_predictions(
+    path: Path, model: str | None = None, condition: str | None = None
+) -> pa.Table:
+    """Read predictions, those of all models or of one, under all conditions or one.
+
+    Raises
+    ------
+    BuildError
+        If the file is damaged.
+    """
+    asked = {"model": model, "condition": condition}
+    filters = [(name, "==", value) for name, value in asked.items() if value is not None]
+    with _damage_as_sentence(path):
+        return pq.read_table(path, filters=filters or None)
+
+
+def count_images(path: Path, models: Sequence[str]) -> int:
+    """Return how many images a file has predictions of, by all models.
+
+    Raises
+    ------
+    BuildError
+        If the file is damaged.
+    """
+    with _damage_as_sentence(path):
+        conditions = read_parquet(path, ["condition"])["condition"]
+    return int(pc.sum(pc.equal(conditions, CLEAN)).as_py() or 0) // len(models)
+
+
+@contextmanager
+def _damage_as_sentence(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        if getattr(error, "errno", None):  # It is the disk's.
+            raise
+        raise BuildError(
+            f"{path} is damaged ({first_line(error)}): remove it and run the same command again, "
+            "which computes it anew."
+        ) from error
 
 
 def outcomes_of(table: pa.Table, model: str) -> Outcomes:

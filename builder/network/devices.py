@@ -17,6 +17,13 @@ WORKERS = {"cpu": 0, "cuda": usable_cores()}
 """Processes that load ahead of the network, by device."""
 
 
+def be_exact(device: torch.device) -> None:
+    """Have a GPU give the same bits each time, and no TF32, which has fewer of them."""
+    if device.type == "cuda":
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.allow_tf32 = False
+
+
 def find_devices(names: str) -> list[torch.device]:
     """Return the devices of a list of names; ``auto`` and ``cuda`` are all GPUs there are."""
     if names in ("auto", "cuda") and torch.cuda.device_count() > 1:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from builder.errors import BuildError
 from builder.network.architectures import Architecture
+from builder.network.devices import be_exact
 from builder.network.fold import fold_batch_norms, forward_hooks
 from salient_imagenet_1m import CROP_SIZE
 
@@ -88,9 +89,7 @@ class Network:
         mean, std = (torch.tensor(values, device=device) for values in (self.mean, self.std))
         self._scale = (1 / (255 * std)).view(3, 1, 1)
         self._shift = (-mean / std).view(3, 1, 1)
-        if device.type == "cuda":
-            torch.backends.cudnn.deterministic = True
-            torch.backends.cudnn.allow_tf32 = False
+        be_exact(device)
 
     def _capture(self, _module: nn.Module, _inputs: tuple[Any, ...], output: Tensor) -> None:
         # Thread-local, since several threads may run the one network at a time.

@@ -139,7 +139,8 @@ def _locked(directory: Path, operation: int) -> Iterator[None]:
             fcntl.flock(descriptor, operation)
         except BlockingIOError:
             raise BuildError(
-                f"Another build or publication is at work in {directory}: wait until it has ended."
+                f"Another build, evaluation or publication is at work in {directory}: wait until "
+                "it has ended."
             ) from None
         yield
     finally:

@@ -555,7 +555,7 @@ def test_a_second_build_into_the_directory_of_a_running_one_is_refused(
     with exclusive(built):
         ran = terminal.run(out=built)
     assert (
-        f"Another build or publication is at work in {built}: wait until it has ended."
+        f"Another build, evaluation or publication is at work in {built}: wait until it has ended."
         in sentence_of(ran)
     )
     assert tree(built) == before

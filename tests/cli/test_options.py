@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from builder.cli.app import app
 from builder.cli.options import options_of
 from builder.errors import BuildError
-from builder.settings import GallerySettings, Publication, Search, Settings
+from builder.settings import Evaluation, GallerySettings, Publication, Search, Settings
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,7 @@ def test_help_shows_required_options_first(command: typer.Typer) -> None:
     [
         ("build", Settings, {"dry_run"}),
         ("discover", Search, set()),
+        ("evaluate", Evaluation, {"dry_run"}),
         ("gallery", GallerySettings, set()),
         ("publish", Publication, {"dry_run"}),
     ],

@@ -59,9 +59,12 @@ class TrueMasks:
 
 
 def write_data(
-    target: Path, rows: list[dict[str, Any]], wnids: Sequence[str] = tuple(WORLD.wnids)
+    target: Path,
+    rows: list[dict[str, Any]],
+    wnids: Sequence[str] = tuple(WORLD.wnids),
+    files: int = 2,
 ) -> Path:
-    """Write rows of the config masks as a data set of one split, in two files."""
+    """Write rows of the config masks as a data set of one split."""
     names = WORLD.names
 
     def write(config: str, features: Any, part: list[dict[str, Any]], number: str) -> None:
@@ -69,8 +72,9 @@ def write_data(
         path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.Table.from_pylist(part, parquet_schema(features)), path)
 
-    for index in (0, 1):
-        write("masks", mask_features(names, 2), rows[index::2], f"0000{index}-of-00002")
+    for index in range(files):
+        number = f"{index:05d}-of-{files:05d}"
+        write("masks", mask_features(names, 2), rows[index::files], number)
     ranked = sorted(rows, key=lambda row: (row["label"], row["spuriosity_rank"]))
     columns = ranking_features(names)
     part = [{name: row[name] for name in columns} for row in ranked]
@@ -81,14 +85,14 @@ def write_data(
         for place in (0, 1)
     ]
     write("features", pair_features(names), pairs, "00000-of-00001")
-    files: dict[str, Any] = {
+    listed: dict[str, Any] = {
         path.relative_to(target).as_posix(): {} for path in target.rglob("*.parquet")
     }
     manifest = {
         "format_version": 1,
         "origin": {"features_per_class": 2},
         "splits": {"validation": {}},
-        "files": files,
+        "files": listed,
     }
     (target / "manifest.json").write_text(json.dumps(manifest))
     return target

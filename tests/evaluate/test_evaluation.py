@@ -16,14 +16,11 @@ from datasets import load_dataset
 
 import salient_imagenet_1m as si
 from builder.errors import BuildError
-from builder.evaluate import evaluation
 from builder.evaluate.classifier import Classifier, View
 from builder.evaluate.evaluation import Results, evaluate, evaluate_model
-from builder.evaluate.predictions import write_predictions
 from builder.settings import Evaluation
-from tests.built import hashes
 from tests.conftest import NETWORK, World
-from tests.evaluate.conftest import WORLD, Constant, TrueMasks, check_results, raw
+from tests.evaluate.conftest import WORLD, Constant, Guesser, TrueMasks, check_results, raw
 from tests.quiet import Quiet
 
 
@@ -112,30 +109,6 @@ def test_every_number_is_the_slow_reference_s(
     )
 
 
-def test_killed_it_goes_on_to_the_same_bytes(
-    planted: Path, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reporter: Quiet
-) -> None:
-    evaluate(asked(planted, world, tmp_path / "one"), reporter)
-    settings = asked(planted, world, tmp_path / "two")
-
-    def killed(path: Path, table: Any) -> None:
-        if path.name == "predictions.parquet":
-            raise KeyboardInterrupt
-        write_predictions(path, table)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(evaluation, "write_predictions", killed)
-        with pytest.raises(KeyboardInterrupt):
-            evaluate(settings, reporter)
-    with monkeypatch.context() as patch:
-        # What was finished before is not asked for again.
-        patch.setattr(evaluation.Evaluator, "predictions", None)
-        evaluate(settings, reporter)
-    one, two = (hashes(tmp_path / name) for name in ("one", "two"))
-    assert one == two
-    assert not [name for name in one if ".parts" in name]
-
-
 def test_batches_change_nothing_but_last_bits(
     planted: Path, world: World, tmp_path: Path, reporter: Quiet
 ) -> None:
@@ -160,6 +133,18 @@ def test_what_is_written_loads_without_our_code(
     assert [row["value"] for row in scores] == [score.value for score in written]
     conditions = pc.unique(results.predictions["condition"]).to_pylist()
     assert {f"on_feature_{place}" for place in range(1, 6)} < set(conditions)
+
+
+def test_images_may_be_a_dataset(true_masks: TrueMasks) -> None:
+    images = load_dataset(
+        "imagefolder", data_files=f"{true_masks.images}/val/**", split="train", streaming=False
+    )
+    options: dict[str, Any] = {"k": 3, "draws": 1}
+    of_dataset, of_folder = (
+        evaluate_model(raw("guesses", Guesser()), true_masks.data, source, **options)
+        for source in (images, true_masks.images)
+    )
+    assert of_dataset.predictions.equals(of_folder.predictions)
 
 
 @pytest.mark.parametrize("corruption", ["gray", "mean", "blur"])
@@ -233,7 +218,7 @@ def test_a_directory_of_something_else_is_refused(
     planted: Path, world: World, tmp_path: Path, reporter: Quiet
 ) -> None:
     evaluate(asked(planted, world, tmp_path / "out"), reporter)
-    with pytest.raises(BuildError, match="holds another evaluation"):
+    with pytest.raises(BuildError, match=r"its sigma is 0\.25, this command's is 0\.5"):
         evaluate(asked(planted, world, tmp_path / "out", sigma=0.5), reporter)
     with pytest.raises(BuildError, match="is not empty and holds no evaluation"):
         evaluate(asked(planted, world, planted), reporter)

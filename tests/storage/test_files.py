@@ -111,7 +111,10 @@ def test_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:
 
 def test_a_second_build_of_a_directory_is_refused_with_a_sentence(tmp_path: Path) -> None:
     with exclusive(tmp_path):
-        said = f"Another build or publication is at work in {tmp_path}: wait until it has ended."
+        said = (
+            f"Another build, evaluation or publication is at work in {tmp_path}: wait until it has "
+            "ended."
+        )
         with pytest.raises(BuildError) as caught, exclusive(tmp_path):
             pytest.fail("both hold the directory")
         assert str(caught.value) == said

@@ -1,0 +1,80 @@
+"""Whose a directory is: what the evaluation in it was made from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from builder.errors import BuildError, first_line
+from builder.storage.files import atomic_write
+from builder.storage.objects import json_object
+
+EVALUATION_FILE = "evaluation.json"
+"""What an evaluation was made from; it is written first, and only the same goes on there."""
+
+WORK = ".evaluation"
+"""The directory of finished shards, until all are."""
+
+
+def read_claim(out: Path) -> dict[str, Any] | None:
+    """Return what an evaluation was made from, None where there is none.
+
+    Raises
+    ------
+    BuildError
+        If the note of it is damaged.
+    """
+    path = out / EVALUATION_FILE
+    try:
+        found = json_object(path.read_bytes())
+        if not isinstance(found.get("models"), dict):
+            raise ValueError("it names no models")  # noqa: TRY301, TRY004 (content, as above)
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise BuildError(f"{path} is damaged ({first_line(error)}): use another --out.") from error
+    return found
+
+
+def check_claim(out: Path, identity: dict[str, Any]) -> None:
+    """See whether an evaluation may go into a directory.
+
+    Raises
+    ------
+    BuildError
+        If it holds something else, or another evaluation; the sentence names what differs.
+    """
+    claimed = read_claim(out)
+    if claimed is None:
+        if out.exists() and any(path.name != WORK for path in out.iterdir()):
+            raise BuildError(f"{out} is not empty and holds no evaluation: use a new --out.")
+        return
+    found, expected = (comparable(each) for each in (claimed, identity))
+    for name in {**expected, **found}:
+        if found.get(name) != expected.get(name):
+            raise BuildError(
+                f"{out} holds another evaluation: its {name} is {found.get(name)}, this command's "
+                f"is {expected.get(name)}; use another --out, or the same inputs."
+            )
+
+
+def claim(out: Path, identity: dict[str, Any]) -> None:
+    """Take note of what is evaluated, so that only the same goes on in a directory.
+
+    Raises
+    ------
+    BuildError
+        As `check_claim`.
+    """
+    check_claim(out, identity)
+    if not (out / EVALUATION_FILE).exists():
+        with atomic_write(out / EVALUATION_FILE) as file:
+            file.write((json.dumps(identity, indent=2) + "\n").encode())
+
+
+def comparable(identity: dict[str, Any]) -> dict[str, Any]:
+    """Return an identity with an entry for each model, so that what differs can be named."""
+    models = {f"model {name}": value for name, value in identity["models"].items()}
+    rest = {name: value for name, value in identity.items() if name != "models"}
+    return {**rest, "models": list(identity["models"]), **models}

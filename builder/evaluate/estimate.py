@@ -1,0 +1,79 @@
+"""What an evaluation would come to: the dry run."""
+
+from __future__ import annotations
+
+import io
+import time
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from builder.evaluate.claim import check_claim
+from builder.evaluate.corruptions import FADES
+from builder.evaluate.evaluator import Evaluator
+from builder.evaluate.models import load_classifier, model_list
+from builder.network.devices import find_devices
+from builder.settings import Evaluation
+from builder.storage.files import disk_errors_as_sentences, require_directory
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What an evaluation would come to, from running a sample of its images.
+
+    Attributes
+    ----------
+    models, images, shards : int
+    passes : int
+        How often each model sees each image, at most: clean, and under each condition and draw.
+    sampled : int
+        Images that were run to measure speed and size.
+    seconds, bytes : float
+        Of the whole run here; bytes are those of the predictions.
+    """
+
+    models: int
+    images: int
+    shards: int
+    passes: int
+    sampled: int
+    seconds: float
+    bytes: float
+
+
+def estimate(settings: Evaluation) -> Estimate:
+    """Run a batch per core, or one on a GPU, with noise drawn once, and write nothing.
+
+    Raises
+    ------
+    BuildError
+        Wherever the evaluation itself would raise it before its first image.
+    """
+    require_directory(settings.out)
+    devices = find_devices(settings.device)
+    classifiers = [load_classifier(*entry) for entry in model_list(settings)]
+    evaluator = Evaluator(classifiers, replace(settings, draws=1))
+    with disk_errors_as_sentences(settings.out):
+        check_claim(settings.out, {**evaluator.identity(), "draws": settings.draws})
+    shown = len(evaluator.conditions)
+    passes = 1 + shown * (1 if settings.corruption in FADES else settings.draws)
+    start = time.perf_counter()
+    examined = list(evaluator.examine(range(evaluator.shards), limit=torch.get_num_threads()))
+    seconds = time.perf_counter() - start
+    table = pa.concat_tables(each.table for each in examined)
+    file = io.BytesIO()
+    pq.write_table(table, file, compression="zstd")
+    sampled = sum(each.images for each in examined)
+    scale = evaluator.images / sampled * passes / (1 + shown)
+    return Estimate(
+        models=len(classifiers),
+        images=evaluator.images,
+        shards=evaluator.shards,
+        passes=passes,
+        sampled=sampled,
+        # A GPU more is as much again; processes on one CPU share its cores.
+        seconds=seconds * scale / (len(devices) if devices[0].type == "cuda" else 1),
+        bytes=file.tell() * scale,
+    )
