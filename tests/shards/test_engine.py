@@ -6,12 +6,11 @@ import itertools
 import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import tempfile
-import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +25,6 @@ from tests.built import hashes
 from tests.conftest import World
 from tests.quiet import Quiet
 
-COPIES = 25
-
 
 @pytest.fixture(scope="module")
 def undisturbed(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
@@ -37,46 +34,9 @@ def undisturbed(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[
     return hashes(out)
 
 
-@pytest.fixture(scope="module")
-def crowd(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the world's images under many names: enough for a death to be noticed in time."""
-    root = tmp_path_factory.mktemp("crowd") / "train"
-    for path in (world.root / "train").glob("*/*"):
-        (root / path.parent.name).mkdir(parents=True, exist_ok=True)
-        for number in range(COPIES):
-            (root / path.parent.name / f"{path.stem}{number:02d}.JPEG").symlink_to(path)
-    return root.parent
-
-
-@pytest.fixture(scope="module")
-def undisturbed_crowd(
-    world: World, crowd: Path, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, str]:
-    """Return the hash of each file of a build of the crowd in one process."""
-    out = tmp_path_factory.mktemp("undisturbed") / "out"
-    build(world.settings(out, images=str(crowd)), Quiet())
-    return hashes(out)
-
-
 @pytest.fixture
 def settings(world: World, tmp_path: Path) -> Callable[..., Settings]:
     return lambda **changes: world.settings(tmp_path / "out", **{"shard_size": 2, **changes})
-
-
-@contextmanager
-def in_the_middle(out: Path, action: Callable[[], Any]) -> Iterator[None]:
-    """Do something when there are some shards of the build that runs in the block."""
-
-    def watch() -> None:
-        while len(list((out / ".build" / "train" / "shards").glob("*.parquet"))) < 10:
-            threading.Event().wait(0.01)
-        action()
-
-    # A build that fails may never make so many: nobody waits for this thread then.
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    yield
-    thread.join()
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
@@ -220,40 +180,55 @@ def test_an_error_in_a_ray_worker_is_the_same_sentence(
         build(settings(engine="ray", address=cluster.address), Quiet())
 
 
-def test_a_ray_worker_is_killed(
+def test_a_ray_worker_is_killed_and_then_one_of_two_nodes(
     settings: Callable[..., Settings],
-    crowd: Path,
-    undisturbed_crowd: dict[str, str],
+    undisturbed: dict[str, str],
     cluster: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    whole = settings(engine="ray", address=cluster.address, images=str(crowd), shard_size=7)
-    reporter = Quiet()
+    """Each has just been given a shard, so that the build cannot end without anybody's notice."""
+    import ray  # noqa: PLC0415
+    from ray.exceptions import RayError  # noqa: PLC0415
 
-    def kill() -> None:
-        found = subprocess.run(
-            ["pgrep", "-n", "-f", "ray::ShardServer"], capture_output=True, text=True, check=True
-        )
-        os.kill(int(found.stdout), signal.SIGKILL)
+    from builder.shards.ray_actors import _Actor  # noqa: PLC0415
 
-    with in_the_middle(whole.out, kill):
-        build(whole, reporter)
-    assert "A worker is lost; its shards go to others." in reporter.lines
-    assert hashes(whole.out) == undisturbed_crowd
-
-
-def test_one_of_two_ray_nodes_is_killed(
-    settings: Callable[..., Settings],
-    crowd: Path,
-    undisturbed_crowd: dict[str, str],
-    cluster: Any,
-) -> None:
-    whole = settings(engine="ray", address=cluster.address, images=str(crowd), shard_size=7)
-    reporter = Quiet()
+    whole, reporter = settings(engine="ray", address=cluster.address), Quiet()
     (node,) = cluster.worker_nodes
-    with in_the_middle(whole.out, lambda: cluster.remove_node(node, allow_graceful=False)):
-        build(whole, reporter)
-    assert "A worker is lost; its shards go to others." in reporter.lines
-    assert hashes(whole.out) == undisturbed_crowd
+    deaths = ["of a worker of the other node", "of the node"]
+    given, held = Counter[int](), list[tuple[_Actor, int | None]]()
+    send = _Actor.send
+
+    def whereabouts(_actor: object) -> tuple[int, str]:
+        return os.getpid(), ray.get_runtime_context().get_node_id()
+
+    def send_and_kill(actor: _Actor, shard: int | None) -> None:
+        with suppress(RayError):  # Of one that is dead.
+            pid, place = ray.get(actor._actor.__ray_call__.remote(whereabouts))
+            given[pid] += 1
+            if deaths and given[pid] > 2:
+                kill_or_hold(actor, shard, pid, place == node.node_id)
+                return
+        send(actor, shard)
+
+    def kill_or_hold(actor: _Actor, shard: int | None, pid: int, is_on_node: bool) -> None:
+        if is_on_node != (deaths[0] == "of the node"):
+            # There must be shards left when the one who is to die has opened the job.
+            held.append((actor, shard))
+            return
+        send(actor, shard)
+        if is_on_node:
+            cluster.remove_node(node, allow_graceful=False)
+        else:
+            os.kill(pid, signal.SIGKILL)
+        del deaths[0]
+        while held:
+            send(*held.pop())
+
+    monkeypatch.setattr(_Actor, "send", send_and_kill)
+    assert build(whole, reporter).images == 36
+    assert not deaths
+    assert reporter.lines.count("A worker is lost; its shards go to others.") == 2
+    assert hashes(whole.out) == undisturbed
 
 
 def test_no_cluster_at_the_address_is_a_sentence(settings: Callable[..., Settings]) -> None:
