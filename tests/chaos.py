@@ -43,8 +43,8 @@ from tests.conftest import CLASSES, PLANTED, World, write_checkpoint, write_vote
 from tests.faults import DONE, FAILED, STOPPED, Faults, run
 from tests.forked import PROCESSES
 
-COPIES = 10
-SHARD = 7
+COPIES = 6
+SHARD = 5
 LIFE = 12
 """How many shards a process finishes at most before it is ended, if it is."""
 INDEX_DAMAGES = 5
@@ -335,13 +335,12 @@ def _cut(path: Path) -> None:
     path.write_bytes(content[: -1 - len(content) // 7])
 
 
-def survive(base: Path, is_over: Callable[[int], bool], seed: int) -> tuple[int, Counter[str]]:
+def survive(arena: Arena, is_over: Callable[[int], bool], seed: int) -> tuple[int, Counter[str]]:
     """Let chaos reign for a while.
 
     Parameters
     ----------
-    base : Path
-        An empty directory.
+    arena : Arena
     is_over : callable
         Told how many processes have been begun, says whether that is enough.
     seed : int
@@ -353,11 +352,10 @@ def survive(base: Path, is_over: Callable[[int], bool], seed: int) -> tuple[int,
     survived : Counter
         Faults, by kind.
     """
-    arena = Arena(base)
     chaos = Chaos(arena, seed)
     builds = 0
     while not builds or not is_over(chaos.lives):
-        out = base / f"out-{builds}"
+        out = arena.base / f"chaos-{builds}"
         chaos.build(out, is_over)
         shutil.rmtree(out)
         builds += 1
@@ -371,7 +369,7 @@ def survive_for(minutes: float, seed: int) -> tuple[int, Counter[str]]:
     """Let chaos reign for so long; see `survive`."""
     end = time.monotonic() + 60 * minutes
     with tempfile.TemporaryDirectory() as directory:
-        return survive(Path(directory), lambda _lives: time.monotonic() >= end, seed)
+        return survive(Arena(Path(directory)), lambda _lives: time.monotonic() >= end, seed)
 
 
 def kill_often(arena: Arena, out: Path, kills: int, seed: int) -> int:

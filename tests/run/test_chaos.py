@@ -12,8 +12,14 @@ import pytest
 from tests.chaos import Arena, children, kill_often, survive
 
 
-def test_killed_20_times_at_random_moments_it_ends_with_the_same_bytes(tmp_path: Path) -> None:
-    arena = Arena(tmp_path)
+@pytest.fixture(scope="module")
+def arena(tmp_path_factory: pytest.TempPathFactory) -> Arena:
+    return Arena(tmp_path_factory.mktemp("arena"))
+
+
+def test_killed_20_times_at_random_moments_it_ends_with_the_same_bytes(
+    arena: Arena, tmp_path: Path
+) -> None:
     kills = builds = 0
     while kills < 20:  # A fast machine may be done before.
         kills += kill_often(arena, tmp_path / f"out-{builds}", kills=20 - kills, seed=builds)
@@ -22,9 +28,9 @@ def test_killed_20_times_at_random_moments_it_ends_with_the_same_bytes(tmp_path:
 
 
 def test_faults_of_every_kind_are_survived(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arena: Arena, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    builds, survived = survive(tmp_path, lambda lives: lives >= 15, seed=0)
+    builds, survived = survive(arena, lambda lives: lives >= 15, seed=0)
     with capsys.disabled():
         print(f"\n{builds} builds survived {sum(survived.values())} faults: {dict(survived)}")
     assert survived["SIGKILL"] + survived["SIGTERM"] + survived["SIGTERM twice"]
