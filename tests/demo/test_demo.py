@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -39,7 +40,14 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Return the report of the default demo, run as a user runs it."""
     out = tmp_path_factory.mktemp("default") / "demo"
     command = [sys.executable, "-m", "builder", "demo", "--out", str(out)]
-    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    # Threads would wait for each other where other tests keep a core busy.
+    result = subprocess.run(
+        command,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert "gallery.html" in result.stdout
     found: dict[str, Any] = json.loads(Folder(out).report.read_bytes())
     return found
