@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from pathlib import Path
@@ -10,13 +11,20 @@ import pytest
 import timm
 import torch
 import torchvision
+from PIL import Image
 from torch import Tensor
 
+import salient_imagenet_1m as si
 from builder.checks.verify import verify
 from builder.errors import BuildError
+from builder.evaluate.evaluation import evaluate_model
+from builder.evaluate.measures import overall
+from builder.evaluate.models import load_classifier
+from builder.evaluate.noise import standard_noise
 from builder.network.architectures import load_architecture
 from builder.run.build import build
 from builder.settings import Settings
+from tests import reference
 from tests.built import check_build
 from tests.quiet import Quiet
 
@@ -73,6 +81,37 @@ def test_votes_and_network_agree_on_imagenette(imagenette: Path, split: str) -> 
     manifest = json.loads((imagenette / "manifest.json").read_text())
     agreement = manifest["splits"][split]["agreement"]
     assert agreement["in_top_10"] == agreement["pairs"] > 0
+
+
+def test_an_evaluation_on_imagenette_is_the_reference_s(imagenette: Path) -> None:
+    """Of all images, of which the slow reference takes every 26th."""
+    images = REAL / "imagenette"
+    classifier = load_classifier("efficientnet-lite0")
+    results = evaluate_model(classifier, imagenette, images, k=4, draws=1, device="cpu")
+    model = timm.create_model("tf_efficientnet_lite0").eval()
+    model.load_state_dict(load_architecture("efficientnet-lite0", None).model.state_dict())
+
+    def ask(pixels: Tensor) -> Tensor:
+        logits: Tensor = model((pixels - 0.5) / 0.5)
+        return logits
+
+    def noise(image_id: str, draw: int, size: int) -> Tensor:
+        return standard_noise([image_id], draw, (size, size, 3), torch.device("cpu"))[0]
+
+    stream = si.load(imagenette, images=images, split="validation", streaming=True)
+    few = itertools.islice(stream, 0, None, 26)
+    expected = reference.examined(few, ask, 224, Image.Resampling.BICUBIC, 1, noise)
+    found = {
+        (row["condition"], row["draw"], row["image_id"]): row
+        for row in results.predictions.to_pylist()
+    }
+    assert len(expected) >= 5 * 4
+    for key, row in expected.items():
+        assert found[key]["probability"] == pytest.approx(row.pop("probability"), abs=1e-3)
+        assert {name: found[key][name] for name in row} == row
+    clean = overall(results.scores["efficientnet-lite0"])["clean_accuracy"].value
+    assert clean == pytest.approx(reference.accuracy(found, "clean"))
+    assert 0.5 < clean < 0.75
 
 
 def robust_checkpoint(path: Path) -> torch.nn.Module:

