@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -138,12 +139,16 @@ def _of_class(outcomes: Outcomes, label: int, k: int, seed: int) -> Iterator[tup
         yield GAP, top - bottom
 
 
-def _resampled(values: Floats, seed: Sequence[int]) -> Floats:
+def _resampled(values: Floats, seed: tuple[int, ...]) -> Floats:
     """Return the mean of values, and after it those of bootstrap samples of them."""
-    count = len(values)
-    rng = np.random.default_rng(seed)
-    weights = rng.multinomial(count, np.full(count, 1 / count), REPLICATES) / count
-    return np.concatenate([[values.mean()], weights @ values])
+    samples = values[_drawn(len(values), seed)]
+    return np.concatenate([[values.mean()], samples.mean(1)])
+
+
+@lru_cache(maxsize=3)  # All conditions of a class draw the same.
+def _drawn(count: int, seed: tuple[int, ...]) -> Places:
+    """Return which values are in each bootstrap sample, shape (REPLICATES, count)."""
+    return np.random.default_rng(seed).integers(0, count, (REPLICATES, count))
 
 
 def _score(measure: str, label: int | None, values: Floats) -> Score:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from difflib import get_close_matches
@@ -31,11 +32,16 @@ FAMILIES = ("timm", "torchvision")
 
 
 class Entry(NamedTuple):
-    """A model to evaluate: its name, the file of its weights, and the family it belongs to."""
+    """A model to evaluate: its name, the file of its weights, its family, and its title.
+
+    The title is what reports call it: its name, and the file too where a name is asked for with
+    several.
+    """
 
     name: str
     weights: Path | None = None
     family: str = ""
+    title: str = ""
 
 
 def model_list(settings: Evaluation) -> list[Entry]:
@@ -52,7 +58,13 @@ def model_list(settings: Evaluation) -> list[Entry]:
         entries += _read_list(settings.models)
     if not entries:
         raise BuildError("No model is named: use --model NAME or --models papers.")
-    return entries
+    counts = Counter(entry.name for entry in entries)
+    return [_titled(entry, is_alone=counts[entry.name] == 1) for entry in entries]
+
+
+def _titled(entry: Entry, is_alone: bool) -> Entry:
+    title = entry.name if is_alone or not entry.weights else f"{entry.name}={entry.weights}"
+    return entry._replace(title=title)
 
 
 def _read_list(name: str) -> list[Entry]:
@@ -74,7 +86,9 @@ def _read_list(name: str) -> list[Entry]:
         ) from error
 
 
-def load_classifier(name: str, checkpoint: Path | None = None, family: str = "") -> Classifier:
+def load_classifier(
+    name: str, checkpoint: Path | None = None, family: str = "", title: str = ""
+) -> Classifier:
     """Make a classifier by name and load its weights.
 
     Parameters
@@ -87,6 +101,8 @@ def load_classifier(name: str, checkpoint: Path | None = None, family: str = "")
         The file of its weights, in place of the library's own.
     family : str
         What reports colour the model by.
+    title : str
+        What reports call it; its name where that is empty.
 
     Returns
     -------
@@ -97,14 +113,18 @@ def load_classifier(name: str, checkpoint: Path | None = None, family: str = "")
     BuildError
         If there is no such model, or its weights cannot be had.
     """
+    return replace(_load(name, checkpoint), name=title or name, family=family)
+
+
+def _load(name: str, checkpoint: Path | None) -> Classifier:
     library, colon, variant = name.partition(":")
     if library == "clip":
         tower, _, weights = variant.partition("/")
-        return replace(load_zero_shot(name, tower, str(checkpoint or weights)), family=family)
+        return load_zero_shot(name, tower, str(checkpoint or weights))
     if library == "hf":
-        return replace(load_hugging_face(name, variant), family=family)
+        return load_hugging_face(name, variant)
     if colon and library not in FAMILIES:
-        return replace(_by_function(name, library, variant, checkpoint), family=family)
+        return _by_function(name, library, variant, checkpoint)
     if library == "timm":
         _check_timm(name, variant)
     if library == "torchvision":
@@ -115,9 +135,7 @@ def load_classifier(name: str, checkpoint: Path | None = None, family: str = "")
         view, wnids = _timm_view(architecture.model), _timm_wnids(architecture.model)
     if library == "torchvision":
         view = _torchvision_view(variant)
-    return Classifier(
-        name, architecture.model, view, architecture.mean, architecture.std, wnids, family
-    )
+    return Classifier(name, architecture.model, view, architecture.mean, architecture.std, wnids)
 
 
 def _check_timm(name: str, variant: str) -> None:

@@ -11,7 +11,7 @@ from timm.models import get_pretrained_cfg
 
 from builder.errors import BuildError
 from builder.evaluate.classifier import Classifier, View
-from builder.evaluate.models import load_classifier, model_list
+from builder.evaluate.models import Entry, load_classifier, model_list
 from builder.settings import Evaluation
 
 
@@ -40,10 +40,18 @@ def test_models_are_named_one_by_one_and_by_list(tmp_path: Path) -> None:
         listed(model=["small-convnet=w.pt", "timm:vgg11"], models=str(tmp_path / "list.toml"))
     )
     assert entries == [
-        ("small-convnet", Path("w.pt"), ""),
-        ("timm:vgg11", None, ""),
-        ("timm:resnet18", Path("some.pt"), "ResNets"),
+        Entry("small-convnet", Path("w.pt"), "", "small-convnet"),
+        Entry("timm:vgg11", None, "", "timm:vgg11"),
+        Entry("timm:resnet18", Path("some.pt"), "ResNets", "timm:resnet18"),
     ]
+
+
+def test_one_network_with_several_weights_has_several_titles(tmp_path: Path) -> None:
+    entries = model_list(listed(model=["timm:test_vit=a.pt", "timm:test_vit=b.pt", "timm:vgg11"]))
+    titles = ["timm:test_vit=a.pt", "timm:test_vit=b.pt", "timm:vgg11"]
+    assert [entry.title for entry in entries] == titles
+    torch.save(timm.create_model("test_vit").state_dict(), tmp_path / "vit.pt")
+    assert load_classifier("timm:test_vit", tmp_path / "vit.pt", "", titles[0]).name == titles[0]
 
 
 @pytest.mark.parametrize("text", ["", "model = 3", "[[model]]\nfamily = 'x'", "\x00"])
