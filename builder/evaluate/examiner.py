@@ -56,7 +56,8 @@ class Examiner:
             for view in dict.fromkeys(model.view for model in group):
                 asked = [model for model in group if model.view == view]
                 tables += self._asked(batch, asked, view, regions)
-        return pa.concat_tables(tables)
+        # A copy: what is kept of a batch would else lie scattered among what is not.
+        return pa.concat_tables(tables).combine_chunks()
 
     def _asked(
         self,
