@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from builder.errors import BuildError, first_line
-from builder.storage.files import atomic_write
+from builder.storage.files import atomic_write, move_into_place
 from builder.storage.objects import json_object
 
 EVALUATION_FILE = "evaluation.json"
 """What an evaluation was made from; it is written first, and only the same goes on there."""
 
 WORK = ".evaluation"
-"""The directory of finished shards, until all are."""
+"""The directory of finished shards and of what is being written, until all is."""
 
 
 def read_claim(out: Path) -> dict[str, Any] | None:
@@ -69,8 +69,10 @@ def claim(out: Path, identity: dict[str, Any]) -> None:
     """
     check_claim(out, identity)
     if not (out / EVALUATION_FILE).exists():
-        with atomic_write(out / EVALUATION_FILE) as file:
+        staged = out / WORK / EVALUATION_FILE
+        with atomic_write(staged) as file:
             file.write((json.dumps(identity, indent=2) + "\n").encode())
+        move_into_place(staged, out / EVALUATION_FILE)
 
 
 def comparable(identity: dict[str, Any]) -> dict[str, Any]:

@@ -40,6 +40,7 @@ from builder.storage.files import (
     disk_errors_as_sentences,
     exclusive,
     make_directory,
+    move_into_place,
     remove_directory,
     require_directory,
     shared,
@@ -121,15 +122,15 @@ def evaluate(settings: Evaluation, reporter: Reporter, stop: Stop | None = None)
         evaluator, runner = opened.evaluator, opened.runner
         identity = evaluator.identity()  # it hashes all weights
         claim(settings.out, identity)
-        path = settings.out / PREDICTIONS_FILE
+        path, work = settings.out / PREDICTIONS_FILE, settings.out / WORK
         if not path.exists():
             if settings.finalise_only:
                 runner.confirm()
             else:
                 runner.run(opened.work, opened.engine, settings.task)
             with reporter.track("finalising"):
-                merge_predictions(runner.paths, path, evaluator.models)
-        remove_directory(settings.out / WORK)
+                merge_predictions(runner.paths, work / PREDICTIONS_FILE, evaluator.models)
+                move_into_place(work / PREDICTIONS_FILE, path)
         scores = {
             name: scores_of(
                 outcomes_of(read_predictions(path, name), name), settings.k, settings.seed
@@ -142,7 +143,8 @@ def evaluate(settings: Evaluation, reporter: Reporter, stop: Stop | None = None)
         report = Report(
             identity, results.scores, opened.families, settings.k, evaluator.names, extremes
         )
-        write_report(settings.out, report)
+        write_report(settings.out, report, work)
+        remove_directory(work)
     return results
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from builder.evaluate.page import make_page
 from builder.evaluate.report import Report
-from builder.storage.files import atomic_write
+from builder.storage.files import atomic_write, move_into_place
 from builder.storage.parquet import write_parquet
 
 SCORES_SCHEMA = pa.schema(
@@ -39,23 +39,31 @@ was made from.
 """
 
 
-def write_report(out: Path, report: Report) -> None:
-    """Write all that a reader opens: the page comes last."""
+def write_report(out: Path, report: Report, staged: Path) -> None:
+    """Write all that a reader opens: the page comes last.
+
+    Parameters
+    ----------
+    out : Path
+    report : Report
+    staged : Path
+        A directory beside `out` or in it, where files are written before they are moved: whoever
+        dies here leaves no half of one among what readers see.
+    """
     rows = [
         {"model": model, **asdict(score)}
         for model, scores in report.scores.items()
         for score in scores
     ]
-    write_parquet(
-        out / "scores" / "scores.parquet",
-        SCORES_SCHEMA,
-        [pa.Table.from_pylist(rows, SCORES_SCHEMA)],
-    )
-    _write(out / "README.md", _CARD)
-    _write(out / "report.json", json.dumps(report.summary(), indent=2) + "\n")
-    _write(out / "report.html", make_page(report))
-
-
-def _write(path: Path, text: str) -> None:
-    with atomic_write(path) as file:
-        file.write(text.encode())
+    table = pa.Table.from_pylist(rows, SCORES_SCHEMA)
+    write_parquet(staged / "scores" / "scores.parquet", SCORES_SCHEMA, [table])
+    texts = {
+        "README.md": _CARD,
+        "report.json": json.dumps(report.summary(), indent=2) + "\n",
+        "report.html": make_page(report),
+    }
+    for name, text in texts.items():
+        with atomic_write(staged / name) as file:
+            file.write(text.encode())
+    for name in ("scores/scores.parquet", *texts):
+        move_into_place(staged / name, out / name)

@@ -14,7 +14,7 @@ from tests.evaluate.synthetic import synthetic_report
 
 def test_scores_load_by_name(tmp_path: Path) -> None:
     report = synthetic_report(2, 3)
-    write_report(tmp_path, report)
+    write_report(tmp_path, report, tmp_path / ".work")
     rows = list(load_dataset(str(tmp_path), "scores", split="train", streaming=True))
     assert rows == [
         {"model": model, **asdict(score)}
@@ -25,7 +25,7 @@ def test_scores_load_by_name(tmp_path: Path) -> None:
 
 def test_the_json_tells_of_each_model_and_of_all(tmp_path: Path) -> None:
     report = synthetic_report(3, 4)
-    write_report(tmp_path, report)
+    write_report(tmp_path, report, tmp_path / ".work")
     told = json.loads((tmp_path / "report.json").read_text())
     assert told["k"] == report.k
     assert told["made_from"] == report.identity
@@ -44,7 +44,8 @@ def test_models_that_all_agree_still_give_valid_json(tmp_path: Path) -> None:
     """Where no gap differs there is no correlation, and a ratio of nothing to nothing."""
     report = synthetic_report(2, 3)
     same = [replace(score, value=0.0) for score in next(iter(report.scores.values()))]
-    write_report(tmp_path, replace(report, scores=dict.fromkeys(report.scores, same)))
+    same_scores = dict.fromkeys(report.scores, same)
+    write_report(tmp_path, replace(report, scores=same_scores), tmp_path / ".work")
 
     def refused(name: str) -> None:
         raise AssertionError(f"{name} is no JSON")
