@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from builder.dataset.votes import check_classes
+from builder.errors import BuildError
 from builder.network.importance import Importance
 from builder.network.inference import Inference
 
@@ -30,6 +33,17 @@ COLUMNS = (
 important; the feature; its importance; its weight in the classifier head for the class; the ids of
 the images of the class that activate it most, the first the most. An image in which the feature is
 silent is not among them, so that a column may be empty."""
+
+_NUMBERS: dict[str, tuple[type[int] | type[float], float]] = {
+    "label": (int, 0),
+    "rank": (int, 1),
+    "feature": (int, 0),
+    "importance": (float, -math.inf),
+    "weight": (float, -math.inf),
+}
+"""Type and least value of the columns that are numbers."""
+
+_REMEDY = "take the table as discover wrote it, of which classes may be removed"
 
 
 class Candidate(NamedTuple):
@@ -157,18 +171,65 @@ def candidates_csv(candidates: list[Candidate]) -> bytes:
 
 
 def read_candidates(path: Path) -> list[Candidate]:
-    """Read the table that `discover` wrote."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return [
-            Candidate(
-                int(row["label"]),
-                row["wnid"],
-                row["name"],
-                int(row["rank"]),
-                int(row["feature"]),
-                float(row["importance"]),
-                float(row["weight"]),
-                tuple(row[name] for name in COLUMNS[-TOP_IMAGES:] if row[name]),
+    """Read the table that `discover` wrote, of which people may have removed classes.
+
+    Returns
+    -------
+    list of Candidate
+        Sorted by label, then rank.
+
+    Raises
+    ------
+    BuildError
+        If the file cannot be read or is no such table; the sentence names the place.
+    """
+    try:
+        text = path.read_text("utf-8-sig")
+    except OSError as error:
+        raise BuildError(f"The table {path} cannot be read ({error.strerror}).") from error
+    except UnicodeDecodeError as error:
+        raise BuildError(f"The table {path} is no CSV in UTF-8: {_REMEDY}.") from error
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+        if missing:
+            raise BuildError(f"The table {path} lacks the column {missing[0]}: {_REMEDY}.")
+        lines = [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        line = reader.reader.line_num  # The one of `reader` is that of the last good row.
+        raise BuildError(f"{path}:{line} is no CSV ({error}): {_REMEDY}.") from error
+    if not lines:
+        raise BuildError(f"The table {path} has no class-feature pairs: {_REMEDY}.")
+    found = [_candidate(f"{path}:{line}", row) for line, row in lines]
+    _require_unique(path, [line for line, _ in lines], found)
+    found.sort(key=lambda pair: (pair.label, pair.rank))
+    check_classes(path, found)
+    return found
+
+
+def _candidate(place: str, row: dict[str, str]) -> Candidate:
+    if None in row or None in row.values():
+        raise BuildError(f"{place} has not the {len(COLUMNS)} values of a row: {_REMEDY}.")
+    values: dict[str, int | float] = {}
+    for column, (kind, least) in _NUMBERS.items():
+        try:
+            values[column] = kind(row[column])
+        except ValueError:
+            values[column] = math.nan
+        if not least <= values[column] < math.inf:
+            raise BuildError(f"{place} has {row[column]!r} as {column}: {_REMEDY}.")
+    images = tuple(row[name] for name in COLUMNS[-TOP_IMAGES:] if row[name])
+    if not row["wnid"]:
+        raise BuildError(f"{place} has nothing as wnid: {_REMEDY}.")
+    return Candidate(**values, wnid=row["wnid"], name=row["name"], images=images)  # type: ignore[arg-type]
+
+
+def _require_unique(path: Path, lines: list[int], found: list[Candidate]) -> None:
+    first: dict[tuple[str, int], int] = {}
+    for line, pair in zip(lines, found, strict=True):
+        other = first.setdefault((pair.wnid, pair.feature), line)
+        if other != line:
+            raise BuildError(
+                f"{path}:{line} has the feature {pair.feature} of the class {pair.wnid} again, "
+                f"after line {other}: {_REMEDY}."
             )
-            for row in csv.DictReader(file)
-        ]

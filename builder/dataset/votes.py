@@ -10,6 +10,7 @@ from dataclasses import astuple, dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -341,8 +342,30 @@ def _count(path: Path, rows: list[Vote]) -> list[Pair]:
     return pairs
 
 
-def check_classes(path: Path, pairs: tuple[Pair, ...]) -> None:
+class Ranked(Protocol):
+    """What has a class, and a rank in it: pairs with votes, and those without."""
+
+    @property
+    def label(self) -> int:
+        """Of the class."""
+
+    @property
+    def wnid(self) -> str:
+        """Of the class."""
+
+    @property
+    def rank(self) -> int:
+        """1 is the most important feature of the class."""
+
+
+def check_classes(path: Path, pairs: Iterable[Ranked]) -> None:
     """See that classes, labels and ranks of pairs fit together.
+
+    Parameters
+    ----------
+    path : Path
+    pairs : iterable of Ranked
+        Sorted by label, then rank.
 
     Raises
     ------
