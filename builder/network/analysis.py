@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from builder.dataset.votes import Votes
 from builder.errors import BuildError
 from builder.images.content import Content
 from builder.images.loader import LoadedBatch
 from builder.images.plan import Plan, SetAside
+from builder.network.devices import memory_errors_as_sentences
 from builder.network.masks import Masks, make_masks
 from builder.network.network import Network, Output
 from builder.stages import Occupancy, Stages
@@ -134,16 +134,11 @@ def _forward(
     network: Network, batch: LoadedBatch
 ) -> tuple[Output, npt.NDArray[np.float32], npt.NDArray[np.int64]]:
     """Return the network's output, and its activations and top-1 classes on the CPU."""
-    try:
+    with memory_errors_as_sentences(network.device, len(batch.pixels)):
         output = network(batch.pixels)
         # Also waits for the device, so that the time is the network's.
         activations = output.activations.cpu().numpy()
         predicted = output.logits.argmax(dim=1).cpu().numpy()
-    except torch.OutOfMemoryError as error:
-        raise BuildError(
-            f"{network.device} has too little memory for {len(batch.pixels)} images at a time: "
-            "use a smaller --batch-size."
-        ) from error
     if not np.isfinite(activations).all():
         raise BuildError(
             f"The network {network.name} gives activations that are not finite: check the "

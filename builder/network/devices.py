@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from builder.errors import BuildError
@@ -37,3 +40,15 @@ def find_device(name: str) -> torch.device:
             "devices: use --device auto or cpu."
         )
     return device
+
+
+@contextmanager
+def memory_errors_as_sentences(device: torch.device, images: int) -> Iterator[None]:
+    """Turn what a device says of too little memory for a batch of images into a `BuildError`."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise BuildError(
+            f"{device} has too little memory for {images} images at a time: use a smaller "
+            "--batch-size."
+        ) from error

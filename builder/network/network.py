@@ -111,7 +111,24 @@ class Network:
             On the network's device.
         """
         images = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2).float()
-        normalised = torch.addcmul(self._shift, images, self._scale)
+        return self._run(torch.addcmul(self._shift, images, self._scale))
+
+    def forward(self, images: Tensor) -> Output:
+        """Run the network once, so that gradients can flow back to the images.
+
+        Parameters
+        ----------
+        images : Tensor of float32, shape (images, 3, 224, 224)
+            In [0, 1], on the network's device.
+
+        Returns
+        -------
+        Output
+            On the network's device; part of the graph of `images`.
+        """
+        return self._run(torch.addcmul(self._shift, images, 255 * self._scale))
+
+    def _run(self, normalised: Tensor) -> Output:
         with torch.autocast(self.device.type, torch.bfloat16, self.precision == "bfloat16"):
             logits = self._model(normalised)
         maps = self._captured.maps.float()
