@@ -16,6 +16,7 @@ from PIL import Image
 from torchvision.transforms import functional
 
 import salient_imagenet_1m as si
+from builder.annotate.candidates import read_candidates
 from builder.cli import main
 from builder.network.convnet import MEAN, STD, SmallConvNet
 
@@ -124,6 +125,44 @@ def test_from_folders_to_a_joined_dataset(
     status, said = run("gallery", out, "--images", images, "--out", tmp_path / "page.html")
     assert status == 0, said
     assert "Birds &amp; &lt;b&gt;friends" in (tmp_path / "page.html").read_text()
+
+
+def test_classes_are_those_of_a_dataset_that_names_its_labels(
+    images: Path, checkpoint: Path, tmp_path: Path, run: Run
+) -> None:
+    source, table, out = tmp_path / "parquet", tmp_path / "features.csv", tmp_path / "data"
+    names = datasets.ClassLabel(names=OUTPUTS)
+    for split, folder in (("train", "train"), ("validation", "val")):
+        files = sorted((images / folder).glob("*/*"))
+        columns = {
+            "image": [{"bytes": file.read_bytes(), "path": file.name} for file in files],
+            "label": [OUTPUTS.index(file.parent.name) for file in files],
+        }
+        features = datasets.Features({"image": datasets.Image(), "label": names})
+        rows = datasets.Dataset.from_dict(columns, features=features)
+        rows.to_parquet(source / f"{split}-00000-of-00001.parquet")
+    network = ("--network", "small-convnet", "--checkpoint", checkpoint, "--device", "cpu")
+    inputs = ("--images", source, *network)
+    status, said = run("discover", *inputs, "--out", table)
+    assert status == 0, said
+    pairs = read_candidates(table)
+    assert {(pair.wnid, pair.label) for pair in pairs} == {
+        (name, label) for label, name in enumerate(OUTPUTS)
+    }
+    votes = tmp_path / "features-votes.csv"
+    fill_in(votes)
+    for split in ("train", "validation"):
+        status, said = run("build", *inputs, "--votes", votes, "--out", out, "--split", split)
+        assert status == 0, said
+    stream = si.load(out, images=source, split="train", streaming=True)
+    assert stream.features["label"].names == OUTPUTS
+    found = {row["image_id"]: row["label"] for row in stream}
+    assert len(found) == len(OUTPUTS) * len(NAMES)
+    assert all(name.partition("/")[0] == OUTPUTS[label] for name, label in found.items())
+    assert all(found.keys() >= set(pair.images) for pair in pairs)
+    status, said = run("gallery", out, "--images", source, "--out", tmp_path / "page.html")
+    assert status == 0, said
+    assert all(name in (tmp_path / "page.html").read_text() for name in OUTPUTS)
 
 
 def check_loaded(images: Path, out: Path) -> None:
