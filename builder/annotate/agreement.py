@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,13 +88,44 @@ def _kappa(observed: Any, shares: npt.NDArray[np.float64]) -> npt.NDArray[np.flo
     return np.where(expected < 1, kappa, np.nan)
 
 
-def count_answers(rows: Iterable[Mapping[str, Any]], pairs: int, answers: Sequence[str]) -> Counts:
-    """Return how often each pair got each answer, shape (pairs, answers)."""
-    counts = np.zeros((pairs, len(answers)), np.int64)
-    place = {answer: column for column, answer in enumerate(answers)}
-    for row in rows:
-        counts[row["pair"], place[row["answer"]]] += 1
-    return counts
+@dataclass(frozen=True)
+class Said:
+    """Who gave which answer on which pair.
+
+    Attributes
+    ----------
+    pairs, people : ndarray of int64, shape (answers,)
+        Numbers.
+    answers : ndarray of int64, shape (answers,)
+        Indices into `ANSWERS`.
+    confidences, seconds : ndarray of float64, shape (answers,)
+        1 to 5; how long it took, NaN where nobody measured.
+    """
+
+    pairs: npt.NDArray[np.int64]
+    people: npt.NDArray[np.int64]
+    answers: npt.NDArray[np.int64]
+    confidences: npt.NDArray[np.float64]
+    seconds: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, rows: Iterable[tuple[int, int, str, int, float | None]]) -> Said:
+        """Return what rows of pair, person, answer, confidence and seconds say."""
+        columns = list(zip(*rows, strict=True)) or [()] * 5
+        place = {answer: index for index, answer in enumerate(ANSWERS)}
+        return cls(
+            np.array(columns[0], np.int64),
+            np.array(columns[1], np.int64),
+            np.array([place[answer] for answer in columns[2]], np.int64),
+            np.array(columns[3], np.float64),
+            np.array(columns[4], np.float64),  # None becomes NaN.
+        )
+
+    def counts(self, pairs: int) -> Counts:
+        """Return how often each of so many pairs got each answer, shape (pairs, 3)."""
+        kinds = len(ANSWERS)
+        flat = np.bincount(kinds * self.pairs + self.answers, minlength=kinds * pairs)
+        return flat.reshape(pairs, kinds).astype(np.int64)
 
 
 def by_kind(counts: Counts) -> Counts:
@@ -140,38 +171,31 @@ class Habits:
     agreement: float
 
 
-def habits(rows: Sequence[Mapping[str, Any]]) -> list[Habits]:
+def habits(said: Said) -> list[Habits]:
     """Return how each person answers, by person.
 
     The majority that a person is compared with is that of the others, who know nothing of it.
     """
-    spurious: defaultdict[int, dict[int, bool]] = defaultdict(dict)
-    own: defaultdict[int, list[Mapping[str, Any]]] = defaultdict(list)
-    for row in rows:
-        spurious[row["pair"]][row["person"]] = row["answer"] != "main_object"
-        own[row["person"]].append(row)
-    sums = {pair: (sum(said.values()), len(said)) for pair, said in spurious.items()}
+    spurious = (said.answers != ANSWERS.index("main_object")).astype(np.int64)
+    others = np.bincount(said.pairs, spurious)[said.pairs] - spurious
+    without = np.bincount(said.pairs)[said.pairs] - 1
+    compared = 2 * others != without  # A tie has no majority, nor has nobody.
+    same = compared & (spurious == (2 * others > without))
     found = []
-    for person, given in sorted(own.items()):
-        same = compared = 0
-        for row in given:
-            total, people = sums[row["pair"]]
-            mine = spurious[row["pair"]][person]
-            others, without = total - mine, people - 1
-            if 2 * others != without:  # A tie has no majority, nor has nobody.
-                compared += 1
-                same += mine == (2 * others > without)
-        seconds = [row["seconds"] for row in given if row["seconds"] is not None]
-        counts = Counter(row["answer"] for row in given)
+    for person in np.unique(said.people).tolist():
+        own = said.people == person
+        counts = np.bincount(said.answers[own], minlength=len(ANSWERS))
+        seconds = said.seconds[own & ~np.isnan(said.seconds)]
+        total = int(compared[own].sum())
         found.append(
             Habits(
                 person,
-                len(given),
-                {answer: counts[answer] for answer in ANSWERS},
-                sum(row["confidence"] for row in given) / len(given),
-                float(np.median(seconds)) if seconds else float("nan"),
-                compared,
-                same / compared if compared else float("nan"),
+                int(own.sum()),
+                dict(zip(ANSWERS, counts.tolist(), strict=True)),
+                float(said.confidences[own].mean()),
+                float(np.median(seconds)) if len(seconds) else float("nan"),
+                total,
+                int(same[own].sum()) / total if total else float("nan"),
             )
         )
     return found
@@ -199,19 +223,24 @@ class Validation:
         return self.same / self.answers
 
 
-def validate(rows: Iterable[Mapping[str, Any]]) -> dict[int, Validation]:
+def validate(rows: Iterable[tuple[int, str, str]]) -> dict[int, Validation]:
     """Return what people think of the maps of each pair of which anybody was asked.
 
     A pair is validated if at least four fifths of the people say that all maps show the same, and
     if at least four fifths did not mark the map as different, for each of the maps.
+
+    Parameters
+    ----------
+    rows : iterable of (int, str, str)
+        Pairs, answers, and the places of maps that look different, with blanks between them.
     """
-    opinions: defaultdict[int, list[Mapping[str, Any]]] = defaultdict(list)
-    for row in rows:
-        opinions[row["pair"]].append(row)
+    opinions: defaultdict[int, list[tuple[str, str]]] = defaultdict(list)
+    for pair, answer, different in rows:
+        opinions[pair].append((answer, different))
     found = {}
     for pair, given in opinions.items():
-        same = sum(row["answer"] == "same" for row in given)
-        marks = Counter(place for row in given for place in set(row["different"].split()))
+        same = sum(answer == "same" for answer, _ in given)
+        marks = Counter(place for _, different in given for place in set(different.split()))
         most = max(marks.values(), default=0)
         validated = 5 * same >= 4 * len(given) and 5 * (len(given) - most) >= 4 * len(given)
         found[pair] = Validation(len(given), same, validated)

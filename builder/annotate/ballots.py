@@ -78,6 +78,10 @@ class Ballots:
     ) -> None:
         self._database, self._table, self._clock = database, table, clock
         self.answers = answers
+        # To put a query together takes longer than to answer it.
+        self._looked = sa.select(looks.c.pair).where(self._looks_of(sa.bindparam("me")))
+        self._open = _open_pairs(table, answers)
+        self._counts = _counts(table, answers)
 
     def next(self, person: int, ready: Callable[[int], bool] = lambda pair: True) -> int | None:
         """Return the pair to ask a person next, and remember that the person looks at it.
@@ -97,15 +101,14 @@ class Ballots:
             None if nothing is left, or for now.
         """
         with self._database.writing() as connection:
-            looked = connection.scalar(
-                sa.select(looks.c.pair).where(self._looks_of(person)).limit(1)
-            )
-            open_pairs = self._open_to(connection, person)
-            chosen = looked if looked in {row.id for row in open_pairs} else None
-            if chosen is None:
-                free = (row.id for row in open_pairs if row.taken + row.others < self.answers)
-                chosen = next(filter(ready, free), None)
-            if chosen is not None and chosen != looked:
+            looked = connection.scalar(self._looked, {"me": person})
+            if looked is not None and self._is_open(connection, person, looked):
+                return int(looked)
+            rows = connection.execute(self._open, self._about(person))
+            free = (row.id for row in rows if row.taken + row.others < self.answers)
+            chosen = next(filter(ready, free), None)
+            rows.close()
+            if chosen is not None:
                 self._look(connection, person, chosen)
             return chosen
 
@@ -231,6 +234,13 @@ class Ballots:
         with self._database.reading() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
+    def columns(self, *names: str) -> list[tuple[Any, ...]]:
+        """Return some columns of all answers, by pair, then seat."""
+        query = sa.select(*(self._table.c[name] for name in names))
+        with self._database.reading() as connection:
+            rows = connection.execute(query.order_by(self._table.c.pair, self._table.c.seat))
+            return [tuple(row) for row in rows]
+
     def on(self, pair: int) -> list[dict[str, Any]]:
         """Return the answers on a pair, by seat."""
         query = sa.select(self._table).where(self._table.c.pair == pair)
@@ -240,60 +250,22 @@ class Ballots:
 
     def progress(self, person: int) -> Progress:
         """Return how far the answers are, for a person and for all."""
-        table = self._table
         with self._database.reading() as connection:
-            open_pairs = self._open_to(connection, person)
-            counts = connection.scalars(sa.select(sa.func.count(table.c.id)).group_by(table.c.pair))
-            given = sum(min(count, self.answers) for count in counts)
-            total = connection.scalar(sa.select(sa.func.count(pairs.c.id))) or 0
-            mine = table.c.person == person
-            own = connection.scalar(sa.select(sa.func.count(table.c.id)).where(mine)) or 0
-        skipped = sum(row.skipped is not None for row in open_pairs)
-        return Progress(own, len(open_pairs), skipped, given, total * self.answers)
+            found = connection.execute(self._counts, {"me": person}).one()
+        left = found.pairs - found.full - found.own + found.own_full
+        return Progress(found.own, left, found.skipped, found.given, found.pairs * self.answers)
 
-    def _open_to(self, connection: sa.Connection, person: int) -> list[Any]:
-        """Return what pairs want an answer of a person, in order: id, taken, others, skipped."""
-        table, now = self._table, self._clock()
-        taken = (
-            sa.select(table.c.pair, sa.func.count().label("taken"))
-            .group_by(table.c.pair)
-            .subquery()
-        )
-        others = (
-            sa.select(looks.c.pair, sa.func.count().label("others"))
-            .where(
-                looks.c.topic == table.name,
-                looks.c.person != person,
-                looks.c.since > now - LOOK_SECONDS,
-            )
-            .group_by(looks.c.pair)
-            .subquery()
-        )
-        mine = sa.select(table.c.pair).where(table.c.person == person)
-        skipped = (
-            sa.select(skips.c.pair, skips.c.at)
-            .where(skips.c.topic == table.name, skips.c.person == person)
-            .subquery()
-        )
-        count = sa.func.coalesce(taken.c.taken, 0)
-        looking = sa.func.coalesce(others.c.others, 0)
-        query = (
-            sa.select(
-                pairs.c.id,
-                count.label("taken"),
-                looking.label("others"),
-                skipped.c.at.label("skipped"),
-            )
-            .select_from(pairs)
-            .outerjoin(taken, taken.c.pair == pairs.c.id)
-            .outerjoin(others, others.c.pair == pairs.c.id)
-            .outerjoin(skipped, skipped.c.pair == pairs.c.id)
-            .where(count < self.answers, pairs.c.id.not_in(mine))
-            .order_by(sa.func.coalesce(skipped.c.at, 0), count + looking, pairs.c.id)
-        )
-        return list(connection.execute(query))
+    def _about(self, person: int) -> dict[str, Any]:
+        return {"me": person, "recently": self._clock() - LOOK_SECONDS}
 
-    def _looks_of(self, person: int) -> sa.ColumnElement[bool]:
+    def _is_open(self, connection: sa.Connection, person: int, pair: int) -> bool:
+        """Return whether a pair still wants an answer of a person."""
+        table = self._table
+        query = sa.select(table.c.person).where(table.c.pair == pair)
+        answered = list(connection.scalars(query))
+        return len(answered) < self.answers and person not in answered
+
+    def _looks_of(self, person: int | sa.BindParameter[Any]) -> sa.ColumnElement[bool]:
         return sa.and_(looks.c.topic == self._table.name, looks.c.person == person)
 
     def _look(self, connection: sa.Connection, person: int, pair: int) -> None:
@@ -320,3 +292,68 @@ class Ballots:
                 skips.c.topic == self._table.name, skips.c.person == person, skips.c.pair == pair
             )
         )
+
+
+def _open_pairs(table: sa.Table, answers: int) -> sa.Select[Any]:
+    """Return the query of the pairs that want an answer of ``:me``, those first that come first.
+
+    Its rows have the pair's id, how many answers are taken, and how many others look at it since
+    ``:recently``.
+    """
+    me: sa.BindParameter[int] = sa.bindparam("me")
+    taken = (
+        sa.select(table.c.pair, sa.func.max(table.c.seat).label("taken"))
+        .group_by(table.c.pair)
+        .subquery()
+    )
+    others = (
+        sa.select(looks.c.pair, sa.func.count().label("others"))
+        .where(
+            looks.c.topic == table.name,
+            looks.c.person != me,
+            looks.c.since > sa.bindparam("recently"),
+        )
+        .group_by(looks.c.pair)
+        .subquery()
+    )
+    skipped = (
+        sa.select(skips.c.pair, skips.c.at)
+        .where(skips.c.topic == table.name, skips.c.person == me)
+        .subquery()
+    )
+    count = sa.func.coalesce(taken.c.taken, 0)
+    looking = sa.func.coalesce(others.c.others, 0)
+    return (
+        sa.select(pairs.c.id, count.label("taken"), looking.label("others"))
+        .select_from(pairs)
+        .outerjoin(taken, taken.c.pair == pairs.c.id)
+        .outerjoin(others, others.c.pair == pairs.c.id)
+        .outerjoin(skipped, skipped.c.pair == pairs.c.id)
+        .where(
+            count < answers,
+            pairs.c.id.not_in(sa.select(table.c.pair).where(table.c.person == me)),
+        )
+        .order_by(sa.func.coalesce(skipped.c.at, 0), count + looking, pairs.c.id)
+    )
+
+
+def _counts(table: sa.Table, answers: int) -> sa.Select[Any]:
+    """Return the query of the numbers of which `Progress` consists.
+
+    A pair whose last seat is taken is full, and each answer on it beyond that is one too many.
+    """
+    mine = table.c.person == sa.bindparam("me")
+    full = sa.select(table.c.pair).where(table.c.seat == answers)
+    skipped = sa.select(sa.func.count(skips.c.pair)).where(
+        skips.c.topic == table.name, skips.c.person == sa.bindparam("me")
+    )
+    answer_count = sa.func.count(table.c.id)
+    parts = {
+        "pairs": sa.select(sa.func.count(pairs.c.id)),
+        "full": sa.select(answer_count).where(table.c.seat == answers),
+        "own": sa.select(answer_count).where(mine),
+        "own_full": sa.select(answer_count).where(mine, table.c.pair.in_(full)),
+        "skipped": skipped.where(skips.c.pair.not_in(full)),
+        "given": sa.select(answer_count).where(table.c.seat <= answers),
+    }
+    return sa.select(*(query.scalar_subquery().label(name) for name, query in parts.items()))

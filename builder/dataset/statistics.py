@@ -52,12 +52,15 @@ class VoteStatistics:
         How many classes have 0, 1, 2, ... spurious features.
     without_core : list of str
         The wnids of classes in which all features are spurious.
+    fewest_votes : int
+        Of a pair.
     """
 
     pairs_by_kind: dict[str, int]
     features: int
     classes_by_spurious: list[int]
     without_core: list[str]
+    fewest_votes: int
 
 
 def split_statistics(data: DataSet, split: str) -> SplitStatistics:
@@ -92,4 +95,5 @@ def vote_statistics(votes: Votes) -> VoteStatistics:
         without_core=[
             votes.by_label[label][0].wnid for label, count in spurious.items() if count == whole
         ],
+        fewest_votes=min(pair.votes for pair in votes.pairs),
     )

@@ -6,14 +6,13 @@ import csv
 import os
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from builder.annotate.agreement import (
+    Said,
     by_kind,
-    count_answers,
     disagreement,
     fleiss_kappa,
     habits,
@@ -92,11 +91,10 @@ def test_the_published_votes_agree_as_published() -> None:
         rows = list(csv.DictReader(file))
     keys = [(row["Input.wordnet_id"], row["Input.feature_index"]) for row in rows]
     number = {key: place for place, key in enumerate(dict.fromkeys(keys))}
-    said = [
-        {"pair": number[key], "answer": row["Answer.main"]}
-        for key, row in zip(keys, rows, strict=True)
-    ]
-    found = fleiss_kappa(by_kind(count_answers(said, len(number), ANSWERS)))
+    said = Said.of(
+        (number[key], 0, row["Answer.main"], 5, None) for key, row in zip(keys, rows, strict=True)
+    )
+    found = fleiss_kappa(by_kind(said.counts(len(number))))
     assert found.value == pytest.approx(0.604, abs=5e-4)
     assert found.observed == pytest.approx(0.905, abs=5e-4)
     assert 0.57 < found.low < 0.6
@@ -115,22 +113,16 @@ def test_disagreement_is_the_share_of_couples() -> None:
     assert found.tolist() == pytest.approx([0, 0.6, 1, 0, 0])
 
 
-def row(pair: int, person: int, answer: str, **others: Any) -> dict[str, Any]:
-    return {
-        "pair": pair, "person": person, "answer": answer, "confidence": 4, "seconds": 8.0, **others
-    }  # fmt: skip
-
-
 def test_a_person_is_compared_with_the_majority_of_the_others() -> None:
     main, separate, background = ANSWERS
-    rows = [
+    rows: list[tuple[int, int, str, int, float | None]] = [
         # All others say spurious, if not the same way; 1 alone says core.
-        *(row(0, 1, main, confidence=2, seconds=2.0), row(0, 2, separate), row(0, 3, background)),
+        *((0, 1, main, 2, 2.0), (0, 2, separate, 4, 8.0), (0, 3, background, 4, 8.0)),
         # 3 stands against a tie, and 1 and 2 have one for and one against each.
-        *(row(1, 1, main), row(1, 2, background, seconds=None), row(1, 3, background)),
-        row(2, 2, main),  # Alone.
+        *((1, 1, main, 4, 8.0), (1, 2, background, 4, None), (1, 3, background, 4, 8.0)),
+        (2, 2, main, 4, 8.0),  # Alone.
     ]
-    one, two, three = habits(rows)
+    one, two, three = habits(Said.of(rows))
     assert (one.answers, one.compared, one.agreement) == (2, 2, 0.0)
     assert (two.answers, two.compared, two.seconds) == (3, 0, 8.0)
     assert np.isnan(two.agreement)
@@ -151,10 +143,7 @@ def test_a_person_is_compared_with_the_majority_of_the_others() -> None:
 def test_maps_are_valid_if_four_of_five_see_the_same(
     answers: list[str], marks: list[str], validated: bool
 ) -> None:
-    rows = [
-        {"pair": 7, "answer": answer, "different": places}
-        for answer, places in zip(answers, marks, strict=True)
-    ]
+    rows = [(7, answer, places) for answer, places in zip(answers, marks, strict=True)]
     (found,) = validate(rows).values()
     assert found.validated is validated
     assert found.share_same == answers.count("same") / 5

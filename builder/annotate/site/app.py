@@ -31,8 +31,8 @@ from builder.annotate.site.forms import (
     vote_of,
 )
 from builder.annotate.site.guard import READ, Access, Guard, set_cookie
-from builder.annotate.site.pictures import MEDIA_TYPES, Exhibits, PairName, Pictures
-from builder.annotate.site.results import PAGE, Results, sum_up
+from builder.annotate.site.pictures import MEDIA_TYPES, Exhibits, PairName, Pictures, Ready
+from builder.annotate.site.results import PAGE, sum_up
 from builder.dataset.votes import ANSWERS
 from builder.errors import first_line, printable
 
@@ -70,10 +70,13 @@ class Site:
         self._database, self._exhibits, self._access = database, exhibits, access
         self._definitions, self._trouble = definitions, trouble
         self._pairs: Sequence[Candidate] = database.all_pairs()
+        self._names = [_name(pair) for pair in self._pairs]
         answers = database.answers
         self._votes = Ballots(database, tables.votes, answers)
         self._opinions = Ballots(database, tables.opinions, answers)
         self._pictures = Pictures(access.vote_token)
+        self._has_pictures = Ready(lambda number: exhibits.get(self._names[number]) is not None)
+        self._has_panel = Ready(lambda number: exhibits.panel(self._names[number]) is not None)
         self._cookie = f"person_{access.study}"
         self._pages = jinja2.Environment(
             loader=jinja2.PackageLoader(__package__, "."),
@@ -215,6 +218,7 @@ class Site:
     ) -> Response:
         pair = self._pairs[number]
         panel = self._exhibits.panel(_name(pair))
+        parts = (panel.highest, panel.middle, panel.lowest) if panel else ()
         return self._page(
             "maps.html.jinja",
             request,
@@ -222,7 +226,10 @@ class Site:
             pair=pair,
             before=before,
             ticked=before["different"].split() if before else [],
-            panel=[self._pictures.url(shown.heat) for shown in panel.images] if panel else [],
+            sections=[
+                [(self._pictures.url(shown.heat), shown.problem) for shown in part]
+                for part in parts
+            ],
             earlier=self._opinions.last(person.id, before["at"] if before else None),
             progress=self._opinions.progress(person.id),
             words=self._opinions.words(person.id),
@@ -232,19 +239,18 @@ class Site:
 
     def results(self, request: Request) -> Response:
         """Sum up what was answered."""
-        found = self._results()
-        pages = max(1, -(-len(found.lines) // PAGE))
+        found = sum_up(self._pairs, self._votes, self._opinions)
+        pages = -(-len(self._pairs) // PAGE)
         text = request.query_params.get("page", "1")
         page = min(pages, max(1, int(text))) if text.isdecimal() and len(text) < 9 else 1
         return self._page(
             "results.html.jinja",
             request,
             found=found,
-            lines=found.lines[PAGE * (page - 1) : PAGE * page],
+            lines=found.lines(page),
             number=page,
             pages=pages,
             names=names(self._database),
-            given=sum(min(sum(line.counts.values()), self._votes.answers) for line in found.lines),
         )
 
     def pair(self, request: Request) -> Response:
@@ -269,9 +275,6 @@ class Site:
             names=names(self._database),
             **self._shown(self._pairs[number]),
         )
-
-    def _results(self) -> Results:
-        return sum_up(self._pairs, self._votes.all(), self._opinions.all(), self._votes.answers)
 
     # Files
 
@@ -310,12 +313,6 @@ class Site:
     def _cast(self, request: Request, form: Form, ballots: Ballots, values: dict[str, Any]) -> None:
         person, change = self._known(request), bool(form.get("change"))
         ballots.cast(person.id, self._number(request), values, change=change)
-
-    def _has_pictures(self, number: int) -> bool:
-        return self._exhibits.get(_name(self._pairs[number])) is not None
-
-    def _has_panel(self, number: int) -> bool:
-        return self._exhibits.panel(_name(self._pairs[number])) is not None
 
     def _shown(self, pair: Candidate) -> dict[str, Any]:
         exhibit, url = self._exhibits.get(_name(pair)), self._pictures.url

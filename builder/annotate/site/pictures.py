@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Protocol
@@ -11,6 +12,9 @@ from builder.reporter import Reporter
 
 MEDIA_TYPES = {".jpg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
 
+
+_LOOK_AGAIN_SECONDS = 2.0
+"""How long a pair without pictures is taken to have none."""
 
 PairName = tuple[str, int]
 """The wnid (or name) of a class, and one of its features."""
@@ -52,20 +56,64 @@ class Exhibit(Protocol):
         """In their order."""
 
 
+class Panel(Protocol):
+    """The images of which maps are compared, 15 where the class has so many."""
+
+    @property
+    def highest(self) -> Sequence[Shown]:
+        """Those in which the feature is strongest."""
+
+    @property
+    def middle(self) -> Sequence[Shown]:
+        """Some from between."""
+
+    @property
+    def lowest(self) -> Sequence[Shown]:
+        """Those in which it is weakest, of the images that count."""
+
+
 class Exhibits(Protocol):
     """The pictures of all pairs and classes, which are made while people vote."""
 
     def get(self, pair: PairName) -> Exhibit | None:
         """Return what is shown of a pair, None while it is not made."""
 
-    def panel(self, pair: PairName) -> Exhibit | None:
-        """Return the 15 images of which maps are compared, None while they are not made."""
+    def panel(self, pair: PairName) -> Panel | None:
+        """Return the images of which maps are compared, None while they are not made."""
 
     def examples(self, wnid: str) -> Sequence[Path] | None:
         """Return images of a class, None while they are not made."""
 
     def make(self, pairs: Iterable[PairName], reporter: Reporter) -> None:
         """Make what is not there yet, pair by pair."""
+
+
+class Ready:
+    """Which pairs can be shown: whose pictures are there, by what was seen of late.
+
+    Parameters
+    ----------
+    look : callable
+        Whether the pictures of a pair are there, by its number.
+    """
+
+    def __init__(self, look: Callable[[int], bool]) -> None:
+        self._look = look
+        self._ready: set[int] = set()
+        self._looked: dict[int, float] = {}
+
+    def __call__(self, number: int) -> bool:
+        """Return whether a pair can be shown."""
+        now = time.monotonic()
+        if number in self._ready:
+            return True
+        if now - self._looked.get(number, -_LOOK_AGAIN_SECONDS) < _LOOK_AGAIN_SECONDS:
+            return False
+        if self._look(number):
+            self._ready.add(number)
+            return True
+        self._looked[number] = now
+        return False
 
 
 class Pictures:

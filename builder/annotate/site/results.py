@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -13,14 +12,15 @@ from builder.annotate.agreement import (
     Counts,
     Habits,
     Kappa,
+    Said,
     Validation,
     by_kind,
-    count_answers,
     disagreement,
     fleiss_kappa,
     habits,
     validate,
 )
+from builder.annotate.ballots import Ballots
 from builder.annotate.candidates import Candidate
 from builder.dataset.votes import ANSWERS, Pair
 
@@ -63,75 +63,84 @@ class Results:
 
     Attributes
     ----------
+    pairs : sequence of Candidate
+    wanted : int
+        How many answers are wanted of each pair.
+    counts : ndarray of int64, shape (pairs, 3)
+        How often each of `ANSWERS` was given.
     kinds, answers : Kappa
         Of core or spurious, and of the three answers.
     habits : list of Habits
         By person.
-    by_kind : dict of str to int
-        Pairs by what the votes make them so far: core, background, separate_object, mixed, open.
-    lines : list of Line
-        All pairs, those first that people disagree on most.
-    validated, asked : int
-        Pairs whose maps were found to show the same, and that anybody was asked about.
+    maps : dict of int to Validation
+        What people think of maps, by pair.
     """
 
+    pairs: Sequence[Candidate]
+    wanted: int
+    counts: Counts
     kinds: Kappa
     answers: Kappa
     habits: list[Habits]
-    by_kind: dict[str, int]
-    lines: list[Line]
-    validated: int
-    asked: int
+    maps: dict[int, Validation]
+
+    @property
+    def given(self) -> int:
+        """Answers; more than are wanted of a pair do not count."""
+        return int(np.minimum(self.counts.sum(1), self.wanted).sum())
+
+    @property
+    def by_kind(self) -> dict[str, int]:
+        """Pairs by what the votes make them: core, background, separate_object, mixed or open."""
+        said, times = np.unique(self.counts, axis=0, return_counts=True)
+        found: Counter[str] = Counter()
+        for counts, number in zip(said.tolist(), times.tolist(), strict=True):
+            found[kind_of(self.pairs[0], counts) or "open"] += number
+        return dict(found)
+
+    @property
+    def validated(self) -> int:
+        """Pairs whose maps were found to show the same, by as many people as are wanted."""
+        maps = self.maps.values()
+        return sum(found.validated and found.answers >= self.wanted for found in maps)
+
+    def lines(self, page: int) -> list[Line]:
+        """Return the pairs of a page, from 1; those come first that people disagree on most."""
+        split = disagreement(self.counts)
+        order = np.lexsort([np.arange(len(self.pairs)), -self.counts.sum(1), -split])
+        return [
+            Line(
+                number,
+                self.pairs[number],
+                dict(zip(ANSWERS, self.counts[number].tolist(), strict=True)),
+                kind_of(self.pairs[number], self.counts[number].tolist()),
+                float(split[number]),
+                bool(self.counts[number].sum() >= self.wanted),
+                self.maps.get(number),
+            )
+            for number in order[PAGE * (page - 1) : PAGE * page].tolist()
+        ]
 
 
-def sum_up(
-    pairs: Sequence[Candidate],
-    votes: Sequence[Mapping[str, Any]],
-    opinions: Sequence[Mapping[str, Any]],
-    answers: int,
-) -> Results:
+def sum_up(pairs: Sequence[Candidate], votes: Ballots, opinions: Ballots) -> Results:
     """Sum up what was answered.
 
     Parameters
     ----------
     pairs : sequence of Candidate
-    votes, opinions : sequence of mapping
-        Rows of these tables.
-    answers : int
-        How many are wanted of each pair.
+    votes, opinions : Ballots
     """
-    counts = count_answers(votes, len(pairs), ANSWERS)
-    maps = validate(opinions)
-    lines = _lines(pairs, counts, maps, answers)
+    said = Said.of(votes.columns("pair", "person", "answer", "confidence", "seconds"))
+    counts = said.counts(len(pairs))
     return Results(
+        pairs=pairs,
+        wanted=votes.answers,
+        counts=counts,
         kinds=fleiss_kappa(by_kind(counts)),
         answers=fleiss_kappa(counts),
-        habits=habits(votes),
-        by_kind=dict(Counter(line.kind or "open" for line in lines)),
-        lines=lines,
-        validated=sum(found.validated and found.answers >= answers for found in maps.values()),
-        asked=len(maps),
+        habits=habits(said),
+        maps=validate(opinions.columns("pair", "answer", "different")),
     )
-
-
-def _lines(
-    pairs: Sequence[Candidate], counts: Counts, maps: dict[int, Validation], answers: int
-) -> list[Line]:
-    split = disagreement(counts)
-    kinds = [kind_of(pair, own) for pair, own in zip(pairs, counts.tolist(), strict=True)]
-    order = np.lexsort([np.arange(len(pairs)), -counts.sum(1), -split])
-    return [
-        Line(
-            number,
-            pairs[number],
-            dict(zip(ANSWERS, counts[number].tolist(), strict=True)),
-            kinds[number],
-            float(split[number]),
-            bool(counts[number].sum() >= answers),
-            maps.get(number),
-        )
-        for number in order.tolist()
-    ]
 
 
 def kind_of(pair: Candidate, counts: Sequence[int]) -> str:

@@ -101,6 +101,10 @@ class BackgroundMaker:
         """Begin."""
         self._thread.start()
 
+    def join(self) -> None:
+        """Wait for its end."""
+        self._thread.join()
+
     def trouble(self) -> str | None:
         """Return why pictures are no longer made, None where they are, or all are there."""
         return self._trouble

@@ -38,6 +38,13 @@ class Exhibit:
     images: Sequence[Shown]
 
 
+@dataclass(frozen=True)
+class Panel:
+    highest: Sequence[Shown]
+    middle: Sequence[Shown]
+    lowest: Sequence[Shown]
+
+
 @dataclass
 class PaintedExhibits:
     """Pictures of a few colours each; those of features in `unmade` are never made."""
@@ -61,10 +68,11 @@ class PaintedExhibits:
         ]
         return Exhibit([*images, Shown("photo 4", problem="it is gone")])
 
-    def panel(self, pair: PairName) -> Exhibit | None:
+    def panel(self, pair: PairName) -> Panel | None:
         if pair[1] in self.unmade:
             return None
-        return Exhibit([Shown(f"photo {n}", heat=self._paint(*pair, "map", n)) for n in range(15)])
+        maps = [Shown(f"photo {n}", heat=self._paint(*pair, "map", n)) for n in range(15)]
+        return Panel(maps[:5], maps[5:10], maps[10:])
 
     def examples(self, wnid: str) -> list[Path]:
         return [self._paint(wnid, "example", number) for number in range(5)]
@@ -112,10 +120,11 @@ def main() -> None:
     parser.add_argument("directory", type=Path)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--answers", type=int, default=5)
+    parser.add_argument("--classes", type=int, default=3)
     given = parser.parse_args()
     reporter = ConsoleReporter(Screen(stderr=True))
     serve(
-        begin(given.directory / "votes.db", given.answers),
+        begin(given.directory / "votes.db", given.answers, candidates(given.classes)),
         PaintedExhibits(given.directory / "pictures"),
         {CLASSES[0]: "an aquatic mammal with webbed feet that eats fish"},
         "127.0.0.1",
