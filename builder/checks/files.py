@@ -43,6 +43,8 @@ _NULLABLE = {
     "sub_kind",
     "activation_mean",
     "activation_std",
+    "validated",
+    "same",
 }
 
 
@@ -105,7 +107,7 @@ def _schemas(data: DataSet) -> dict[str, pa.Schema]:
     features: dict[str, Features] = {
         "masks": mask_features(names, count),
         "rankings": ranking_features(names),
-        "features": pair_features(names),
+        "features": pair_features(names, are_validated="validated" in data.pair_fields),
         PREVIEW: preview_features(names, count),
         CONTENTS: content_features(),
     }

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from builder.dataset.dataset import PAIR_FIELDS, DataSet
+from builder.dataset.dataset import DataSet
 from builder.dataset.manifest import Manifest
 from builder.dataset.scores import NO_RANK, Scores, score
 from builder.storage.parquet import matrix
@@ -107,9 +107,9 @@ def rankings_are_the_masks(data: DataSet) -> Iterator[str]:
 
 def pairs_are_the_votes(data: ScoredDataSet) -> Iterator[str]:
     """Yield rows of the config features that contradict votes, class names or activations."""
-    votes = data.read("features", data.splits[0], PAIR_FIELDS)
+    votes = data.read("features", data.splits[0], data.pair_fields)
     for split in data.splits:
-        if data.read("features", split, PAIR_FIELDS) != votes:
+        if data.read("features", split, data.pair_fields) != votes:
             yield f"features of {split} has other votes than that of {data.splits[0]}"
             continue
         scores = data.scored(split).scores

@@ -18,7 +18,7 @@ from builder.dataset.votes import Pair, Votes, check_classes
 from builder.errors import BuildError, first_line
 from builder.storage.parquet import parquet_source
 
-PAIR_FIELDS = [field.name for field in fields(Pair)]
+_PAIR_FIELDS = [field.name for field in fields(Pair)]
 """What the config ``features`` keeps of the votes on a pair."""
 
 
@@ -135,6 +135,13 @@ class DataSet:
             return file.schema_arrow
 
     @cached_property
+    def pair_fields(self) -> list[str]:
+        """The columns of the config ``features`` that are the votes': without a study, two less."""
+        there = self.schema("features").names
+        optional = ("validated", "same")
+        return [name for name in _PAIR_FIELDS if name in there or name not in optional]
+
+    @cached_property
     def votes(self) -> Votes:
         """The votes, as the config ``features`` keeps them."""
         return self.votes_of(self.splits[0])
@@ -147,7 +154,7 @@ class DataSet:
         BuildError
             If they contradict each other.
         """
-        rows = self.read("features", split, PAIR_FIELDS).to_pylist()
+        rows = self.read("features", split, self.pair_fields).to_pylist()
         pairs = tuple(Pair(**row) for row in rows)
         check_classes(self.path(self.files("features", split)[0]), pairs)
         return Votes(pairs, self.manifest.origin["votes_sha256"])

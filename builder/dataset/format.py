@@ -58,8 +58,17 @@ def ranking_features(names: list[str]) -> Features:
     )
 
 
-def pair_features(names: list[str]) -> Features:
-    """Return the columns of the config ``features``, a row per class-feature pair."""
+def pair_features(names: list[str], *, are_validated: bool = False) -> Features:
+    """Return the columns of the config ``features``, a row per class-feature pair.
+
+    Parameters
+    ----------
+    names : list of str
+        The name of each class, by label.
+    are_validated : bool
+        Whether there was a validation study; of pairs that were not part of it both are null.
+    """
+    study = {"validated": Value("bool"), "same": Value("float64")}
     return Features(
         {
             "label": ClassLabel(names=names),
@@ -76,6 +85,7 @@ def pair_features(names: list[str]) -> Features:
             "weight": Value("float32"),
             "activation_mean": Value("float64"),
             "activation_std": Value("float64"),
+            **(study if are_validated else {}),
         }
     )
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,9 @@ COLUMNS = (
     "Answer.confidence",
     "Answer.reasons",
 )
+VALIDATION_COLUMNS = ("Validation.validated", "Validation.same")
+"""Of files that also tell what a validation study found, the same in all rows of a pair."""
+
 _ANSWER_COLUMNS = {
     "Answer.main": ", ".join(ANSWERS[:-1]) + f" or {ANSWERS[-1]}",
     "Answer.confidence": "a number from 1 to 5",
@@ -69,6 +72,21 @@ class Vote:
     reasons: str
 
 
+class Validation(NamedTuple):
+    """What a study found of a pair: whether its feature means the same wherever it is strong.
+
+    Attributes
+    ----------
+    validated : bool
+        Whether its maps may be trusted in the top 20 % of the class.
+    same : float
+        Share of those asked who said that all maps show the same.
+    """
+
+    validated: bool
+    same: float
+
+
 @dataclass(frozen=True)
 class Pair:
     """One class-feature pair and its votes.
@@ -85,6 +103,8 @@ class Pair:
         How many workers gave each answer.
     confidence : float
         Mean confidence of the workers, 1 to 5.
+    validated, same : bool and float, optional
+        Those of `Validation`, where there was a study of the pair.
     """
 
     label: int
@@ -95,6 +115,8 @@ class Pair:
     separate_object: int
     background: int
     confidence: float
+    validated: bool | None = None
+    same: float | None = None
 
     @property
     def votes(self) -> int:
@@ -141,6 +163,11 @@ class Votes:
         for pair in self.pairs:
             groups[pair.label].append(pair)
         return {label: tuple(group) for label, group in groups.items()}
+
+    @property
+    def are_validated(self) -> bool:
+        """Whether there was a validation study of any of the pairs."""
+        return any(pair.validated is not None for pair in self.pairs)
 
     @cached_property
     def labels(self) -> dict[str, int]:
@@ -200,24 +227,37 @@ def read_votes(path: Path, minimum: int = MINIMUM_VOTES) -> Votes:
         raise BuildError(f"The votes file {path} is no CSV in UTF-8: check --votes.") from error
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
-        rows = _parse(path, reader)
+        rows, validations = _parse(path, reader)
     except csv.Error as error:
         line = reader.reader.line_num  # The one of `reader` is that of the last good row.
         raise BuildError(f"{path}:{line} is no CSV ({error}): check --votes.") from error
-    pairs = tuple(sorted(_count(path, rows, minimum), key=lambda pair: (pair.label, pair.rank)))
+    counted = _count(path, rows, validations, minimum)
+    pairs = tuple(sorted(counted, key=lambda pair: (pair.label, pair.rank)))
     check_classes(path, pairs)
     return Votes(pairs, sha256(data).hexdigest())
 
 
-def write_votes(path: Path, votes: Iterable[Vote]) -> None:
+def write_votes(
+    path: Path,
+    votes: Iterable[Vote],
+    validations: Mapping[tuple[str, int], Validation] | None = None,
+) -> None:
     """Write a votes file, as `read_votes` reads it; it appears whole or not at all.
 
     Parameters
     ----------
     path : Path
     votes : iterable of Vote
+    validations : mapping of (str, int) to Validation, optional
+        What a study found, by wnid and feature; pairs may lack.
     """
-    _write_rows(path, map(astuple, votes))
+    if not validations:
+        _write_rows(path, map(astuple, votes))
+        return
+    rows = (
+        (*astuple(vote), *validations.get((vote.wnid, vote.feature), ("", ""))) for vote in votes
+    )
+    _write_rows(path, rows, (*COLUMNS, *VALIDATION_COLUMNS))
 
 
 def write_template(path: Path, pairs: Iterable[tuple[str, int, int, int]]) -> None:
@@ -233,16 +273,21 @@ def write_template(path: Path, pairs: Iterable[tuple[str, int, int, int]]) -> No
     _write_rows(path, ((worker, *pair, "", "", "") for pair in pairs for worker in workers))
 
 
-def _write_rows(path: Path, rows: Iterable[tuple[object, ...]]) -> None:
+def _write_rows(
+    path: Path, rows: Iterable[tuple[object, ...]], columns: Sequence[str] = COLUMNS
+) -> None:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer.writerow(columns)
     writer.writerows(rows)
     with atomic_write(path) as file:
         file.write(text.getvalue().encode())
 
 
-def _parse(path: Path, reader: csv.DictReader[str]) -> list[Vote]:
+_Validations = dict[tuple[str, int], Validation | None]
+
+
+def _parse(path: Path, reader: csv.DictReader[str]) -> tuple[list[Vote], _Validations]:
     missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
     if missing:
         raise BuildError(
@@ -251,6 +296,7 @@ def _parse(path: Path, reader: csv.DictReader[str]) -> list[Vote]:
     lines = [(reader.line_num, row) for row in reader]
     _require_answers(path, lines)
     rows = []
+    validations: _Validations = {}
     places: dict[tuple[str, str, int], str] = {}
     for line, row in lines:
         place = f"{path}:{line}"
@@ -262,9 +308,15 @@ def _parse(path: Path, reader: csv.DictReader[str]) -> list[Vote]:
                 f"feature {vote.feature}, after {first}: keep one vote of each worker on a pair."
             )
         rows.append(vote)
+        validation = _validation(place, row)
+        if validations.setdefault((vote.wnid, vote.feature), validation) != validation:
+            raise BuildError(
+                f"{place} has another validation of class {vote.wnid}, feature {vote.feature} than "
+                "the rows before: give all rows of a pair the same, as the study found it."
+            )
     if not rows:
         raise BuildError(f"The votes file {path} has no votes: check --votes.")
-    return rows
+    return rows, validations
 
 
 def _require_answers(path: Path, lines: list[tuple[int, dict[str, str]]]) -> None:
@@ -297,6 +349,24 @@ def _vote(place: str, row: dict[str, str]) -> Vote:
     )
 
 
+def _validation(place: str, row: dict[str, str]) -> Validation | None:
+    """Return what a study found of the pair of a row, None where there was none."""
+    validated, same = (row.get(column) or "" for column in VALIDATION_COLUMNS)
+    if not validated and not same:
+        return None
+    kinds = {"True": True, "False": False}
+    try:
+        share = float(same)
+    except ValueError:
+        share = float("nan")
+    if validated not in kinds or not 0 <= share <= 1:
+        raise BuildError(
+            f"{place} has {validated!r} and {same!r} in {' and '.join(VALIDATION_COLUMNS)}: use "
+            "True or False, and a number from 0 to 1, or leave both empty."
+        )
+    return Validation(kinds[validated], share)
+
+
 def _whole_number(place: str, row: dict[str, str], column: str, least: int) -> int:
     value = row[column]
     # More digits than an index can have would also be more than int() takes.
@@ -315,7 +385,7 @@ def _confidence(place: str, value: str) -> float:
     return confidence
 
 
-def _count(path: Path, rows: list[Vote], minimum: int) -> list[Pair]:
+def _count(path: Path, rows: list[Vote], validations: _Validations, minimum: int) -> list[Pair]:
     groups: defaultdict[tuple[str, int], list[Vote]] = defaultdict(list)
     for row in rows:
         groups[row.wnid, row.feature].append(row)
@@ -334,6 +404,7 @@ def _count(path: Path, rows: list[Vote], minimum: int) -> list[Pair]:
                 "remove the pair, or give build another --min-votes."
             )
         answers = [row.answer for row in group]
+        validation = validations[wnid, feature]
         pairs.append(
             Pair(
                 label=group[0].label,
@@ -344,6 +415,8 @@ def _count(path: Path, rows: list[Vote], minimum: int) -> list[Pair]:
                 separate_object=answers.count("separate_object"),
                 background=answers.count("background"),
                 confidence=sum(row.confidence for row in group) / len(group),
+                validated=validation and validation.validated,
+                same=validation and validation.same,
             )
         )
     return pairs

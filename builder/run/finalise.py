@@ -238,7 +238,8 @@ class Finaliser:
             "activation_mean": pa.array(means, mask=np.isnan(means)),
             "activation_std": pa.array(stds, mask=np.isnan(stds)),
         }
-        self._write_single(target, "features", columns, pair_features(self.names))
+        features = pair_features(self.names, are_validated=self.votes.are_validated)
+        self._write_single(target, "features", columns, features)
 
     def _write_contents(self, target: Path) -> None:
         """Write the config ``contents``: by what the file of each image is known again."""

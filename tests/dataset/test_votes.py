@@ -14,7 +14,9 @@ import pytest
 from builder.dataset.votes import (
     ANSWERS,
     COLUMNS,
+    VALIDATION_COLUMNS,
     Pair,
+    Validation,
     Vote,
     Votes,
     read_votes,
@@ -113,6 +115,50 @@ def test_counts_and_mean_confidence_are_those_of_the_rows(tmp_path: Path) -> Non
         row.update({"Answer.main": answer, "Answer.confidence": confidence})
     first = read(tmp_path, rows).pairs[0]
     assert first == Pair(0, "n00000001", 10, 1, 2, 1, 2, 3.0)
+
+
+def test_what_a_study_found_comes_back_with_the_pairs(tmp_path: Path) -> None:
+    path = tmp_path / "votes.csv"
+    votes = [
+        Vote(str(worker), "robin", 0, feature, rank, "main_object", 4, "")
+        for rank, feature in enumerate((7, 8, 9), 1)
+        for worker in range(3)
+    ]
+    found = {("robin", 7): Validation(True, 0.8), ("robin", 9): Validation(False, 0)}
+    write_votes(path, votes, found)
+    read_back = read_votes(path)
+    assert [(pair.validated, pair.same) for pair in read_back.pairs] == [
+        (True, 0.8),
+        (None, None),
+        (False, 0.0),
+    ]
+    assert read_back.are_validated
+    write_votes(path, votes)
+    assert not read_votes(path).are_validated
+    assert path.read_text().splitlines()[0] == ",".join(COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [(0, "yes"), (0, ""), (1, ""), (1, "nan"), (1, "1.5"), (1, "-0.1"), (1, "half")],
+)
+def test_what_no_study_finds_is_refused_with_its_line(
+    tmp_path: Path, column: int, value: str
+) -> None:
+    rows = [row | dict(zip(VALIDATION_COLUMNS, ("True", "1"), strict=True)) for row in good_rows()]
+    rows[1][VALIDATION_COLUMNS[column]] = value
+    columns = (*COLUMNS, *VALIDATION_COLUMNS)
+    sentence = refuse(write(tmp_path / "votes.csv", rows, columns))
+    assert sentence.startswith(f"{tmp_path}/votes.csv:3 has ")
+    assert "use True or False, and a number from 0 to 1, or leave both empty" in sentence
+
+
+def test_two_results_of_a_study_for_a_pair_are_refused(tmp_path: Path) -> None:
+    rows = [row | dict(zip(VALIDATION_COLUMNS, ("True", "1"), strict=True)) for row in good_rows()]
+    rows[2] |= dict.fromkeys(VALIDATION_COLUMNS, "")
+    columns = (*COLUMNS, *VALIDATION_COLUMNS)
+    sentence = refuse(write(tmp_path / "votes.csv", rows, columns))
+    assert ":4 has another validation of class n00000001, feature 10 than the rows" in sentence
 
 
 @pytest.mark.parametrize("answer", ["main_object", "background"])

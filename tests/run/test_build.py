@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import errno
 import hashlib
 import itertools
@@ -22,6 +23,8 @@ from torch import Tensor
 
 import salient_imagenet_1m as si
 from builder.checks.verify import verify
+from builder.dataset import votes as votes_module
+from builder.dataset.votes import Validation, Vote
 from builder.errors import BuildError
 from builder.images.sources import FolderImages
 from builder.run.build import build, run_task
@@ -265,6 +268,36 @@ def test_other_votes_are_refused_for_another_split(
             world.settings(tmp_path / "out", split="validation", votes=tmp_path / "votes.csv"),
             reporter,
         )
+
+
+def test_a_validation_study_is_in_the_config_features(
+    world: World, planted: Path, tmp_path: Path, reporter: Quiet
+) -> None:
+    with world.votes.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    votes = [
+        Vote(
+            row["WorkerId"],
+            row["Input.wordnet_id"],
+            int(row["Input.class_index"]),
+            int(row["Input.feature_index"]),
+            int(row["Input.feature_rank"]),
+            row["Answer.main"],
+            float(row["Answer.confidence"]),
+            row["Answer.reasons"],
+        )
+        for row in rows
+    ]
+    found = {(votes[0].wnid, votes[0].feature): Validation(validated=True, same=0.8)}
+    votes_module.write_votes(tmp_path / "votes.csv", votes, found)
+    out = tmp_path / "out"
+    for split in ("train", "validation"):
+        build(world.settings(out, votes=tmp_path / "votes.csv", split=split), reporter)
+    pairs = list(load_dataset(str(out), "features", split="train", streaming=True))
+    assert [(pair["validated"], pair["same"]) for pair in pairs[:2]] == [(True, 0.8), (None, None)]
+    assert all(check.passed for check in verify(out))
+    # Data sets without a study lack the columns, as older ones do.
+    assert "validated" not in pq.read_schema(next(planted.glob("features/train-*"))).names
 
 
 def test_embeddings_are_the_pooled_features(world: World, tmp_path: Path, reporter: Quiet) -> None:
