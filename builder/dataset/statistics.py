@@ -54,6 +54,8 @@ class VoteStatistics:
         The wnids of classes in which all features are spurious.
     fewest_votes : int
         Of a pair.
+    studied, validated : int
+        Pairs that a validation study asked about, and those of them that it validated.
     """
 
     pairs_by_kind: dict[str, int]
@@ -61,6 +63,8 @@ class VoteStatistics:
     classes_by_spurious: list[int]
     without_core: list[str]
     fewest_votes: int
+    studied: int
+    validated: int
 
 
 def split_statistics(data: DataSet, split: str) -> SplitStatistics:
@@ -96,4 +100,6 @@ def vote_statistics(votes: Votes) -> VoteStatistics:
             votes.by_label[label][0].wnid for label, count in spurious.items() if count == whole
         ],
         fewest_votes=min(pair.votes for pair in votes.pairs),
+        studied=sum(pair.validated is not None for pair in votes.pairs),
+        validated=sum(pair.validated is True for pair in votes.pairs),
     )

@@ -157,7 +157,7 @@ def _responsible_ai(data: DataSet, about: Subject) -> dict[str, Any]:
         "rai:dataLimitations": [
             "Maps were validated only on the images that activate a feature most, the top fifth of "
             "a class."
-            if about.is_imagenet
+            if about.is_imagenet or votes.studied
             else "Nobody validated the maps.",
             f"{votes.classes_by_spurious[-1]:,} of {classes:,} classes have no core feature, "
             f"{votes.classes_by_spurious[0]:,} no spurious one.",

@@ -296,6 +296,10 @@ def test_a_validation_study_is_in_the_config_features(
     pairs = list(load_dataset(str(out), "features", split="train", streaming=True))
     assert [(pair["validated"], pair["same"]) for pair in pairs[:2]] == [(True, 0.8), (None, None)]
     assert all(check.passed for check in verify(out))
+    told = " ".join((out / "README.md").read_text().split())
+    pairs_with_votes = len(CLASSES) * FEATURES
+    assert f"of 1 of {pairs_with_votes} pairs within the top 20 % of a class" in told
+    assert "and validated 1; the columns `validated`" in told
     # Data sets without a study lack the columns, as older ones do.
     assert "validated" not in pq.read_schema(next(planted.glob("features/train-*"))).names
 
