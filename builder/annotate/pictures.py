@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -87,8 +88,8 @@ class PictureMaker:
         Parameters
         ----------
         groups : sequence of sequence of Job
-            Those of a group are in one batch where there is room for them. Where there is not for
-            another group, as on a CPU, pictures do not depend on what else is made.
+            On a CPU no batch has jobs of two groups, so that pictures do not depend, by their last
+            bits, on what else is made; on a GPU as many are in a batch as there is room for.
         attack : bool
             Whether the features are to be attacked as well.
         """
@@ -97,21 +98,9 @@ class PictureMaker:
         # On a CPU each core has a batch of its own, as in a build.
         initializer = partial(torch.set_num_threads, 1) if on_cpu else None
         work = partial(self._batch, attack=attack)
-        for made in in_threads(self._batches(groups), work, threads, initializer):
+        batches = batches_of_jobs(groups, self.batch_size, mixed=not on_cpu)
+        for made in in_threads(batches, work, threads, initializer):
             yield from made
-
-    def _batches(self, groups: Sequence[Sequence[Job]]) -> Iterator[list[Job]]:
-        batch: list[Job] = []
-        for group in groups:
-            if batch and len(batch) + len(group) > self.batch_size:
-                yield batch
-                batch = []
-            batch += group
-            while len(batch) > self.batch_size:
-                yield batch[: self.batch_size]
-                batch = batch[self.batch_size :]
-        if batch:
-            yield batch
 
     def _batch(self, jobs: Sequence[Job], *, attack: bool) -> list[Pictures | str]:
         loader = Loader(self.inference.images, self.inference.plan)
@@ -157,6 +146,23 @@ class PictureMaker:
             )
         )
         return [reasons.get(name) or next(pictures) for name in ids]
+
+
+def batches_of_jobs(
+    groups: Sequence[Sequence[Job]], size: int, *, mixed: bool
+) -> Iterator[Sequence[Job]]:
+    """Yield jobs in their order, `size` at a time or fewer.
+
+    Parameters
+    ----------
+    groups : sequence of sequence of Job
+    size : int
+    mixed : bool
+        Whether a batch may have jobs of several groups.
+    """
+    for group in [list(chain.from_iterable(groups))] if mixed else groups:
+        for start in range(0, len(group), size):
+            yield group[start : start + size]
 
 
 def _pixels(images: Tensor) -> npt.NDArray[np.uint8]:
