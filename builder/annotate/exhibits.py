@@ -37,6 +37,8 @@ _VERSION = 1
 
 KINDS = ("image", "heat", "attack")
 
+_NONE = np.empty(0, np.int64)
+
 _GONE = "it is not among the images any more"
 
 PairName = tuple[str, int]
@@ -238,7 +240,7 @@ class Exhibits:
                 advance(1)
 
     def _make_exhibits(self, pairs: list[Candidate], reporter: Reporter) -> None:
-        missing = [pair for pair in pairs if _has_problems(self.get(_name(pair)))]
+        missing = [pair for pair in pairs if self._lacks(pair, self.get(_name(pair)))]
         rows: list[_Row] = []
         total = sum(len(pair.images) for pair in missing)
         with reporter.track("pictures of features", total) as advance:
@@ -251,9 +253,9 @@ class Exhibits:
     def _make_panels(self, pairs: list[Candidate], reporter: Reporter) -> None:
         missing: defaultdict[int, list[Candidate]] = defaultdict(list)
         for pair in pairs:
-            if _has_problems(self.panel(_name(pair))):
+            if self._lacks(pair, self.panel(_name(pair))):
                 missing[pair.label].append(pair)
-        total = sum(len(self._by_label[label]) for label in missing)
+        total = sum(len(self._by_label.get(label, ())) for label in missing)
         with reporter.track("images for panels", total) as advance:
             for seen in self._see(list(missing), advance):
                 drawn = {
@@ -270,7 +272,9 @@ class Exhibits:
         """Run the network over all images of classes, one class after the other."""
         size = self._inference.batch_size
         batches = [
-            (label, batch) for label in labels for batch in batches_of(self._by_label[label], size)
+            (label, batch)
+            for label in labels
+            for batch in batches_of(self._by_label.get(label, _NONE), size)
         ]
         found = self._inference.run(Predictor(self.network), [batch for _, batch in batches])
         seen = zip((label for label, _ in batches), found, strict=True)
@@ -288,24 +292,23 @@ class Exhibits:
         self, wanted: Sequence[tuple[Candidate, Sequence[str]]], *, attack: bool
     ) -> Iterator[tuple[Candidate, list[_Row]]]:
         """Make and keep the pictures of images of pairs, and yield what records have of them."""
-        members = {pair.label: self._members(pair.label) for pair, _ in wanted}
-        jobs = [
-            [
-                Job(members[pair.label][name], pair.feature)
-                for name in names
-                if name in members[pair.label]
-            ]
-            for pair, names in wanted
-        ]
-        made = self._maker.make(jobs, attack=attack)
-        for pair, names in wanted:
-            yield (
-                pair,
-                [
-                    self._keep(name, pair, next(made) if name in members[pair.label] else _GONE)
-                    for name in names
-                ],
-            )
+        jobs = [self._jobs(pair, names) for pair, names in wanted]
+        made = self._maker.make([list(own.values()) for own in jobs], attack=attack)
+        for (pair, names), own in zip(wanted, jobs, strict=True):
+            results = ((name, next(made) if name in own else _GONE) for name in names)
+            yield pair, [self._keep(name, pair, result) for name, result in results]
+
+    def _jobs(self, pair: Candidate, names: Sequence[str]) -> dict[str, Job]:
+        """Return what is to be made of images of a pair, by id, without those that are gone."""
+        members = self._members(pair.label)
+        return {name: Job(members[name], pair.feature) for name in names if name in members}
+
+    def _lacks(self, pair: Candidate, found: Exhibit | Panel | None) -> bool:
+        """Whether there is something to make, or to try again since the image is there."""
+        if found is None:
+            return True
+        unmade = [shown.image_id for shown in found.images if shown.image is None]
+        return bool(unmade and self._jobs(pair, unmade))
 
     def _keep(self, name: str, pair: Candidate, made: Pictures | str) -> _Row:
         if isinstance(made, str):
@@ -358,7 +361,7 @@ class Exhibits:
 
     def _members(self, label: int) -> dict[str, int]:
         """Return the positions in the listing of the images of a class, by id, in their order."""
-        members = self._by_label.get(label, np.empty(0, np.int64))
+        members = self._by_label.get(label, _NONE)
         names = self._inference.plan.ids.take(pa.array(members, pa.int64())).to_pylist()
         return dict(zip(names, members.tolist(), strict=True))
 
@@ -469,11 +472,6 @@ def _group(
 
 def _name(pair: Candidate) -> PairName:
     return pair.wnid, pair.feature
-
-
-def _has_problems(found: Exhibit | Panel | None) -> bool:
-    """Whether there is something to make, or to try again."""
-    return found is None or any(shown.problem for shown in found.images)
 
 
 def _tell(rows: list[_Row], reporter: Reporter) -> None:

@@ -232,6 +232,9 @@ def test_an_image_that_is_gone_is_said_and_shown_as_it_was(
     assert exhibit.images[0].problem == "it is not among the images any more"
     assert exhibit.images[0].attack is not None
     assert exhibit.images[1].problem is None
+    restarted = opened(world, table, tmp_path / "cache", images=str(images))
+    restarted.make([pair], Quiet(), panels=False)
+    assert restarted.get(pair) == exhibit
     # Gone before anything is made of it: nothing to show, but a sentence, and tried again later.
     reporter = Quiet()
     other = opened(world, table, tmp_path / "new", reporter, images=str(images))
