@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from builder.annotate import database as tables
+from builder.annotate.agreement import validate
 from builder.annotate.ballots import Ballots
 from builder.annotate.candidates import Candidate
-from builder.annotate.database import reopen_database
+from builder.annotate.database import Database, reopen_database
 from builder.annotate.people import names
-from builder.dataset.votes import MINIMUM_VOTES, Vote, write_votes
+from builder.dataset.votes import MINIMUM_VOTES, Validation, Vote, write_votes
 from builder.errors import BuildError, printable
 from builder.reporter import Reporter
 from builder.settings import VotesExport
@@ -56,8 +57,20 @@ def export(settings: VotesExport, reporter: Reporter) -> int:
     people = names(database)
     votes = [_vote(pairs[row["pair"]], people[row["person"]], row) for row in rows]
     with disk_errors_as_sentences(settings.out.parent):
-        write_votes(settings.out, votes)
+        write_votes(settings.out, votes, _validations(database, pairs, wanted))
     return len(votes)
+
+
+def _validations(
+    database: Database, pairs: Sequence[Candidate], wanted: int
+) -> dict[tuple[str, int], Validation]:
+    """Return what was found of the maps of pairs about which enough people were asked."""
+    opinions = Ballots(database, tables.opinions, wanted).columns("pair", "answer", "different")
+    return {
+        (pairs[number].wnid, pairs[number].feature): Validation(found.validated, found.share_same)
+        for number, found in validate(opinions).items()
+        if found.answers >= wanted
+    }
 
 
 def _tell_lacking(

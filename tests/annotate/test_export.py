@@ -79,6 +79,22 @@ def test_votes_of_one_person_build_and_the_card_says_so(
     )
 
 
+def test_what_was_found_of_maps_goes_with_the_votes(tmp_path: Path) -> None:
+    said = {f"person {n}": [0] * 15 for n in range(2)}
+    votes, out = answered(tmp_path, said, answers=2), tmp_path / "votes.csv"
+    database = begin(tmp_path / "votes.db", 2)
+    opinions = Ballots(database, tables.opinions, 2)
+    for person, pair, answer in ((1, 0, "same"), (2, 0, "same"), (1, 1, "same"), (2, 1, "unclear")):
+        form = {"answer": answer, "different": "", "confidence": 4, "reasons": "fins"}
+        opinions.cast(person, pair, form)
+    opinions.cast(1, 2, form)  # Of which only one of two was asked.
+    export(VotesExport(votes, out), Quiet())
+    first, second, third = read_votes(out, 2).pairs[:3]
+    assert (first.validated, first.same) == (True, 1.0)
+    assert (second.validated, second.same) == (False, 0.5)
+    assert (third.validated, third.same) == (None, None)
+
+
 def test_pairs_that_lack_answers_are_named_and_nothing_is_written(tmp_path: Path) -> None:
     said = {f"person {n}": [0] * 15 for n in range(4)} | {"Eve": [0] * 9 + [-1] * 6}
     votes, out = answered(tmp_path, said), tmp_path / "votes.csv"
