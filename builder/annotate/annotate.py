@@ -97,4 +97,7 @@ def serve(
         if show:
             open_browser(places["vote"])
 
-    run(site.app(), bound, start)
+    try:
+        run(site.app(), bound, start)
+    finally:
+        maker.stop()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib.util import find_spec
 
 from builder.cli.options import options_of
@@ -46,8 +48,13 @@ def annotate(annotation: Annotation) -> None:
     # PyTorch takes seconds to import, which --help and wrong options need not wait for.
     from builder.annotate.annotate import annotate as run_annotate  # noqa: PLC0415
 
-    with stoppable(KEPT) as interrupts:
-        run_annotate(annotation, ConsoleReporter(Screen(stderr=True), interrupts.check))
+    try:
+        with stoppable(KEPT) as interrupts:
+            run_annotate(annotation, ConsoleReporter(Screen(stderr=True), interrupts.check))
+    except SystemExit as ended:
+        # Python would wait for pictures under way, for minutes; what is made is there whole.
+        sys.stderr.flush()
+        os._exit(int(ended.code or 0))
 
 
 @options_of(VotesExport)

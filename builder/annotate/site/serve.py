@@ -8,15 +8,15 @@ import socket
 import sys
 import threading
 import webbrowser
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from builder.annotate.site.guard import Access
 from builder.annotate.site.pictures import Exhibits, PairName
-from builder.errors import BuildError, first_line, printable
+from builder.errors import BuildError, Stopped, first_line, printable
 from builder.reporter import Reporter
 
 _PORTS = 20
@@ -81,6 +81,29 @@ def addresses(access: Access, port: int) -> dict[str, str]:
     }
 
 
+class _StoppableReporter:
+    """Tells the user how it goes, and who tells it that to stop where it is."""
+
+    def __init__(self, reporter: Reporter, stopped: threading.Event) -> None:
+        self._reporter, self._stopped = reporter, stopped
+
+    def say(self, text: str) -> None:
+        self._reporter.say(text)
+
+    @contextmanager
+    def track(
+        self, title: str, total: int | None = None, done: int = 0
+    ) -> Iterator[Callable[[int], None]]:
+        with self._reporter.track(title, total, done) as advance:
+
+            def advance_or_stop(count: int) -> None:
+                advance(count)
+                if self._stopped.is_set():
+                    raise Stopped
+
+            yield advance_or_stop
+
+
 class BackgroundMaker:
     """Makes pictures while people vote.
 
@@ -94,12 +117,17 @@ class BackgroundMaker:
     def __init__(self, exhibits: Exhibits, pairs: Sequence[PairName], reporter: Reporter) -> None:
         self._exhibits, self._pairs, self._reporter = exhibits, pairs, reporter
         self._trouble: str | None = None
+        self._stopped = threading.Event()
         # What is made is whole or not there, so that the process may end at any time.
         self._thread = threading.Thread(target=self._make, daemon=True)
 
     def start(self) -> None:
         """Begin."""
         self._thread.start()
+
+    def stop(self) -> None:
+        """Begin no other picture; those under way may take minutes."""
+        self._stopped.set()
 
     def join(self) -> None:
         """Wait for its end."""
@@ -111,7 +139,9 @@ class BackgroundMaker:
 
     def _make(self) -> None:
         try:
-            self._exhibits.make(self._pairs, self._reporter)
+            self._exhibits.make(self._pairs, _StoppableReporter(self._reporter, self._stopped))
+        except (Stopped, KeyboardInterrupt):
+            return
         except BuildError as error:
             self._trouble = str(error)
         except Exception as error:

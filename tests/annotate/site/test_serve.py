@@ -85,6 +85,23 @@ def test_pictures_are_made_while_people_vote(tmp_path: Path, reporter: Quiet) ->
     assert maker.trouble() is None
 
 
+class SlowExhibits(PaintedExhibits):
+    """Pictures of which there is no end."""
+
+    def make(self, pairs: Iterable[PairName], reporter: Reporter) -> None:
+        with reporter.track("pictures") as advance:
+            while True:
+                advance(1)
+
+
+def test_who_stops_does_not_wait_for_pictures(tmp_path: Path, reporter: Quiet) -> None:
+    maker = BackgroundMaker(SlowExhibits(tmp_path), [("otter", 1)], reporter)
+    maker.start()
+    maker.stop()
+    maker.join()
+    assert maker.trouble() is None
+
+
 def choose(person: int, pair: int) -> str:
     """Return what a person answers: mostly what others do."""
     return ANSWERS[np.random.default_rng([person, pair]).choice(3, p=[0.2, 0.6, 0.2])]
