@@ -44,8 +44,11 @@ def bind(host: str, port: int, reporter: Reporter) -> socket.socket:
 def _bound(host: str, port: int) -> socket.socket | None:
     """Return a socket, None where the port is taken."""
     try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        bound = socket.socket(family, kind)
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM
+        )[0]
+        # Only if it knows that this is TCP, asyncio sends at once, and not 40 ms later.
+        bound = socket.socket(family, kind, protocol)
     except (OSError, UnicodeError) as error:
         raise BuildError(
             f"--host {printable(host)} is no address ({first_line(error)})."
