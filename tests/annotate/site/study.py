@@ -87,7 +87,7 @@ class PaintedExhibits:
         if not path.exists():
             rng = np.random.default_rng(list(path.name.encode()))
             small = Image.fromarray(rng.integers(0, 256, (4, 4, 3), np.uint8))
-            small.resize((224, 224), Image.Resampling.BICUBIC).save(path)
+            small.resize((56, 56), Image.Resampling.BICUBIC).save(path)
         return path
 
 
