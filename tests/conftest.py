@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import venv
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import pytest
 import timm
 import torch
 from filelock import FileLock
+from selenium import webdriver
 
 from builder.dataset import votes
 from builder.dataset.votes import ANSWERS, Vote
@@ -21,6 +22,7 @@ from builder.demo.world import World as PlantedWorld
 from builder.demo.world import write_world
 from builder.run.build import build
 from builder.settings import Settings
+from tests.browser import chromium
 from tests.quiet import Quiet
 
 # Tiny networks gain nothing from a second thread, and wait long for it on a busy machine.
@@ -138,6 +140,12 @@ def planted_world(tmp_path_factory: pytest.TempPathFactory) -> World:
     )
     write_checkpoint(base / "network.pt")
     return World(base / "images", base / "votes.csv", base / "network.pt")
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    with chromium(tmp_path_factory.mktemp("profile")) as chrome:
+        yield chrome
 
 
 @pytest.fixture

@@ -143,7 +143,11 @@ def test_commands_and_options_exist(readme: Path) -> None:
     known: Any = typer.main.get_command(app)
     for command, *words in commands(readme.read_text()):
         assert command in known.commands, command
-        options = {name for option in known.commands[command].params for name in option.opts}
+        called = known.commands[command]
+        if hasattr(called, "commands"):  # Without a name the first is meant.
+            default = next(iter(called.commands.values()))
+            called = called.commands.get(words[0] if words else "", default)
+        options = {name for option in called.params for name in option.opts}
         given = {word.rstrip(".,;:") for word in words if word.startswith("--")}
         assert given <= options | {"--help"}, f"{command} {given - options}"
 

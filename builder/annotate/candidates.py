@@ -6,15 +6,17 @@ import csv
 import io
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from builder.dataset.votes import check_classes
 from builder.errors import BuildError
-from builder.network.importance import Importance
-from builder.network.inference import Inference
+
+if TYPE_CHECKING:  # Who reads a table needs no PyTorch.
+    from builder.network.importance import Importance
+    from builder.network.inference import Inference
 
 FEATURES_PER_CLASS = 5
 TOP_IMAGES = 5

@@ -12,7 +12,17 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from builder.cli import build, demo, discover, evaluate, gallery, publish, status, verify
+from builder.cli import (
+    annotate,
+    build,
+    demo,
+    discover,
+    evaluate,
+    gallery,
+    publish,
+    status,
+    verify,
+)
 from builder.cli.streams import readers_may_leave
 from builder.errors import BuildError, printable
 from builder.reporter import Screen
@@ -44,6 +54,13 @@ class _Command(TyperCommand):
     def get_params(self, ctx: Any) -> list[Any]:
         return _without_flag_types(super().get_params(ctx))
 
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any
+    ) -> Any:
+        if parent and not info_name:  # The default of a group is called by the group's name.
+            info_name, parent = parent.info_name, parent.parent
+        return super().make_context(info_name, args, parent, **extra)
+
 
 class _Group(TyperGroup):
     def get_params(self, ctx: Any) -> list[Any]:
@@ -58,14 +75,34 @@ class _Group(TyperGroup):
             return super().invoke(ctx)
 
 
-app = typer.Typer(
-    name="salient-imagenet",
-    cls=_Group,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    add_completion=False,
-)
+class _GroupWithDefault(_Group):
+    """Commands of which the first is meant where none is named."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        names = self.list_commands(ctx)
+        if not args or args[0] not in names:
+            args = [names[0], *args]
+        return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, command, rest = super().resolve_command(ctx, args)
+        # What is not typed is not shown either.
+        return "" if name == self.list_commands(ctx)[0] else name, command, rest
+
+
+def _typer(name: str, cls: type[TyperGroup], **options: Any) -> typer.Typer:
+    return typer.Typer(
+        name=name,
+        cls=cls,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+        add_completion=False,
+        **options,
+    )
+
+
+app = _typer("salient-imagenet", _Group, no_args_is_help=True)
+voting = _typer("annotate", _GroupWithDefault, help=annotate.SUMMARY)
 
 
 @app.callback()
@@ -73,17 +110,22 @@ def _root() -> None:
     """Soft masks of core and spurious features for all of ImageNet."""
 
 
-def _register(command: Callable[..., None], examples: str | None = None) -> None:
+def _register(
+    command: Callable[..., None], examples: str | None = None, group: typer.Typer = app
+) -> None:
     # Rich keeps line breaks: those of the source would be seen in windows of other widths.
     paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
     text = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
-    app.command(cls=_Command, help=text, epilog=examples)(command)
+    group.command(cls=_Command, help=text, epilog=examples)(command)
 
 
 _register(build.build, build.EXAMPLES)
 _register(status.status)
 _register(demo.demo)
 _register(discover.discover, discover.EXAMPLES)
+_register(annotate.annotate, annotate.EXAMPLES, voting)
+_register(annotate.export, group=voting)
+app.add_typer(voting)
 _register(gallery.gallery)
 _register(evaluate.evaluate, evaluate.EXAMPLES)
 _register(verify.verify)

@@ -52,6 +52,8 @@ class VoteStatistics:
         How many classes have 0, 1, 2, ... spurious features.
     without_core : list of str
         The wnids of classes in which all features are spurious.
+    fewest_votes : int
+        Of a pair.
     studied, validated : int
         Pairs that a validation study asked about, and those of them that it validated.
     """
@@ -60,6 +62,7 @@ class VoteStatistics:
     features: int
     classes_by_spurious: list[int]
     without_core: list[str]
+    fewest_votes: int
     studied: int
     validated: int
 
@@ -96,6 +99,7 @@ def vote_statistics(votes: Votes) -> VoteStatistics:
         without_core=[
             votes.by_label[label][0].wnid for label, count in spurious.items() if count == whole
         ],
+        fewest_votes=min(pair.votes for pair in votes.pairs),
         studied=sum(pair.validated is not None for pair in votes.pairs),
         validated=sum(pair.validated is True for pair in votes.pairs),
     )

@@ -118,8 +118,13 @@ class Pair:
     validated: bool | None = None
     same: float | None = None
 
+    @property
+    def votes(self) -> int:
+        """How many workers voted."""
+        return self.main_object + self.separate_object + self.background
+
     def _is_majority(self, count: int) -> bool:
-        return 2 * count > self.main_object + self.separate_object + self.background
+        return 2 * count > self.votes
 
     @property
     def kind(self) -> str:
@@ -191,7 +196,7 @@ class Votes:
         return table
 
 
-def read_votes(path: Path) -> Votes:
+def read_votes(path: Path, minimum: int = MINIMUM_VOTES) -> Votes:
     """Read a votes file: a CSV with a row per worker and class-feature pair.
 
     Five workers answer ``main_object``, ``separate_object`` or ``background``; a majority for the
@@ -201,6 +206,8 @@ def read_votes(path: Path) -> Votes:
     ----------
     path : Path
         A file in the format of the published ``discover_spurious_features.csv``.
+    minimum : int
+        Votes that each pair needs.
 
     Returns
     -------
@@ -224,7 +231,8 @@ def read_votes(path: Path) -> Votes:
     except csv.Error as error:
         line = reader.reader.line_num  # The one of `reader` is that of the last good row.
         raise BuildError(f"{path}:{line} is no CSV ({error}): check --votes.") from error
-    pairs = tuple(sorted(_count(path, rows, validations), key=lambda pair: (pair.label, pair.rank)))
+    counted = _count(path, rows, validations, minimum)
+    pairs = tuple(sorted(counted, key=lambda pair: (pair.label, pair.rank)))
     check_classes(path, pairs)
     return Votes(pairs, sha256(data).hexdigest())
 
@@ -377,7 +385,7 @@ def _confidence(place: str, value: str) -> float:
     return confidence
 
 
-def _count(path: Path, rows: list[Vote], validations: _Validations) -> list[Pair]:
+def _count(path: Path, rows: list[Vote], validations: _Validations, minimum: int) -> list[Pair]:
     groups: defaultdict[tuple[str, int], list[Vote]] = defaultdict(list)
     for row in rows:
         groups[row.wnid, row.feature].append(row)
@@ -390,10 +398,10 @@ def _count(path: Path, rows: list[Vote], validations: _Validations) -> list[Pair
                 f"The votes on {name} in {path} contradict each other: they give it the class "
                 f"indices {sorted(labels)} and the ranks {sorted(ranks)}; keep one of each."
             )
-        if len(group) < MINIMUM_VOTES:
+        if len(group) < minimum:
             raise BuildError(
-                f"The pair {name} in {path} has {len(group)} vote(s): collect at least "
-                f"{MINIMUM_VOTES}, or remove the pair."
+                f"The pair {name} in {path} has {len(group)} vote(s): collect at least {minimum}, "
+                "remove the pair, or give build another --min-votes."
             )
         answers = [row.answer for row in group]
         validation = validations[wnid, feature]

@@ -8,7 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from builder.demo.demo import Folder
+from builder.demo.demo import NETWORK, Folder
 from builder.demo.recovery import KEYS, MEANINGS
 from builder.evaluate.conditions import CLEAN, CORE, SPURIOUS
 from builder.evaluate.measures import GAP, RCS, accuracy_of
@@ -102,4 +102,6 @@ Load:  from datasets import load_dataset
        masks = load_dataset("{folder.dataset}", "masks", split="train", streaming=True)
        print(next(iter(masks)))
 Read:  {folder.report} has all numbers, {folder.votes} the votes.
+Vote:  salient-imagenet annotate {folder.features} --images {folder.images} --network {NETWORK} \
+--checkpoint {folder.robust} --votes {folder.root / "answers.db"}
 """

@@ -100,7 +100,7 @@ def _open(settings: GallerySettings) -> DataSet:
     if split not in manifest.splits:
         there = ", ".join(sorted(manifest.splits))
         raise BuildError(f"{data} has no split {split}, only {there}: check --split.")
-    if settings.votes and read_votes(settings.votes).sha256 != manifest.origin["votes_sha256"]:
+    if settings.votes and read_votes(settings.votes, 1).sha256 != manifest.origin["votes_sha256"]:
         raise BuildError(f"{settings.votes} are not the votes of {data}: check --votes.")
     return DataSet(manifest, data)
 

@@ -153,7 +153,7 @@ def open_job(
         If one cannot be used, or they do not fit together.
     """
     _check_places(settings)
-    votes = read_votes(settings.votes)
+    votes = read_votes(settings.votes, settings.min_votes)
     device = device or find_devices(settings.device)[0]
     runs_on = runs_on or device.type
     if settings.gpu_decode and runs_on != "cuda":

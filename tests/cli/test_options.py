@@ -12,7 +12,15 @@ from typer.testing import CliRunner
 from builder.cli.app import app
 from builder.cli.options import options_of
 from builder.errors import BuildError
-from builder.settings import Evaluation, GallerySettings, Publication, Search, Settings
+from builder.settings import (
+    Annotation,
+    Evaluation,
+    GallerySettings,
+    Publication,
+    Search,
+    Settings,
+    VotesExport,
+)
 
 
 @dataclass(frozen=True)
@@ -113,6 +121,8 @@ def test_help_shows_required_options_first(command: typer.Typer) -> None:
         ("build", Settings, {"dry_run"}),
         ("discover", Search, set()),
         ("evaluate", Evaluation, {"dry_run"}),
+        ("annotate annotate", Annotation, set()),
+        ("annotate export", VotesExport, set()),
         ("gallery", GallerySettings, set()),
         ("publish", Publication, {"dry_run"}),
     ],
@@ -120,8 +130,10 @@ def test_help_shows_required_options_first(command: typer.Typer) -> None:
 def test_commands_have_the_options_and_defaults_of_their_settings(
     name: str, settings: type[Any], others: set[str]
 ) -> None:
-    commands: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    parameters = {parameter.name: parameter for parameter in commands[name].params}
+    command: Any = typer.main.get_command(app)
+    for word in name.split():
+        command = command.commands[word]
+    parameters = {parameter.name: parameter for parameter in command.params}
     assert parameters.keys() == {field.name for field in fields(settings)} | others
     for field in fields(settings):
         parameter = parameters[field.name]
@@ -143,6 +155,7 @@ class CalledError(Exception):
 SPLIT_COMMANDS = {
     "build --images i --votes v --out o": "builder.run.build.build",
     "discover --images i --network n --out o": "builder.annotate.discover.discover",
+    "annotate f --images i --network n --votes v": "builder.annotate.annotate.annotate",
     "evaluate d --images i --out o": "builder.evaluate.evaluation.evaluate",
     "gallery d --images i": "builder.pages.gallery.make_gallery",
     "verify d --images i": "builder.checks.verify.checks",
@@ -172,6 +185,7 @@ def test_every_command_that_takes_a_split_is_among_these() -> None:
     found = {
         name
         for name, command in commands.items()
-        if any(param.name == "split" for param in command.params)
+        for called in getattr(command, "commands", {name: command}).values()
+        if any(param.name == "split" for param in called.params)
     }
     assert found == {given.split()[0] for given in SPLIT_COMMANDS}

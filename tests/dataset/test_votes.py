@@ -329,7 +329,7 @@ def test_a_pair_with_fewer_than_three_votes_is_named(tmp_path: Path, votes: int)
     assert (
         f"class n00000001, feature 11 in {tmp_path / 'votes.csv'} has {votes} vote(s)" in sentence
     )
-    assert "collect at least 3, or remove the pair." in sentence
+    assert "collect at least 3, remove the pair, or give build another --min-votes." in sentence
 
 
 def _give(first: slice, **changes: str) -> Callable[[Rows], None]:

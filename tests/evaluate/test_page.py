@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from builder.evaluate.measures import GAP, RCS, Score, accuracy_of, overall
 from builder.evaluate.page import make_page
 from builder.evaluate.report import Report
 from builder.evaluate.scatters import groups_of
-from tests.browser import DESKTOP, PHONE, chromium, log, requests, resize
+from tests.browser import DESKTOP, PHONE, log, requests, resize
 from tests.evaluate.synthetic import synthetic_report
 
 MARKUP = "<script>document.title='planted'</script><img src=x onerror=alert(1)><b>\"'&amp;</b>"
@@ -36,12 +36,6 @@ NO_CHARTS = "window.Plotly = {newPlot(plot) { plot.data = []; plot.on = () => {}
 """In place of the library, which takes a browser a second or two."""
 
 DRAWN = "[...document.querySelectorAll('.plot')].every(plot => plot.querySelector('svg'))"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    with chromium(tmp_path_factory.mktemp("profile")) as chrome:
-        yield chrome
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import base64
 import io
 import re
 import shutil
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from builder.pages.views import GroundTruth
 from builder.run.build import build
 from builder.settings import GallerySettings
 from builder.storage.remote import parse_location
-from tests.browser import DESKTOP, PHONE, chromium, log, requests, resize
+from tests.browser import DESKTOP, PHONE, log, requests, resize
 from tests.conftest import CLASSES, World
 from tests.pages.test_preview import open_data
 from tests.quiet import Quiet
@@ -64,12 +63,6 @@ def page(world: World, data: Path) -> Path:
 @pytest.fixture(scope="module")
 def site(world: World, data: Path) -> Path:
     return make_gallery(GallerySettings(data, str(world.root), data.parent / "site"), QUIET)
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    with chromium(tmp_path_factory.mktemp("profile")) as chrome:
-        yield chrome
 
 
 class Tags(HTMLParser):

@@ -1,0 +1,142 @@
+"""The server as a process that can be killed, and people who answer without a browser."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlencode
+
+ROOT = Path(__file__).parents[3]
+
+
+@dataclass
+class Server:
+    """A server of a study in a process of its own."""
+
+    directory: Path
+    options: tuple[str, ...] = ()
+    port: int = 0
+    _process: subprocess.Popen[str] | None = None
+
+    @property
+    def address(self) -> str:
+        """Where it is."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start it, at the port that it had before."""
+        command = [sys.executable, "-m", "tests.annotate.site.study", str(self.directory)]
+        self._process = subprocess.Popen(
+            [*command, "--port", str(self.port), *self.options],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stderr
+        said = self._process.stderr.readline()
+        found = re.search(r"http://127\.0\.0\.1:(\d+)/", said)
+        assert found, said + self._process.stderr.read()
+        self.port = int(found[1])
+
+    def kill(self) -> None:
+        """End it as a power cut would, with SIGKILL."""
+        assert self._process
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> str:
+        """Press Ctrl-C, and return what it says."""
+        assert self._process
+        self._process.send_signal(signal.SIGINT)
+        return self._process.communicate(timeout=20)[1]
+
+
+@contextmanager
+def serving(directory: Path, *options: str) -> Iterator[Server]:
+    """Run a server while the block lasts."""
+    server = Server(directory, options)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+Given = tuple[str, int, str]
+"""A person, a pair and an answer."""
+
+
+@dataclass
+class Client:
+    """Somebody who answers what is asked, and sends again what got no reply.
+
+    Attributes
+    ----------
+    given : list of (str, int, str)
+        Answers that were called saved.
+    seconds : list of float
+        How long each page took.
+    """
+
+    server: Server
+    name: str
+    choose: Callable[[int], str]
+    given: list[Given] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    _cookie: str = ""
+    _connection: http.client.HTTPConnection | None = None
+
+    def answer_all(self, most: int = 10**6) -> None:
+        """Answer until nothing is left, or so many times."""
+        if not self._cookie:
+            headers = self._ask("POST", "/sign-in", {"name": self.name})[1]
+            self._cookie = headers["set-cookie"].partition(";")[0]
+        for _ in range(most):
+            start = time.perf_counter()
+            page = self._ask("GET", "/vote")[2]
+            self.seconds.append(time.perf_counter() - start)
+            found = re.search(r'action="/pairs/(\d+)/vote"', page)
+            if not found:
+                if "Done, thank you" in page:
+                    return
+                time.sleep(0.05)
+                continue
+            pair, answer = int(found[1]), self.choose(int(found[1]))
+            form = {"answer": answer, "confidence": "3", "reasons": f"{self.name} on {pair}"}
+            status = self._ask("POST", f"/pairs/{pair}/vote", form)[0]
+            if status == 303:
+                self.given.append((self.name, pair, answer))
+            else:
+                assert status == 409
+
+    def _ask(
+        self, method: str, path: str, form: dict[str, str] | None = None
+    ) -> tuple[int, http.client.HTTPMessage, str]:
+        headers = {
+            "Cookie": self._cookie,
+            "Origin": self.server.address,
+            "Content-Type": "application/x-www-form-urlencoded",
+        }
+        for _ in range(600):
+            try:
+                if self._connection is None:
+                    self._connection = http.client.HTTPConnection(
+                        "127.0.0.1", self.server.port, timeout=30
+                    )
+                self._connection.request(method, path, urlencode(form or {}), headers)
+                reply = self._connection.getresponse()
+                return reply.status, reply.headers, reply.read().decode()
+            except (OSError, http.client.HTTPException):
+                self._connection = None
+                time.sleep(0.05)
+        raise TimeoutError(path)
