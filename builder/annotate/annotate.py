@@ -84,9 +84,7 @@ def serve(
         host, database.fact("id"), database.fact("vote_token"), database.fact("read_token")
     )
     places = addresses(access, bound.getsockname()[1])
-    maker = BackgroundMaker(
-        exhibits, [(pair.wnid, pair.feature) for pair in database.all_pairs()], reporter
-    )
+    maker = BackgroundMaker(exhibits, [pair.key for pair in database.all_pairs()], reporter)
     site = Site(database, exhibits, access, definitions, maker.trouble)
 
     def start() -> None:

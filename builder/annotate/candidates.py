@@ -48,6 +48,10 @@ _NUMBERS: dict[str, tuple[type[int] | type[float], float]] = {
 _REMEDY = "take the table as discover wrote it, of which classes may be removed"
 
 
+PairName = tuple[str, int]
+"""The wnid (or name) of a class, and one of its features."""
+
+
 class Candidate(NamedTuple):
     """A class-feature pair on which nobody voted yet.
 
@@ -76,6 +80,11 @@ class Candidate(NamedTuple):
     importance: float
     weight: float
     images: tuple[str, ...]
+
+    @property
+    def key(self) -> PairName:
+        """Its class and feature, which no other has."""
+        return self.wnid, self.feature
 
 
 class TopImages:
@@ -229,7 +238,7 @@ def _candidate(place: str, row: dict[str, str]) -> Candidate:
 def _require_unique(path: Path, lines: list[int], found: list[Candidate]) -> None:
     first: dict[tuple[str, int], int] = {}
     for line, pair in zip(lines, found, strict=True):
-        other = first.setdefault((pair.wnid, pair.feature), line)
+        other = first.setdefault(pair.key, line)
         if other != line:
             raise BuildError(
                 f"{path}:{line} has the feature {pair.feature} of the class {pair.wnid} again, "

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from builder.annotate.attacks import STEP_LENGTH, STEPS
-from builder.annotate.candidates import Candidate, read_candidates
+from builder.annotate.candidates import Candidate, PairName, read_candidates
 from builder.annotate.panels import draw_panel
 from builder.annotate.pictures import BATCH_SIZES, Job, PictureMaker, Pictures, jpeg
 from builder.errors import BuildError
@@ -40,9 +40,6 @@ KINDS = ("image", "heat", "attack")
 _NONE = np.empty(0, np.int64)
 
 _GONE = "it is not among the images any more"
-
-PairName = tuple[str, int]
-"""The wnid (or name) of a class, and one of its features."""
 
 _Row = dict[str, Any]
 """What a record has of an image."""
@@ -149,7 +146,7 @@ class Exhibits:
         batch_size: int | None = None,
     ) -> None:
         self.network = inference.network
-        self.candidates = {(pair.wnid, pair.feature): pair for pair in candidates}
+        self.candidates = {pair.key: pair for pair in candidates}
         self._labels = {pair.wnid: pair.label for pair in candidates}
         self._inference = inference
         self._maker = PictureMaker(inference, batch_size or BATCH_SIZES[self.network.device.type])
@@ -240,12 +237,12 @@ class Exhibits:
                 advance(1)
 
     def _make_exhibits(self, pairs: list[Candidate], reporter: Reporter) -> None:
-        missing = [pair for pair in pairs if self._lacks(pair, self.get(_name(pair)))]
+        missing = [pair for pair in pairs if self._lacks(pair, self.get(pair.key))]
         rows: list[_Row] = []
         total = sum(len(pair.images) for pair in missing)
         with reporter.track("pictures of features", total) as advance:
             for pair, own in self._pictures([(pair, pair.images) for pair in missing], attack=True):
-                _save(self._file("exhibits", _name(pair)), {"images": own})
+                _save(self._file("exhibits", pair.key), {"images": own})
                 rows += own
                 advance(len(own))
         _tell(rows, reporter)
@@ -253,7 +250,7 @@ class Exhibits:
     def _make_panels(self, pairs: list[Candidate], reporter: Reporter) -> None:
         missing: defaultdict[int, list[Candidate]] = defaultdict(list)
         for pair in pairs:
-            if self._lacks(pair, self.panel(_name(pair))):
+            if self._lacks(pair, self.panel(pair.key)):
                 missing[pair.label].append(pair)
         total = sum(len(self._by_label.get(label, ())) for label in missing)
         with reporter.track("images for panels", total) as advance:
@@ -266,7 +263,7 @@ class Exhibits:
                 for pair, rows in self._pictures(wanted, attack=False):
                     panel = drawn[pair]
                     record = {"images": rows, "parts": panel.parts, "zone": panel.zone}
-                    _save(self._file("panels", _name(pair)), record)
+                    _save(self._file("panels", pair.key), record)
 
     def _see(self, labels: list[int], advance: Callable[[int], None]) -> Iterator[_Seen]:
         """Run the network over all images of classes, one class after the other."""
@@ -468,10 +465,6 @@ def _group(
     values, starts = np.unique(labels[order][by_label], return_index=True)
     groups = np.split(order[by_label], starts[1:])
     return dict(zip(values.tolist(), groups, strict=True))
-
-
-def _name(pair: Candidate) -> PairName:
-    return pair.wnid, pair.feature
 
 
 def _tell(rows: list[_Row], reporter: Reporter) -> None:

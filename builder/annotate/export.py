@@ -67,7 +67,7 @@ def _validations(
     """Return what was found of the maps of pairs about which enough people were asked."""
     opinions = Ballots(database, tables.opinions, wanted).columns("pair", "answer", "different")
     return {
-        (pairs[number].wnid, pairs[number].feature): Validation(found.validated, found.share_same)
+        pairs[number].key: Validation(found.validated, found.share_same)
         for number, found in validate(opinions).items()
         if found.answers >= wanted
     }

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 from sqlalchemy.exc import DBAPIError
@@ -31,7 +32,7 @@ from builder.annotate.site.forms import (
     vote_of,
 )
 from builder.annotate.site.guard import READ, Access, Guard, set_cookie
-from builder.annotate.site.pictures import MEDIA_TYPES, Exhibits, PairName, Pictures, Ready
+from builder.annotate.site.pictures import MEDIA_TYPES, Exhibits, Pictures, Ready
 from builder.annotate.site.results import PAGE, sum_up
 from builder.dataset.votes import ANSWERS
 from builder.errors import first_line, printable
@@ -43,6 +44,32 @@ EXAMPLES = 3
 """Images of the class that are shown beside a question."""
 
 _STATIC = {"vote.js": "text/javascript", "pages.css": "text/css", "icon.svg": "image/svg+xml"}
+
+
+class _Topic(NamedTuple):
+    """A question that people are asked about each pair.
+
+    Attributes
+    ----------
+    path, skipping : str
+        Of its pages, and of what skips a pair.
+    shown : str
+        What it is about, in a sentence.
+    ballots : Ballots
+    is_ready : Ready
+    read : callable
+        Returns the columns of an answer from a form.
+    show : callable
+        Returns what its page has of a pair, and of the answer that is to be changed.
+    """
+
+    path: str
+    skipping: str
+    shown: str
+    ballots: Ballots
+    is_ready: Ready
+    read: Callable[[Form], dict[str, Any]]
+    show: Callable[[Candidate, dict[str, Any] | None], dict[str, Any]]
 
 
 class Site:
@@ -70,13 +97,28 @@ class Site:
         self._database, self._exhibits, self._access = database, exhibits, access
         self._definitions, self._trouble = definitions, trouble
         self._pairs: Sequence[Candidate] = database.all_pairs()
-        self._names = [_name(pair) for pair in self._pairs]
         answers = database.answers
         self._votes = Ballots(database, tables.votes, answers)
         self._opinions = Ballots(database, tables.opinions, answers)
         self._pictures = Pictures(access.vote_token)
-        self._has_pictures = Ready(lambda number: exhibits.get(self._names[number]) is not None)
-        self._has_panel = Ready(lambda number: exhibits.panel(self._names[number]) is not None)
+        self._voting = _Topic(
+            "vote",
+            "skip",
+            "pair",
+            self._votes,
+            Ready(lambda number: exhibits.get(self._pairs[number].key) is not None),
+            vote_of,
+            self._shown,
+        )
+        self._comparing = _Topic(
+            "maps",
+            "skip-maps",
+            "panel",
+            self._opinions,
+            Ready(lambda number: exhibits.panel(self._pairs[number].key) is not None),
+            opinion_of,
+            self._panel,
+        )
         self._cookie = f"person_{access.study}"
         self._pages = jinja2.Environment(
             loader=jinja2.PackageLoader(__package__, "."),
@@ -93,15 +135,9 @@ class Site:
                 Route("/", self.home),
                 Route("/sign-in", _posted(self.sign_in), methods=["POST"]),
                 Route("/sign-out", _posted(self.sign_out), methods=["POST"]),
-                Route("/vote", self.vote),
                 Route("/pairs/{pair:int}", self.pair),
-                Route("/pairs/{pair:int}/vote", self.change_vote),
-                Route("/pairs/{pair:int}/vote", _posted(self.cast_vote), methods=["POST"]),
-                Route("/pairs/{pair:int}/skip", _posted(self.skip_vote), methods=["POST"]),
-                Route("/maps", self.maps),
-                Route("/pairs/{pair:int}/maps", self.change_opinion),
-                Route("/pairs/{pair:int}/maps", _posted(self.cast_opinion), methods=["POST"]),
-                Route("/pairs/{pair:int}/skip-maps", _posted(self.skip_maps), methods=["POST"]),
+                *self._routes(self._voting),
+                *self._routes(self._comparing),
                 Route("/results", self.results),
                 Route("/pictures/{key}", self.picture),
                 Route("/static/{name}", _static),
@@ -113,6 +149,16 @@ class Site:
             },
             middleware=[Middleware(Guard, access=self._access)],
         )
+
+    def _routes(self, topic: _Topic) -> list[Route]:
+        own = f"/pairs/{{pair:int}}/{topic.path}"
+        skipping = f"/pairs/{{pair:int}}/{topic.skipping}"
+        return [
+            Route(f"/{topic.path}", partial(self.ask, topic)),
+            Route(own, partial(self.change, topic)),
+            Route(own, _posted(partial(self.cast, topic)), methods=["POST"]),
+            Route(skipping, _posted(partial(self.skip, topic)), methods=["POST"]),
+        ]
 
     # Signing in
 
@@ -138,101 +184,55 @@ class Site:
         response.delete_cookie(self._cookie)
         return response
 
-    # Voting
+    # Voting, and the study of maps
 
-    def vote(self, request: Request) -> Response:
+    def ask(self, topic: _Topic, request: Request) -> Response:
         """Ask about the next pair."""
         person = self._person(request)
         if not person:
             return RedirectResponse("/", 303)
-        number = self._votes.next(person.id, self._has_pictures)
+        number = topic.ballots.next(person.id, topic.is_ready)
         if number is None:
-            return self._nothing_left(request, self._votes, "vote")
-        return self._vote_page(request, person, number, None)
+            return self._nothing_left(topic, request)
+        return self._question(topic, request, person, number, None)
 
-    def change_vote(self, request: Request) -> Response:
-        """Show an earlier vote, to be changed."""
+    def change(self, topic: _Topic, request: Request) -> Response:
+        """Show an earlier answer, to be changed."""
         person, number = self._known(request), self._number(request)
-        before = self._votes.of(person.id, number)
+        before = topic.ballots.of(person.id, number)
         if not before:
-            raise RefusedError(404, "You have not answered this pair.")
-        return self._vote_page(request, person, number, before)
+            raise RefusedError(404, f"You have not answered this {topic.shown}.")
+        return self._question(topic, request, person, number, before)
 
-    def cast_vote(self, request: Request, form: Form) -> Response:
-        """Take a vote, and ask about the next pair."""
-        self._cast(request, form, self._votes, vote_of(form))
-        return RedirectResponse("/vote", 303)
+    def cast(self, topic: _Topic, request: Request, form: Form) -> Response:
+        """Take an answer, and ask about the next pair."""
+        values = topic.read(form)
+        person, is_change = self._known(request), bool(form.get("change"))
+        topic.ballots.cast(person.id, self._number(request), values, change=is_change)
+        return RedirectResponse(f"/{topic.path}", 303)
 
-    def skip_vote(self, request: Request, _form: Form) -> Response:
+    def skip(self, topic: _Topic, request: Request, _form: Form) -> Response:
         """Ask about another pair."""
-        self._votes.skip(self._known(request).id, self._number(request))
-        return RedirectResponse("/vote", 303)
+        topic.ballots.skip(self._known(request).id, self._number(request))
+        return RedirectResponse(f"/{topic.path}", 303)
 
-    def _vote_page(
-        self, request: Request, person: Person, number: int, before: dict[str, Any] | None
+    def _question(
+        self,
+        topic: _Topic,
+        request: Request,
+        person: Person,
+        number: int,
+        before: dict[str, Any] | None,
     ) -> Response:
-        pair = self._pairs[number]
         return self._page(
-            "vote.html.jinja",
+            f"{topic.path}.html.jinja",
             request,
             number=number,
             before=before,
-            earlier=self._votes.last(person.id, before["at"] if before else None),
-            progress=self._votes.progress(person.id),
-            words=self._votes.words(person.id),
-            **self._shown(pair),
-        )
-
-    # The study of maps
-
-    def maps(self, request: Request) -> Response:
-        """Ask about the next panel of maps."""
-        person = self._person(request)
-        if not person:
-            return RedirectResponse("/", 303)
-        number = self._opinions.next(person.id, self._has_panel)
-        if number is None:
-            return self._nothing_left(request, self._opinions, "maps")
-        return self._maps_page(request, person, number, None)
-
-    def change_opinion(self, request: Request) -> Response:
-        """Show an earlier opinion, to be changed."""
-        person, number = self._known(request), self._number(request)
-        before = self._opinions.of(person.id, number)
-        if not before:
-            raise RefusedError(404, "You have not answered this panel.")
-        return self._maps_page(request, person, number, before)
-
-    def cast_opinion(self, request: Request, form: Form) -> Response:
-        """Take an opinion, and ask about the next panel."""
-        self._cast(request, form, self._opinions, opinion_of(form))
-        return RedirectResponse("/maps", 303)
-
-    def skip_maps(self, request: Request, _form: Form) -> Response:
-        """Ask about another panel."""
-        self._opinions.skip(self._known(request).id, self._number(request))
-        return RedirectResponse("/maps", 303)
-
-    def _maps_page(
-        self, request: Request, person: Person, number: int, before: dict[str, Any] | None
-    ) -> Response:
-        pair = self._pairs[number]
-        panel = self._exhibits.panel(_name(pair))
-        parts = (panel.highest, panel.middle, panel.lowest) if panel else ()
-        return self._page(
-            "maps.html.jinja",
-            request,
-            number=number,
-            pair=pair,
-            before=before,
-            ticked=before["different"].split() if before else [],
-            sections=[
-                [(self._pictures.url(shown.heat), shown.problem) for shown in part]
-                for part in parts
-            ],
-            earlier=self._opinions.last(person.id, before["at"] if before else None),
-            progress=self._opinions.progress(person.id),
-            words=self._opinions.words(person.id),
+            earlier=topic.ballots.last(person.id, before["at"] if before else None),
+            progress=topic.ballots.progress(person.id),
+            words=topic.ballots.words(person.id),
+            **topic.show(self._pairs[number], before),
         )
 
     # What came of it
@@ -310,12 +310,20 @@ class Site:
             raise RefusedError(404, "Nobody asks about this pair.")
         return number
 
-    def _cast(self, request: Request, form: Form, ballots: Ballots, values: dict[str, Any]) -> None:
-        person, change = self._known(request), bool(form.get("change"))
-        ballots.cast(person.id, self._number(request), values, change=change)
+    def _panel(self, pair: Candidate, before: dict[str, Any] | None) -> dict[str, Any]:
+        panel = self._exhibits.panel(pair.key)
+        parts = (panel.highest, panel.middle, panel.lowest) if panel else ()
+        return {
+            "pair": pair,
+            "ticked": before["different"].split() if before else [],
+            "sections": [
+                [(self._pictures.url(shown.heat), shown.problem) for shown in part]
+                for part in parts
+            ],
+        }
 
-    def _shown(self, pair: Candidate) -> dict[str, Any]:
-        exhibit, url = self._exhibits.get(_name(pair)), self._pictures.url
+    def _shown(self, pair: Candidate, _before: dict[str, Any] | None = None) -> dict[str, Any]:
+        exhibit, url = self._exhibits.get(pair.key), self._pictures.url
         examples = self._exhibits.examples(pair.wnid) or ()
         return {
             "pair": pair,
@@ -334,14 +342,14 @@ class Site:
             "examples": [url(path) for path in examples[:EXAMPLES]],
         }
 
-    def _nothing_left(self, request: Request, ballots: Ballots, page: str) -> Response:
+    def _nothing_left(self, topic: _Topic, request: Request) -> Response:
         """Say why a person is asked nothing: all is done, or others look, or pictures are made."""
-        progress = ballots.progress(self._known(request).id)
+        progress = topic.ballots.progress(self._known(request).id)
         return self._page(
             "done.html.jinja",
             request,
             progress=progress,
-            topic=page,
+            topic=topic.path,
             trouble=self._trouble() if progress.left else None,
         )
 
@@ -385,10 +393,6 @@ def _posted(take: Callable[[Request, Form], Response]) -> Callable[[Request], An
         return await run_in_threadpool(take, request, form)
 
     return endpoint
-
-
-def _name(pair: Candidate) -> PairName:
-    return pair.wnid, pair.feature
 
 
 def _static(request: Request) -> Response:

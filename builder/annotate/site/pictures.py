@@ -8,6 +8,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Protocol
 
+from builder.annotate.candidates import PairName
+from builder.annotate.exhibits import Exhibit, Panel
 from builder.reporter import Reporter
 
 MEDIA_TYPES = {".jpg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
@@ -15,61 +17,6 @@ MEDIA_TYPES = {".jpg": "image/jpeg", ".png": "image/png", ".webp": "image/webp"}
 
 _LOOK_AGAIN_SECONDS = 2.0
 """How long a pair without pictures is taken to have none."""
-
-PairName = tuple[str, int]
-"""The wnid (or name) of a class, and one of its features."""
-
-
-class Shown(Protocol):
-    """An image of a pair, and what is shown of it."""
-
-    @property
-    def image_id(self) -> str:
-        """Its id."""
-
-    @property
-    def image(self) -> Path | None:
-        """What the network sees of it; None where there is no such picture, as below."""
-
-    @property
-    def heat(self) -> Path | None:
-        """It with its heat map."""
-
-    @property
-    def attack(self) -> Path | None:
-        """It, changed so that the feature is stronger."""
-
-    @property
-    def unmoved(self) -> bool:
-        """Whether nothing could make the feature stronger, and the image is as it was."""
-
-    @property
-    def problem(self) -> str | None:
-        """What is wrong with the image, such as that it is gone since."""
-
-
-class Exhibit(Protocol):
-    """The images with which a pair is shown."""
-
-    @property
-    def images(self) -> Sequence[Shown]:
-        """In their order."""
-
-
-class Panel(Protocol):
-    """The images of which maps are compared, 15 where the class has so many."""
-
-    @property
-    def highest(self) -> Sequence[Shown]:
-        """Those in which the feature is strongest."""
-
-    @property
-    def middle(self) -> Sequence[Shown]:
-        """Some from between."""
-
-    @property
-    def lowest(self) -> Sequence[Shown]:
-        """Those in which it is weakest, of the images that count."""
 
 
 class Exhibits(Protocol):

@@ -14,8 +14,9 @@ from contextlib import closing, contextmanager
 import uvicorn
 from starlette.types import ASGIApp
 
+from builder.annotate.candidates import PairName
 from builder.annotate.site.guard import Access
-from builder.annotate.site.pictures import Exhibits, PairName
+from builder.annotate.site.pictures import Exhibits
 from builder.errors import BuildError, Stopped, first_line, printable
 from builder.reporter import Reporter
 

@@ -12,37 +12,15 @@ import numpy as np
 from PIL import Image
 
 from builder.annotate.annotate import serve
-from builder.annotate.candidates import Candidate
+from builder.annotate.candidates import Candidate, PairName
 from builder.annotate.database import Database, open_database
-from builder.annotate.site.pictures import PairName
+from builder.annotate.exhibits import Exhibit, Panel, Shown
 from builder.annotate.site.serve import bind
 from builder.reporter import ConsoleReporter, Reporter, Screen
 
 NETWORK = {"network": "small-convnet", "weights": "0123456789abcdef"}
 CLASSES = ("n90000001", "n90000002", "n90000003")
 NAMES = ("otter", "car wheel", "water ouzel, dipper")
-
-
-@dataclass(frozen=True)
-class Shown:
-    image_id: str
-    image: Path | None = None
-    heat: Path | None = None
-    attack: Path | None = None
-    unmoved: bool = False
-    problem: str | None = None
-
-
-@dataclass(frozen=True)
-class Exhibit:
-    images: Sequence[Shown]
-
-
-@dataclass(frozen=True)
-class Panel:
-    highest: Sequence[Shown]
-    middle: Sequence[Shown]
-    lowest: Sequence[Shown]
 
 
 @dataclass
@@ -66,13 +44,13 @@ class PaintedExhibits:
             )
             for n in range(4)
         ]
-        return Exhibit([*images, Shown("photo 4", problem="it is gone")])
+        return Exhibit((*images, Shown("photo 4", problem="it is gone")))
 
     def panel(self, pair: PairName) -> Panel | None:
         if pair[1] in self.unmade:
             return None
-        maps = [Shown(f"photo {n}", heat=self._paint(*pair, "map", n)) for n in range(15)]
-        return Panel(maps[:5], maps[5:10], maps[10:])
+        maps = tuple(Shown(f"photo {n}", heat=self._paint(*pair, "map", n)) for n in range(15))
+        return Panel(maps[:5], maps[5:10], maps[10:], zone=15)
 
     def examples(self, wnid: str) -> list[Path]:
         return [self._paint(wnid, "example", number) for number in range(5)]

@@ -15,10 +15,10 @@ import pytest
 from builder.annotate import database as tables
 from builder.annotate.agreement import Said, by_kind, fleiss_kappa
 from builder.annotate.ballots import Ballots
+from builder.annotate.candidates import PairName
 from builder.annotate.database import reopen_database
 from builder.annotate.people import names
 from builder.annotate.site.guard import Access
-from builder.annotate.site.pictures import PairName
 from builder.annotate.site.serve import BackgroundMaker, addresses, bind
 from builder.dataset.votes import ANSWERS
 from builder.errors import BuildError
