@@ -19,6 +19,7 @@ from builder.annotate.attacks import feature_attack
 from builder.annotate.candidates import TOP_IMAGES
 from builder.annotate.heat_maps import heat_map
 from builder.images.loader import Batch, Loader
+from builder.images.pipeline import on_each_core
 from builder.network.devices import memory_errors_as_sentences
 from builder.network.inference import Inference
 from builder.threads import in_threads
@@ -94,13 +95,10 @@ class PictureMaker:
             Whether the features are to be attacked as well.
         """
         on_cpu = self.inference.network.device.type == "cpu"
-        threads = torch.get_num_threads() if on_cpu else _FEEDERS
-        # On a CPU each core has a batch of its own, as in a build.
-        initializer = partial(torch.set_num_threads, 1) if on_cpu else None
         work = partial(self._batch, attack=attack)
         batches = batches_of_jobs(groups, self.batch_size, mixed=not on_cpu)
-        for made in in_threads(batches, work, threads, initializer):
-            yield from made
+        made = on_each_core(batches, work) if on_cpu else in_threads(batches, work, _FEEDERS)
+        yield from chain.from_iterable(made)
 
     def _batch(self, jobs: Sequence[Job], *, attack: bool) -> list[Pictures | str]:
         loader = Loader(self.inference.images, self.inference.plan)

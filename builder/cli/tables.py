@@ -81,17 +81,28 @@ def _agreement(outcome: Outcome) -> str:
 
 def estimate_table(estimate: Estimate) -> Table:
     """Return what a dry run tells."""
+    known = {
+        "images in": f"{estimate.images:,}",
+        "rows out, at most": f"{estimate.rows:,}",
+        "set aside by name": f"{estimate.set_aside_by_plan:,}",
+        "shards, files": f"{estimate.shards:,}, {estimate.files:,}",
+    }
+    return _dry_run_table(known, estimate, "size, about")
+
+
+def _dry_run_table(
+    known: dict[str, str], estimate: Estimate | EvaluationEstimate, size: str
+) -> Table:
+    """Return a table of what is known, and of what was found by trying some images."""
     table = Table(title="Nothing was written", show_header=False)
     table.add_column()
     table.add_column(justify="right")
-    table.add_row("images in", f"{estimate.images:,}")
-    table.add_row("rows out, at most", f"{estimate.rows:,}")
-    table.add_row("set aside by name", f"{estimate.set_aside_by_plan:,}")
-    table.add_row("shards, files", f"{estimate.shards:,}, {estimate.files:,}")
+    for row in known.items():
+        table.add_row(*row)
     table.add_section()
     table.add_row("images tried", f"{estimate.sampled:,}")
     table.add_row("time, about", _duration(estimate.seconds))
-    table.add_row("size, about", f"{estimate.bytes / 1e6:,.1f} MB")
+    table.add_row(size, f"{estimate.bytes / 1e6:,.1f} MB")
     return table
 
 
@@ -179,14 +190,9 @@ def evaluation_table(scores: dict[str, list[Score]]) -> Table:
 
 def evaluation_estimate_table(estimate: EvaluationEstimate) -> Table:
     """Return what the dry run of an evaluation tells."""
-    table = Table(title="Nothing was written", show_header=False)
-    table.add_column()
-    table.add_column(justify="right")
-    table.add_row("models", f"{estimate.models:,}")
-    table.add_row("images, shards", f"{estimate.images:,}, {estimate.shards:,}")
-    table.add_row("passes of each image, at most", f"{estimate.models * estimate.passes:,}")
-    table.add_section()
-    table.add_row("images tried", f"{estimate.sampled:,}")
-    table.add_row("time, about", _duration(estimate.seconds))
-    table.add_row("predictions, about", f"{estimate.bytes / 1e6:,.1f} MB")
-    return table
+    known = {
+        "models": f"{estimate.models:,}",
+        "images, shards": f"{estimate.images:,}, {estimate.shards:,}",
+        "passes of each image, at most": f"{estimate.models * estimate.passes:,}",
+    }
+    return _dry_run_table(known, estimate, "predictions, about")

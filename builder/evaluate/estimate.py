@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import time
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from builder.evaluate.claim import check_claim
@@ -17,6 +15,7 @@ from builder.evaluate.models import load_classifier, model_list
 from builder.network.devices import find_devices
 from builder.settings import Evaluation
 from builder.storage.files import disk_errors_as_sentences, require_directory
+from builder.storage.parquet import parquet_bytes
 
 
 @dataclass(frozen=True)
@@ -63,8 +62,6 @@ def estimate(settings: Evaluation) -> Estimate:
     examined = list(evaluator.examine(range(evaluator.shards), limit=torch.get_num_threads()))
     seconds = time.perf_counter() - start
     table = pa.concat_tables(each.table for each in examined)
-    file = io.BytesIO()
-    pq.write_table(table, file, compression="zstd")
     sampled = sum(each.images for each in examined)
     scale = evaluator.images / sampled * passes / (1 + shown)
     return Estimate(
@@ -75,5 +72,5 @@ def estimate(settings: Evaluation) -> Estimate:
         sampled=sampled,
         # A GPU more is as much again; processes on one CPU share its cores.
         seconds=seconds * scale / (len(devices) if devices[0].type == "cuda" else 1),
-        bytes=file.tell() * scale,
+        bytes=parquet_bytes(table) * scale,
     )

@@ -131,13 +131,7 @@ def evaluate(settings: Evaluation, reporter: Reporter, stop: Stop | None = None)
             with reporter.track("finalising"):
                 merge_predictions(runner.paths, work / PREDICTIONS_FILE, evaluator.models)
                 move_into_place(work / PREDICTIONS_FILE, path)
-        scores = {
-            name: scores_of(
-                outcomes_of(read_predictions(path, name), name), settings.k, settings.seed
-            )
-            for name in evaluator.models
-        }
-        results = Results(path, scores)
+        results = results_of(path, evaluator.models, settings)
         clean = read_predictions(path, condition=CLEAN)
         extremes = show_extremes(clean, evaluator.models, settings, reporter)
         report = Report(
@@ -248,9 +242,11 @@ def evaluate_model(
     return results_of(in_order(tables, [classifier.name]), [classifier.name], settings)
 
 
-def results_of(table: pa.Table, models: Sequence[str], settings: Evaluation) -> Results:
-    """Return the scores of predictions, with them."""
-    scores = {
-        name: scores_of(outcomes_of(table, name), settings.k, settings.seed) for name in models
-    }
-    return Results(table, scores)
+def results_of(source: pa.Table | Path, models: Sequence[str], settings: Evaluation) -> Results:
+    """Return the scores of predictions, with them; of a file, those of a model are in memory."""
+
+    def scored(model: str) -> list[Score]:
+        table = read_predictions(source, model) if isinstance(source, Path) else source
+        return scores_of(outcomes_of(table, model), settings.k, settings.seed)
+
+    return Results(source, {model: scored(model) for model in models})

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
-from functools import cached_property, partial
+from functools import cached_property
 from importlib.metadata import version
 from itertools import islice
 from typing import Any, NamedTuple
@@ -24,6 +24,7 @@ from builder.evaluate.examiner import Examiner
 from builder.evaluate.predictions import SCHEMA
 from builder.evaluate.turns import Turns
 from builder.evaluate.views import Views, collate
+from builder.images.pipeline import on_each_core
 from builder.network.devices import BATCH_SIZES, WORKERS, be_exact, find_devices
 from builder.settings import Evaluation
 from builder.threads import in_threads
@@ -158,9 +159,7 @@ class Evaluator:
             # While it computes, this thread loads.
             yield from in_threads(batches, self._examine, 1)
             return
-        # A thread per core, each with a batch of its own: no core waits for another.
-        cores, use_one_core = torch.get_num_threads(), partial(torch.set_num_threads, 1)
-        yield from in_threads(batches, self._examine, cores, use_one_core)
+        yield from on_each_core(batches, self._examine)
 
     def _batches(self, shards: Iterable[int]) -> Iterator[tuple[int, list[dict[str, Any]]]]:
         size = self.settings.batch_size or BATCH_SIZES[self._device.type]

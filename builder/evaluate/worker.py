@@ -15,7 +15,7 @@ from builder.evaluate.evaluator import Evaluator, Examined
 from builder.evaluate.models import Entry, load_classifier
 from builder.evaluate.predictions import write_predictions
 from builder.settings import Evaluation
-from builder.shards.work import Finished, require_same
+from builder.shards.work import Finished, absolute, require_same
 
 
 def shard_path(directory: Path, shard: int) -> Path:
@@ -48,8 +48,8 @@ class EvaluationWorker:
         settings = self._evaluator.settings
         settings = replace(
             settings,
-            data=_absolute(settings.data),
-            images=_absolute(settings.images),
+            data=absolute(settings.data),
+            images=absolute(settings.images),
             out=settings.out.absolute(),
             device=device,
             workers=workers,
@@ -126,7 +126,3 @@ class EvaluationOrders:
         evaluator = Evaluator(classifiers, self.settings)
         require_same(self.identity, comparable(evaluator.identity()))
         return EvaluationWorker(evaluator, self.entries, self.directory)
-
-
-def _absolute(place: str) -> str:
-    return str(Path(place).absolute()) if Path(place).exists() else place

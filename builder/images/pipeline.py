@@ -12,7 +12,7 @@ import torch
 from builder.errors import BuildError
 from builder.images.loader import Batch, LoadedBatch, Loader
 from builder.images.loader_process import AHEAD, LoaderProcess
-from builder.threads import Result, in_threads
+from builder.threads import Item, Result, in_threads
 
 _FEEDERS = 2
 
@@ -58,15 +58,33 @@ def process(
     BuildError
         If a process that loads is lost, or there is no room for it.
     """
-    cores, use_one_core = torch.get_num_threads(), partial(torch.set_num_threads, 1)
     if not workers:
-        yield from in_threads(batches, lambda batch: work(loader(batch)), cores, use_one_core)
+        yield from on_each_core(batches, lambda batch: work(loader(batch)))
         return
     loaded = _load_ahead(batches, loader, workers, batch_size)
     if on_cpu:
-        yield from in_threads(loaded, work, cores, use_one_core)
+        yield from on_each_core(loaded, work)
     else:
         yield from in_threads(loaded, work, _FEEDERS)
+
+
+def on_each_core(items: Iterable[Item], work: Callable[[Item], Result]) -> Iterator[Result]:
+    """Work on items in a thread per core, each of which computes on one: none waits for another.
+
+    Parameters
+    ----------
+    items : iterable
+        Taken up as there is room, in the thread of the caller.
+    work : callable
+        Called in several threads.
+
+    Yields
+    ------
+    whatever `work` returns
+        In the order of the items.
+    """
+    cores, use_one_core = torch.get_num_threads(), partial(torch.set_num_threads, 1)
+    return in_threads(items, work, cores, use_one_core)
 
 
 def _load_ahead(

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import time
 from dataclasses import dataclass
-
-import pyarrow.parquet as pq
 
 from builder.reporter import Reporter
 from builder.run.workspace import Workspace
@@ -14,6 +11,7 @@ from builder.settings import Settings
 from builder.shards.job import Job, open_job
 from builder.shards.shard import shard_table
 from builder.storage.files import disk_errors_as_sentences
+from builder.storage.parquet import parquet_bytes
 
 _SAMPLE_BATCHES = 8
 
@@ -74,7 +72,5 @@ def _measure(job: Job) -> tuple[int, float, int]:
     start = time.perf_counter()
     analyses = list(job.analyse(batches))
     seconds = time.perf_counter() - start
-    file = io.BytesIO()
     table = shard_table(job.plan, analyses, embeddings=job.settings.keep_embeddings)
-    pq.write_table(table, file, compression="zstd")
-    return sum(len(batch.members) for batch in batches), seconds, file.tell()
+    return sum(len(batch.members) for batch in batches), seconds, parquet_bytes(table)

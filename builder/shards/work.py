@@ -77,6 +77,17 @@ class Orders(Protocol):
         """
 
 
+def absolute(place: str) -> str:
+    """Return a path as a worker with another working directory finds it; other names as they are.
+
+    Parameters
+    ----------
+    place : str
+        A path, or a URL, or an id on the Hub.
+    """
+    return str(Path(place).absolute()) if Path(place).exists() else place
+
+
 def require_same(expected: dict[str, Any], found: dict[str, Any]) -> None:
     """See that a worker has what all others have.
 

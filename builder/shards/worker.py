@@ -15,7 +15,7 @@ from builder.reporter import SilentReporter
 from builder.settings import Settings
 from builder.shards.job import Job, open_job
 from builder.shards.shard import shard_path, write_shard
-from builder.shards.work import Finished, require_same
+from builder.shards.work import Finished, absolute, require_same
 from builder.stages import Stages
 
 
@@ -62,12 +62,11 @@ class ShardWorker:
     def elsewhere(self, device: str, threads: int, workers: int) -> ShardOrders:
         """Return what another process has to know to run the same shards on a device."""
         build = self._job.settings
-        if Path(build.images).exists():
-            build = replace(build, images=str(Path(build.images).absolute()))
         if build.checkpoint:
             build = replace(build, checkpoint=build.checkpoint.absolute())
         build = replace(
             build,
+            images=absolute(build.images),
             votes=build.votes.absolute(),
             out=build.out.absolute(),
             device=device,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -44,6 +45,13 @@ def write_parquet(
     ):
         for group in row_groups(schema, tables, row_group):
             writer.write_table(group)
+
+
+def parquet_bytes(table: pa.Table) -> int:
+    """Return how many bytes a table would have as a file."""
+    file = io.BytesIO()
+    pq.write_table(table, file, compression="zstd")
+    return file.tell()
 
 
 def parquet_source(path: Path) -> Path | IO[bytes]:
