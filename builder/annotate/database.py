@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from builder.annotate.candidates import Candidate
+from builder.dataset.votes import ANSWERS
 from builder.errors import BuildError, printable
 
 FORMAT = "1"
@@ -58,8 +59,12 @@ people = sa.Table(
 """Who votes: a name, the form of it in which two names are compared, and the cookie's value."""
 
 
-def _by_whom() -> list[Any]:
-    """Return the columns of every kind of answer.
+VERDICTS = ("same", "different", "unclear")
+"""What people may answer of the maps of a panel."""
+
+
+def _columns(answers: tuple[str, ...]) -> list[Any]:
+    """Return the columns of every kind of answer, which is one of some words.
 
     An answer has a seat at its pair, from 1: that no seat is taken twice is what keeps a pair from
     getting more answers than it should, whoever answers at the same time.
@@ -71,33 +76,29 @@ def _by_whom() -> list[Any]:
         sa.Column("seat", sa.Integer, nullable=False),
         sa.Column("at", sa.Float, nullable=False),
         sa.Column("seconds", sa.Float),
+        sa.Column("answer", sa.String, nullable=False),
+        sa.Column("confidence", sa.Integer, nullable=False),
+        sa.Column("reasons", sa.String, nullable=False),
         sa.UniqueConstraint("pair", "person"),
         sa.UniqueConstraint("pair", "seat"),
         sa.CheckConstraint("seat >= 1"),
         sa.CheckConstraint("confidence BETWEEN 1 AND 5"),
+        sa.CheckConstraint(f"answer IN {answers}"),
     ]
 
 
 votes = sa.Table(
     "votes",
     metadata,
-    *_by_whom(),
-    sa.Column("answer", sa.String, nullable=False),
-    sa.Column("confidence", sa.Integer, nullable=False),
-    sa.Column("reasons", sa.String, nullable=False),
-    sa.CheckConstraint("answer IN ('main_object', 'separate_object', 'background')"),
+    *_columns(ANSWERS),
 )
 """What a feature is of its class; `at` is in seconds since 1970, `seconds` how long it took."""
 
 opinions = sa.Table(
     "opinions",
     metadata,
-    *_by_whom(),
-    sa.Column("answer", sa.String, nullable=False),
+    *_columns(VERDICTS),
     sa.Column("different", sa.String, nullable=False),
-    sa.Column("confidence", sa.Integer, nullable=False),
-    sa.Column("reasons", sa.String, nullable=False),
-    sa.CheckConstraint("answer IN ('same', 'different', 'unclear')"),
 )
 """Whether a feature's maps show the same thing; `different` has the places in the panel, from 0,
 of the maps that do not, with blanks between them."""

@@ -15,7 +15,7 @@ from builder.evaluate.measures import BOTTOM, GAP, TOP, Floats, accuracy_of, ove
 from builder.evaluate.report import Report
 from builder.evaluate.scatters import groups_of, scatter_charts
 from builder.evaluate.table import Column, columns_of, short_names
-from builder.pages.templates import environment
+from builder.templates import environment
 
 ROBUSTNESS = Column("effective_robustness", "effective robustness", "points", form="+z.1f")
 """What no model has alone; the table shows it after the others."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from builder.evaluate.measures import GAP, RCS, Score, accuracy_of, overall
-from builder.pages.templates import environment
+from builder.templates import environment
 
 
 @dataclass(frozen=True)

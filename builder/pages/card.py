@@ -18,7 +18,7 @@ from builder.dataset.subject import Subject
 from builder.network.importance import TOPS
 from builder.pages.header import holds_images, make_header
 from builder.pages.preview import example_rows
-from builder.pages.templates import environment
+from builder.templates import environment
 from salient_imagenet_1m import VALIDATED_FRACTION
 
 TERMS = (

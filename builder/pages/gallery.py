@@ -19,7 +19,6 @@ from builder.dataset.votes import read_votes
 from builder.errors import BuildError, printable
 from builder.images.sources import find_images, open_images
 from builder.pages.highlights import Row, find_highlights
-from builder.pages.templates import environment
 from builder.pages.views import ClassView, GroundTruth, Picture, Views
 from builder.reporter import Reporter
 from builder.settings import GallerySettings
@@ -29,6 +28,7 @@ from builder.storage.files import (
     require_directory,
     require_writable,
 )
+from builder.templates import environment
 
 TOP_IMAGES = 5
 END_IMAGES = 5

@@ -11,7 +11,7 @@ import jinja2
 
 from builder.dataset.statistics import EDGES, MASK_KINDS, SplitStatistics
 from builder.pages.pictures import COLOURS
-from builder.pages.templates import environment
+from builder.templates import environment
 from salient_imagenet_1m import KINDS
 
 WIDTH = 760

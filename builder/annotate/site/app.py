@@ -7,7 +7,6 @@ from functools import partial
 from importlib import resources
 from typing import Any, NamedTuple
 
-import jinja2
 from sqlalchemy.exc import DBAPIError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -24,7 +23,6 @@ from builder.annotate.database import Database
 from builder.annotate.people import Person, names, recognise, sign_in
 from builder.annotate.site.forms import (
     LONGEST_REASON,
-    VERDICTS,
     Form,
     opinion_of,
     read_form,
@@ -36,6 +34,7 @@ from builder.annotate.site.pictures import MEDIA_TYPES, Exhibits, Pictures, Read
 from builder.annotate.site.results import PAGE, sum_up
 from builder.dataset.votes import ANSWERS
 from builder.errors import first_line, printable
+from builder.templates import environment
 
 CONFIDENCES = ("not at all", "slightly", "somewhat", "fairly", "completely")
 """What 1 to 5 mean."""
@@ -120,13 +119,7 @@ class Site:
             self._panel,
         )
         self._cookie = f"person_{access.study}"
-        self._pages = jinja2.Environment(
-            loader=jinja2.PackageLoader(__package__, "."),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
+        self._pages = environment(__package__)
 
     def app(self) -> Starlette:
         """Return the application."""
@@ -358,7 +351,7 @@ class Site:
             person=self._person(request),
             wanted=self._votes.answers,
             answers=ANSWERS,
-            verdicts=VERDICTS,
+            verdicts=tables.VERDICTS,
             confidences=CONFIDENCES,
             longest=LONGEST_REASON,
             **values,

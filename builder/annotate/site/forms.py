@@ -10,12 +10,10 @@ from urllib.parse import parse_qs
 from starlette.requests import Request
 
 from builder.annotate.ballots import RefusedError
+from builder.annotate.database import VERDICTS
+from builder.annotate.panels import PART
 from builder.dataset.votes import ANSWERS
 
-PANEL = 15
-"""Maps in a panel of the validation study."""
-
-VERDICTS = ("same", "different", "unclear")
 LONGEST_REASON = 500
 
 _LARGEST_FORM = 64 * 2**10
@@ -61,7 +59,7 @@ def vote_of(form: Form) -> dict[str, Any]:
 def opinion_of(form: Form) -> dict[str, Any]:
     """Return the columns of an opinion on a panel of maps."""
     answer = _one_of(form, "answer", VERDICTS, "Say whether the maps show the same")
-    places = {str(place) for place in range(PANEL)}
+    places = {str(place) for place in range(3 * PART)}
     if not places.issuperset(form.get("different", [])):
         raise RefusedError(400, "There is no such map: answer on the page.")
     different = " ".join(sorted(set(form.get("different", [])), key=int))
