@@ -12,7 +12,7 @@ import jinja2
 
 from builder.dataset.counts import labels_look_wrong, share_as_labelled
 from builder.dataset.dataset import DataSet
-from builder.dataset.layout import KINDS_PLOT, MASKS_PLOT, SPURIOSITY_PLOT
+from builder.dataset.layout import KINDS_PLOT, MASKS_PLOT, SPURIOSITY_PLOT, WHOLE_IMAGES
 from builder.dataset.statistics import split_statistics, vote_statistics
 from builder.dataset.subject import Subject
 from builder.network.importance import TOPS
@@ -91,6 +91,7 @@ def make_card(data: DataSet) -> str:
         of_votes=vote_statistics(data.votes),
         of_splits={name: split_statistics(data, name) for name in splits},
         set_aside=_set_aside(splits),
+        whole={name: part[WHOLE_IMAGES] for name, part in splits.items() if WHOLE_IMAGES in part},
         doubtful=[
             name
             for name, split in splits.items()
