@@ -147,6 +147,11 @@ def test_selections(world: World) -> None:
             si.Selection(labels=[0, label])  # type: ignore[list-item]
     with pytest.raises(si.SalientImageNetError, match="ranked cannot be 'yes': give True or False"):
         si.Selection(ranked="yes")  # type: ignore[arg-type]
+    with pytest.raises(si.SalientImageNetError, match="validated cannot be 1: give True or False"):
+        si.Selection(validated=1)  # type: ignore[arg-type]
+    for same in (-0.1, 80, "most", float("nan")):
+        with pytest.raises(si.SalientImageNetError, match=r"same cannot be .*: give a share"):
+            si.Selection(same=same)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("split", ["train[:1000%]", "train[:abc]", "train["])
