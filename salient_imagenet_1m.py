@@ -1425,6 +1425,11 @@ class ImageFolder:
     def _find(self, name: str, label: int) -> str | None:
         own, _, name = name.rpartition("/")
         for folder in (own,) if own else (self._wnids.get(label, ""), ""):
+            if ".." in folder.split("/"):
+                raise SalientImageNetError(
+                    f"The build has an image {name} in the folder {folder}, which may lie outside "
+                    f"of {self.base}: download or copy the build again."
+                )
             folder = f"{self.base}/{folder}" if folder else self.base  # noqa: PLW2901
             path = f"{folder}/{name}.JPEG"
             known = self._listings.get(folder)
