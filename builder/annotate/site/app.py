@@ -340,11 +340,13 @@ class Site:
 
     def _nothing_left(self, topic: _Topic, request: Request) -> Response:
         """Say why a person is asked nothing: all is done, or others look, or pictures are made."""
-        progress = topic.ballots.progress(self._known(request).id)
+        person = self._known(request).id
+        progress = topic.ballots.progress(person)
         return self._page(
             "done.html.jinja",
             request,
             progress=progress,
+            earlier=topic.ballots.last(person),
             topic=topic.path,
             trouble=self._trouble() if progress.left else None,
         )

@@ -118,6 +118,24 @@ def test_when_all_is_answered_the_page_says_so(open_study: Opener) -> None:
         assert "refresh" not in page
 
 
+@pytest.mark.parametrize("path", ["vote", "maps"])
+@pytest.mark.parametrize("unmade", [set(), {4}], ids=["all is done", "pictures are being made"])
+def test_who_has_nothing_to_answer_can_undo(
+    open_study: Opener, path: str, unmade: set[int]
+) -> None:
+    study = open_study(candidates()[:2])
+    study.exhibits.unmade = unmade
+    visitor = study.visitor("Ada")
+    assert "Undo" not in visitor.get(f"/{path}").text
+    form = VOTE if path == "vote" else OPINION
+    for pair in range(2 - len(unmade)):
+        visitor.post(f"/pairs/{pair}/{path}", data=form)
+    page = visitor.get(f"/{path}").text
+    assert f'action="/pairs/1/{path}"' not in page
+    assert f'href="/pairs/{1 - len(unmade)}/{path}" data-key="u"' in page
+    assert f"your last answer was {'main object' if path == 'vote' else 'same'}, conf" in page
+
+
 def test_pairs_whose_pictures_are_not_made_come_later(study: Study) -> None:
     study.exhibits.unmade = {pair.feature for pair in candidates() if pair.feature != 24}
     visitor = study.visitor("Ada")
