@@ -883,6 +883,10 @@ def _is_share(value: Any) -> bool:
     return isinstance(value, Real) and 0 < float(value) < 1
 
 
+def _is_part(value: Any) -> bool:
+    return isinstance(value, Real) and 0 <= float(value) <= 1
+
+
 def _is_range(value: Any) -> bool:
     two = isinstance(value, list | tuple) and len(value) == 2
     return two and all(isinstance(v, Real) for v in value) and 0 < value[0] <= value[1] < math.inf
@@ -924,15 +928,14 @@ _OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "render": _YES_OR_NO,
     "decode": _YES_OR_NO,
     "ranked": _YES_OR_NO,
+    "validated": _YES_OR_NO,
+    "same": (_is_part, "a share of people, from 0 to 1"),
     "size": _PIXELS,
     "mask_size": _PIXELS,
     "resize": _PIXELS,
     "scale": (_is_range, "the least and the greatest part of the area, such as (0.08, 1)"),
     "ratio": (_is_range, "the least and the greatest width over height, such as (3/4, 4/3)"),
-    "flip": (
-        lambda value: isinstance(value, Real) and 0 <= float(value) <= 1,
-        "a probability, from 0 to 1",
-    ),
+    "flip": (_is_part, "a probability, from 0 to 1"),
     "seed": (partial(_is_count, least=0, most=1 << 128), "a number, 0 or more"),
 }
 """What the options of functions and transforms take, other than None where that is a default."""
@@ -1099,6 +1102,16 @@ class Build:
         table = self.scan("features", split, ["label", "kind"])
         return list(table.filter(pc.equal(table["kind"], "spurious"))["label"].to_pylist())
 
+    def study(self, split: str) -> pa.Table:
+        """Return what a study found of the maps of each class-feature pair, by label and rank."""
+        found = ["validated", "same"]
+        if not self.features("features", split).keys() >= set(found):
+            raise SalientImageNetError(
+                f"{self.location} was built from votes without a study of maps: leave validated= "
+                "and same= out of the Selection, or build from votes with the columns of one."
+            )
+        return self.scan("features", split, ["label", "rank", *found])
+
     def wnids(self, split: str) -> dict[int, str]:
         """Return the wnid of each label that the build has features of."""
         table = self.scan("features", split, ["label", "wnid"])
@@ -1194,6 +1207,12 @@ class Selection:
         activation of the feature), or where the first release had them (the top 65 images). An
         image stays when one of its masks does; the ``kinds`` of features outside the zone become
         null, and `core_mask` and `spurious_mask` leave them out.
+    validated : bool, optional
+        Only masks of class-feature pairs whose maps people compared and found to show the same
+        thing; or, if False, found not to. What is left out is left out as by `zone`.
+    same : float, optional
+        Only masks of pairs of which at least that share of the people asked, from 0 to 1, said that
+        all maps show the same thing.
     """
 
     labels: Sequence_[int | str] | None = None
@@ -1201,9 +1220,12 @@ class Selection:
     most_spurious: float | None = None
     least_spurious: float | None = None
     zone: Zone | None = None
-    # Of classes, once resolved: how many images there are, and which ranks are taken.
+    validated: bool | None = None
+    same: float | None = None
+    # Of classes, once resolved: how many images there are, and which ranks and pairs are taken.
     _sizes: Any = field(default=None, repr=False, compare=False)
     _ends: Any = field(default=None, repr=False, compare=False)
+    _pairs: Any = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.labels, Iterable | None) or isinstance(self.labels, str):
@@ -1223,7 +1245,7 @@ class Selection:
 
     def resolve(self, build: Build, split: str) -> Selection:
         """Return the selection with the labels and sizes of the classes in a build's split."""
-        labels, sizes, ends = self.labels, None, None
+        labels, sizes, ends, pairs = self.labels, None, None, None
         if labels is not None:
             wnids, names = build.wnids(split), build.names(split)
             labels = tuple(_label(name, wnids, names) for name in labels)
@@ -1233,7 +1255,9 @@ class Selection:
         if sizes is not None and (self.most_spurious or self.least_spurious):
             ranked = set(build.ranked(split)) & set(sizes.nonzero()[0].tolist())
             ends = self._ends_of(sizes, sorted(ranked if labels is None else ranked & set(labels)))
-        return replace(self, labels=labels, _sizes=sizes, _ends=ends)
+        if self.validated is not None or self.same is not None:
+            pairs = self._pairs_of(build.study(split))
+        return replace(self, labels=labels, _sizes=sizes, _ends=ends, _pairs=pairs)
 
     def _ends_of(self, sizes: npt.NDArray[np.int64], ranked: list[int]) -> tuple[Any, Any]:
         """Return up to which rank, and from which on, images of each class are taken."""
@@ -1256,6 +1280,18 @@ class Selection:
             )
         return most, sizes - least
 
+    def _pairs_of(self, study: pa.Table) -> npt.NDArray[np.bool_]:
+        """Return which pairs are taken, by label and place; none that the study did not ask of."""
+        taken = study["validated"].is_valid()
+        if self.validated is not None:
+            taken = pc.and_(taken, pc.equal(study["validated"], self.validated))
+        if self.same is not None:
+            taken = pc.and_(taken, pc.greater_equal(study["same"], self.same))
+        labels, places = study["label"].to_numpy(), study["rank"].to_numpy() - 1
+        pairs = np.zeros((labels.max() + 1, places.max() + 1), np.bool_)
+        pairs[labels, places] = taken.fill_null(False).to_numpy()
+        return pairs
+
     def apply(self, table: pa.Table) -> pa.Table:
         """Return the rows that it selects, once resolved, by what the table has columns for."""
         labels = table["label"].to_numpy()
@@ -1269,15 +1305,25 @@ class Selection:
             if self._ends is not None:
                 most, least = self._ends
                 kept &= (ranks < most[labels]) | (ranks >= least[labels])
+        if self._pairs is not None:
+            kept &= self._pairs.any(axis=1)[labels]
+            if "rank" in table.column_names:  # a row per pair
+                kept &= self._pairs[labels, table["rank"].to_numpy() - 1]
         table = table.filter(pa.array(kept))
-        return self._in_zone(table) if self.zone and "kinds" in table.column_names else table
+        has_masks = "kinds" in table.column_names
+        return self._masks(table) if has_masks and (self.zone or self._pairs is not None) else table
 
-    def _in_zone(self, table: pa.Table) -> pa.Table:
-        """Leave out masks outside the zone, and images of which no mask is left."""
-        limits: Any = FIRST_RELEASE_RANKS
-        if self.zone == "validated":
-            limits = VALIDATED_FRACTION * self._sizes[table["label"].to_numpy()][:, None]
+    def _masks(self, table: pa.Table) -> pa.Table:
+        """Leave out masks outside the zone or of other pairs, and images of which none is left."""
+        labels = table["label"].to_numpy()
+        limits: Any = math.inf
+        if self.zone == "first_release":
+            limits = FIRST_RELEASE_RANKS
+        elif self.zone == "validated":
+            limits = VALIDATED_FRACTION * self._sizes[labels][:, None]
         inside = _matrix(table["activation_ranks"]) < limits
+        if self._pairs is not None:
+            inside &= self._pairs[labels]
         kinds = table["kinds"].combine_chunks().flatten()
         kept = pc.if_else(pa.array(inside.ravel()), kinds, pa.scalar(None, kinds.type))
         column = table.schema.get_field_index("kinds")
@@ -1379,6 +1425,11 @@ class ImageFolder:
     def _find(self, name: str, label: int) -> str | None:
         own, _, name = name.rpartition("/")
         for folder in (own,) if own else (self._wnids.get(label, ""), ""):
+            if ".." in folder.split("/"):
+                raise SalientImageNetError(
+                    f"The build has an image {name} in the folder {folder}, which may lie outside "
+                    f"of {self.base}: download or copy the build again."
+                )
             folder = f"{self.base}/{folder}" if folder else self.base  # noqa: PLW2901
             path = f"{folder}/{name}.JPEG"
             known = self._listings.get(folder)
@@ -1774,7 +1825,7 @@ def _remove_leftovers(parent: Path) -> None:
 # The dataset --------------------------------------------------------------------------------------
 
 _FOR_IMAGES = {"image_id", "label", *_SIZE, "kinds", "grids", "grid_height", "grid_width"}
-_FOR_SELECTION = {"label", "spuriosity_rank", "kinds", "activation_ranks"}
+_FOR_SELECTION = {"label", "spuriosity_rank", "kinds", "activation_ranks", "rank"}
 """Columns that are read, where they are stored, though the user may not want them."""
 
 _TAR_ROWS = 32

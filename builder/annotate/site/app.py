@@ -286,10 +286,13 @@ class Site:
     # What they have in common
 
     def _person(self, request: Request) -> Person | None:
-        if request.state.role == READ:
-            return None
-        key = request.cookies.get(self._cookie)
-        return recognise(self._database, key) if key else None
+        """Return who sits there, which the database is asked once for each request."""
+        if not hasattr(request.state, "person"):
+            key = request.cookies.get(self._cookie)
+            may_vote = request.state.role != READ
+            request.state.person = recognise(self._database, key) if key and may_vote else None
+        person: Person | None = request.state.person
+        return person
 
     def _known(self, request: Request) -> Person:
         person = self._person(request)

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from builder.annotate.database import Database
+from builder.annotate.people import Person, recognise
 from tests.annotate.site.conftest import OPINION, VOTE, Opener, Study
 from tests.annotate.site.study import candidates
 
@@ -63,6 +65,23 @@ def test_definitions_are_shown_where_there_are_some(open_study: Opener) -> None:
     for pair in range(5):
         visitor.post(f"/pairs/{pair}/vote", data=VOTE)
     assert 'class="definition"' not in visitor.get("/vote").text
+
+
+@pytest.mark.parametrize("path", ["/", "/vote", "/maps", "/pairs/0", "/pairs/0/vote", "/nowhere"])
+def test_who_sits_there_is_asked_once(
+    study: Study, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    visitor = study.visitor("Ada")
+    visitor.post("/pairs/0/vote", data=VOTE)
+    asked: list[str] = []
+
+    def count(database: Database, key: str) -> Person | None:
+        asked.append(key)
+        return recognise(database, key)
+
+    monkeypatch.setattr("builder.annotate.site.app.recognise", count)
+    visitor.get(path)
+    assert len(asked) == 1
 
 
 def test_undo_shows_the_answer_and_takes_another(study: Study) -> None:
