@@ -2112,7 +2112,8 @@ def load(
         With ``format="torch"``: whether to hand out masks, or grids for `render` on the device, to
         which you then say the `geometry`.
     threads : int, optional
-        With ``streaming``: threads of each worker that decode and transform images.
+        With ``streaming``: threads of each worker that decode and transform images. By default one
+        makes tensors while the main thread decodes, where a core is left for it; 0 starts none.
     on_missing : {"error", "skip"}
         What to do where masks or images have no counterpart; `skipped` counts them.
     on_mismatch : {"error", "warn", "skip"}
@@ -2295,6 +2296,10 @@ def _check_installed(package: str, what: str) -> None:
         raise SalientImageNetError(f"{what} needs the package {package}: pip install {package}.")
 
 
+_BESIDE = 4
+"""Rows of a batch whose tensors are made while the next are decoded."""
+
+
 @dataclass(frozen=True)
 class _Steps:
     """Decodes columns of `kinds` (`Features` would look at all, each time) and transforms."""
@@ -2314,12 +2319,33 @@ class _Steps:
         rows = [dict(zip(batch, row, strict=True)) for row in zip(*batch.values(), strict=True)]
         if self.threads:
             results = list(_pool(os.getpid(), self.threads).map(self.on_example, rows))
+        elif self.tensors and self.threads is None and _has_spare_core():
+            return _by_name(batch, self._tensors_beside(rows))
         else:
             results = [self.on_example(row) for row in rows]
-        if self.tensors:
-            results = self.tensors.batch(results)
-        names = results[0] if results else batch
-        return {name: [result[name] for result in results] for name in names}
+        return _by_name(batch, self.tensors.batch(results) if self.tensors else results)
+
+    def _tensors_beside(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Make tensors of a few rows in a thread, while this one decodes the next few."""
+        make, pool = cast(ToTensors, self.tensors).batch, _pool(os.getpid(), 1)
+        parts = [rows[start : start + _BESIDE] for start in range(0, len(rows), _BESIDE)]
+        pending = [pool.submit(make, [self.on_example(row) for row in part]) for part in parts]
+        return [result for part in pending for result in part.result()]
+
+
+def _by_name(batch: Iterable[str], results: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    names = results[0] if results else batch
+    return {name: [result[name] for result in results] for name in names}
+
+
+def _has_spare_core() -> bool:
+    """Tell whether a thread can run beside this one, and beside that of each other worker."""
+    torch = sys.modules.get("torch")
+    worker = torch.utils.data.get_worker_info() if torch is not None else None
+    # As torchrun tells each process of a machine how many they are.
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) * (worker.num_workers if worker else 1)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return (cores or 1) >= 2 * processes
 
 
 @lru_cache(maxsize=1)
