@@ -89,7 +89,8 @@ def _tell_lacking(
     )
     others = ", ..." if len(lacking) > _NAMED else ""
     sentence = (
-        f"{len(lacking):,} of {len(pairs):,} pairs have fewer than {wanted} answers ({few}{others})"
+        f"{len(lacking):,} of {len(pairs):,} pairs have fewer than {wanted} "
+        f"answer{'s' if wanted > 1 else ''} ({few}{others})"
     )
     if not settings.partial:
         raise BuildError(f"{sentence}: let people go on, or export what there is with --partial.")

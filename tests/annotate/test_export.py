@@ -121,6 +121,12 @@ def test_a_part_is_that_of_whole_classes(tmp_path: Path, reporter: Quiet) -> Non
     assert list(read_votes(out).labels) == list(CLASSES[:2])
 
 
+def test_of_one_answer_a_sentence_says_answer(tmp_path: Path) -> None:
+    votes = answered(tmp_path, {}, answers=1)
+    with pytest.raises(BuildError, match=r"^15 of 15 pairs have fewer than 1 answer \(class"):
+        export(VotesExport(votes, tmp_path / "votes.csv"), Quiet())
+
+
 @pytest.mark.parametrize("partial", [False, True])
 def test_without_answers_nothing_is_written(tmp_path: Path, partial: bool) -> None:
     votes, out = answered(tmp_path, {}), tmp_path / "votes.csv"
