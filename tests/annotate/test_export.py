@@ -66,6 +66,7 @@ def test_votes_of_one_person_build_and_the_card_says_so(
     said = {"Ada": [0, 1, 2, 0, 0] * 3}
     out = tmp_path / "votes.csv"
     assert export(VotesExport(answered(tmp_path, said, answers=1), out), reporter) == 15
+    assert reporter.lines == ["Some pairs have 1 vote: give build --min-votes 1."]
     with pytest.raises(BuildError, match=r"has 1 vote.s.: collect at least 3, .* --min-votes"):
         build(world.settings(tmp_path / "data", votes=out), reporter)
     build(world.settings(tmp_path / "data", votes=out, min_votes=1), reporter)
