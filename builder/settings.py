@@ -359,6 +359,23 @@ class Settings(EngineSettings, NetworkSettings):
             "float16.",
         ),
     ] = False
+    whole_image: Annotated[
+        bool,
+        typer.Option(
+            "--whole-image",
+            help="Also run the network over each image as a whole, for masks of all its pixels. "
+            "A data set that is finished without gains them.",
+        ),
+    ] = False
+    longest: Annotated[
+        int,
+        typer.Option(
+            min=257,
+            metavar="N",
+            help="With --whole-image: to how many pixels the long side of an image is made smaller "
+            "where its short side of 256 leaves it longer.",
+        ),
+    ] = 640
     min_votes: Annotated[
         int,
         typer.Option(

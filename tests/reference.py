@@ -81,6 +81,42 @@ def image_row(
     }
 
 
+def whole_cells(
+    width: int, height: int, stride: int, longest: int
+) -> tuple[list[list[int]], list[list[int]], float]:
+    """Return which rows and which columns of the resized image each cell stands for.
+
+    Those that are negative, or beyond the image, are padding. The third value is how many pixels of
+    the original a pixel of the resized one is, of the rows.
+    """
+    resize = transforms.Resize(256, max_size=longest)
+    shown = resize(Image.new("L", (width, height))).size[::-1]
+    cells = []
+    for size in shown:
+        count = 1
+        while count * stride < size:
+            count += 1
+        before = (count * stride - size) // 2
+        every = [pixel - before for pixel in range(count * stride)]
+        cells.append([every[cell * stride : (cell + 1) * stride] for cell in range(count)])
+    return cells[0], cells[1], height / shown[0]
+
+
+def whole_pixels(image: Image.Image, stride: int, longest: int) -> np.ndarray[Any, Any]:
+    """Return the whole image as the network sees it, padding mirrored pixel by pixel."""
+    rows, columns, _ = whole_cells(*image.size, stride, longest)
+    shown = np.asarray(transforms.Resize(256, max_size=longest)(image))
+
+    def inside(place: int, size: int) -> int:
+        while not 0 <= place < size and size > 1:
+            place = -place if place < 0 else 2 * (size - 1) - place
+        return place if size > 1 else 0
+
+    lines = [inside(place, shown.shape[0]) for cell in rows for place in cell]
+    places = [inside(place, shown.shape[1]) for cell in columns for place in cell]
+    return np.array([[shown[line, place] for place in places] for line in lines])
+
+
 def add_scores(rows: dict[str, dict[str, Any]], activations: dict[str, list[float]]) -> None:
     """Add ranks and spuriosity to the rows of one split.
 
