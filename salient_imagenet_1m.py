@@ -18,7 +18,8 @@ together, and pipelines of others.
 * A **grid** is the uint8 form of a neural activation map (NAM) of an image,
   ``grid = round(255 * NAM / peak)``, so that ``NAM ~ grid * peak / 255`` (`encode_grids`).
 * A row stores the grids of its class's features back to back (`pack_grids`, `unpack_grids`).
-* A grid covers the **box** of the original image that the network saw (`crop_box`).
+* A grid covers the **box** of the original image that the network saw: its central crop
+  (`crop_box`), or all of it (`whole_box`).
 * A **soft mask** is a grid upsampled bilinearly to pixels (`render`).
 """
 
@@ -109,6 +110,8 @@ __all__ = [
     "skipped",
     "union",
     "unpack_grids",
+    "whole_box",
+    "whole_size",
 ]
 
 FORMAT_VERSION = 1
@@ -127,6 +130,7 @@ UInt8s = npt.NDArray[np.uint8]
 _ImageSize = tuple[int, int]
 
 _SIZE = ("width", "height")
+_CELLS = ("grid_height", "grid_width")
 _SHOWN = ("shown_width", "shown_height")
 
 _IMAGENET_NAME = re.compile(r"(n\d{8}_\d+|ILSVRC2012_(?:val|test)_\d{8})(?:_n\d{8})?")
@@ -207,6 +211,38 @@ def crop_box(width: int, height: int) -> Box:
     return Box(left * scale_x, top * scale_y, right * scale_x, bottom * scale_y)
 
 
+def whole_size(width: int, height: int, longest: int) -> tuple[int, int]:
+    """Return the (width, height) at which a network is run on a whole image.
+
+    The short side becomes 256 pixels; where the long side would then have more than `longest`, that
+    becomes `longest`. Rounded down, as ``torchvision.transforms.Resize(256, max_size=longest)``
+    does, but to a pixel at least.
+    """
+    width, height = resized_size(width, height)
+    long = max(width, height)
+    if long <= longest:
+        return width, height
+    short = max(1, int(longest * RESIZE_SIZE / long))
+    return (longest, short) if width == long else (short, longest)
+
+
+def whole_box(width: int, height: int, stride: int, longest: int) -> Box:
+    """Return what the grids of a whole image cover, in its pixels: all of it, and a margin.
+
+    The network saw the image of `whole_size`, padded to multiples of its `stride`: half of what is
+    missing before, the rest, which may be a pixel more, behind. A cell stands for `stride` x
+    `stride` of these pixels, so that there are as many cells as strides; this is that rectangle,
+    mapped back to the original.
+    """
+    edges = []
+    for size, shown in zip((width, height), whole_size(width, height, longest), strict=True):
+        missing = -shown % stride
+        before, scale = missing // 2, size / shown
+        edges.append((-before * scale, (shown + missing - before) * scale))
+    (left, right), (top, bottom) = edges
+    return Box(left, top, right, bottom)
+
+
 def encode_grids(maps: npt.NDArray[np.float32]) -> tuple[UInt8s, npt.NDArray[np.float32]]:
     """Quantise neural activation maps to grids: ``grid = round(255 * NAM / peak)``.
 
@@ -268,6 +304,7 @@ def _strips(rows: int, multiplications: int) -> Iterator[slice]:
 # Rendering: from grids to pixels ------------------------------------------------------------------
 
 Geometry = Literal["aligned", "upstream"]
+Extent = Literal["crop", "image"]
 
 
 def grid_box(width: int, height: int, geometry: Geometry = "aligned") -> Box:
@@ -297,6 +334,8 @@ class _Target:
     size: tuple[int, int] | None = None
     flip: bool = False
     geometry: Geometry = "aligned"
+    covered: Box | None = None
+    """What the grids of a whole image cover; those of a crop, what their geometry says."""
 
     def __post_init__(self) -> None:
         left, top, right, bottom = self.edges
@@ -318,6 +357,10 @@ class _Target:
         left, top, right, bottom = self.edges
         return self.size or (round(bottom - top), round(right - left))
 
+    @property
+    def box(self) -> Box:
+        return self.covered or grid_box(self.width, self.height, self.geometry)
+
 
 class _Axis(NamedTuple):
     """An axis of a target: its first pixel in the box, and the cells' weights (pixels, cells)."""
@@ -336,7 +379,7 @@ def _axes(wanted: Iterable[tuple[_Target, tuple[int, ...]]]) -> list[tuple[_Axis
     for target, (rows, columns) in wanted:
         left, top, right, bottom = target.edges
         height, width = target.shape
-        box = grid_box(target.width, target.height, target.geometry)
+        box = target.box
         numbers.append((height, top, bottom, box.top, box.bottom, rows, False))
         numbers.append((width, left, right, box.left, box.right, columns, target.flip))
     if not numbers:
@@ -402,8 +445,13 @@ def _draw(grids: UInt8s, down: _Axis, across: _Axis, mask: UInt8s) -> None:
         inside[strip] = np.maximum.reduce(masks, axis=0)
 
 
-def _render_torch(grids: Any, chosen: Any, targets: Sequence_[_Target]) -> Any:
-    """Return what `_render` does for a batch of grids, a tensor of shape (n, features, h, w)."""
+def _render_torch(
+    grids: Any, chosen: Any, targets: Sequence_[_Target], cells: Sequence_[tuple[int, int]]
+) -> Any:
+    """Return what `_render` does for a batch of grids, a tensor of shape (n, features, h, w).
+
+    What lies behind the `cells` of each image is padding, to which no pixel gives weight.
+    """
     import torch  # noqa: PLC0415
 
     grids = grids * torch.as_tensor(chosen, device=grids.device)[..., None, None]
@@ -411,10 +459,10 @@ def _render_torch(grids: Any, chosen: Any, targets: Sequence_[_Target]) -> Any:
     height, width = targets[0].shape
     rows = np.zeros((count, height, grid_height), np.float32)
     columns = np.zeros((count, width, grid_width), np.float32)
-    axes = _axes((target, (grid_height, grid_width)) for target in targets)
-    for index, (down, across) in enumerate(axes):
-        rows[index, down.first : down.first + len(down.weights)] = down.weights
-        columns[index, across.first : across.first + len(across.weights)] = across.weights
+    axes = _axes(zip(targets, cells, strict=True))
+    for index, ((down, across), (high, wide)) in enumerate(zip(axes, cells, strict=True)):
+        rows[index, down.first : down.first + len(down.weights), :high] = down.weights
+        columns[index, across.first : across.first + len(across.weights), :wide] = across.weights
     rows_on_device = torch.from_numpy(rows).to(grids.device)
     columns_on_device = torch.from_numpy(columns).to(grids.device).mT
     masks = torch.zeros((count, height, width), dtype=torch.uint8, device=grids.device)
@@ -443,7 +491,8 @@ def render(
         A row with the columns ``grids``, ``kinds``, ``width``, ``height`` (and, where ``grids`` is
         bytes, ``grid_height`` and ``grid_width``), or a batch: lists of them, or tensors as a
         ``DataLoader`` collates them, where ``grids`` is uint8 of shape (..., features, grid_height,
-        grid_width), and bool ``core`` and ``spurious`` (..., features) stand for ``kinds``.
+        grid_width), and bool ``core`` and ``spurious`` (..., features) stand for ``kinds``. Where
+        there is a column ``box``, grids cover that of the image, and not what the geometry says.
     kind : {"core", "spurious"} or int
         The union of the class's core or spurious features, or one feature by position.
     size : int or (height, width), optional
@@ -473,7 +522,7 @@ def render(
     if shape is not None and not (len(shape) == 2 and all(map(_is_count, shape))):
         raise SalientImageNetError(f"size cannot be {size!r}: give pixels, or (height, width).")
     batched = np.ndim(example["width"]) > 0
-    grids = _grids_of(example, batched)
+    grids, cells = _grids_of(example, batched)
     rows, features = grids.shape[:2]
     chosen = _chosen(example, kind, rows, features)
     window = example.get("window") if window is None else window
@@ -489,9 +538,12 @@ def render(
             "bottom, and True or False, or one of these for each row."
         ) from error
     sizes = (_numbers(example[side]) for side in _SIZE)
+    boxes: list[Any] = [None] * rows
+    if "box" in example:
+        boxes = [Box(*box) for box in np.asarray(example["box"]).reshape(rows, 4).tolist()]
     targets = [
-        _Target(width, height, cut and tuple(cut), shape and tuple(shape), mirrored, geometry)
-        for width, height, cut, mirrored in zip(*sizes, windows, flips, strict=True)
+        _Target(width, height, cut and tuple(cut), shape and tuple(shape), mirrored, geometry, box)
+        for width, height, cut, mirrored, box in zip(*sizes, windows, flips, boxes, strict=True)
     ]
     if len({target.shape for target in targets}) > 1:
         raise SalientImageNetError(
@@ -499,11 +551,12 @@ def render(
         )
     masks: Any
     if not isinstance(grids, np.ndarray):
-        masks = _render_torch(grids, chosen, targets)
+        masks = _render_torch(grids, chosen, targets, cells)
     else:
         masks = np.empty((rows, *targets[0].shape), np.uint8)
         kept = np.asarray(chosen, np.bool_).reshape(grids.shape[:2])
-        _render([part[own] for part, own in zip(grids, kept, strict=True)], targets, masks)
+        parts = zip(grids, kept, cells, strict=True)
+        _render([part[own, :high, :wide] for part, own, (high, wide) in parts], targets, masks)
     return masks if batched else masks[0]
 
 
@@ -516,27 +569,37 @@ def _check_columns(example: Mapping[str, Any], kind: str | int) -> None:
     if kind in KINDS and kind not in example:
         needed.append("kinds")
     if isinstance(example.get("grids"), bytes):
-        needed += ["grid_height", "grid_width"]
+        needed += _CELLS
     if absent := [name for name in needed if name not in example]:
         raise SalientImageNetError(
             f"render needs the columns {', '.join(absent)} too: have them among columns=."
         )
 
 
-def _grids_of(example: Mapping[str, Any], batched: bool) -> Any:
-    """Return grids of shape (rows, features, height, width), an array or a tensor."""
+def _grids_of(example: Mapping[str, Any], batched: bool) -> tuple[Any, list[tuple[int, int]]]:
+    """Return grids of shape (rows, features, height, width), an array or a tensor.
+
+    Those of a batch may be of unlike sizes, and are padded to the largest: each row's own height
+    and width come with them.
+    """
     grids, kinds = example["grids"], example.get("kinds", ())
+    told = [_numbers(example[name]) for name in _CELLS if name in example]
+    cells = list(zip(*told, strict=True))
     if not isinstance(grids[0] if batched else grids, bytes):
         grids = np.asarray(grids, np.uint8) if isinstance(grids, list) else grids
-        return grids if batched else grids[None]
+        grids = grids if batched else grids[None]
+        return grids, cells if len(told) == 2 else [tuple(grids.shape[-2:])] * len(grids)
     features = len(kinds[0] if batched and len(kinds) else kinds)
-    sizes = (_numbers(example[name]) for name in ("grid_height", "grid_width"))
     parts = []
-    for data, height, width in zip(grids if batched else [grids], *sizes, strict=True):
+    for data, (height, width) in zip(grids if batched else [grids], cells, strict=True):
         # Bytes that `datasets` passed through numpy have lost their last zeros.
         whole = data if data.endswith(b"\0") else data.ljust(features * height * width, b"\0")
         parts.append(unpack_grids(whole, height, width))
-    return np.array(parts)
+    largest = np.max([part.shape for part in parts], axis=0)
+    padded = np.zeros((len(parts), *largest), np.uint8)
+    for part, room in zip(parts, padded, strict=True):
+        room[tuple(map(slice, part.shape))] = part
+    return padded, cells
 
 
 def _numbers(column: Any) -> list[Any]:
@@ -578,7 +641,7 @@ class SoftMask(PIL.Image.Image):
     @property
     def box(self) -> Box:
         """The part of the original image that the grids cover; the mask is 0 outside of it."""
-        return grid_box(self.target.width, self.target.height, self.target.geometry)
+        return self.target.box
 
     @property
     def rendered(self) -> bool:
@@ -618,7 +681,8 @@ class SoftMask(PIL.Image.Image):
         values = self.grids.tobytes(), *self.grids.shape[1:], target.width, target.height
         shown = target.size[::-1] if target.size else ()
         names = (*SoftMaskFeature.pa_type.names, *(_SHOWN if shown else ()))
-        return dict(zip(names, (*values, *shown), strict=True))
+        box = {"box": list(target.covered)} if target.covered else {}
+        return {**dict(zip(names, (*values, *shown), strict=True)), **box}
 
     def save(self, fp: Any, format: str | None = None, **params: Any) -> None:  # noqa: A002 (PIL's)
         """Save as PIL does; PNGs of whole masks, as `datasets` makes in ``map``, tell the grids."""
@@ -725,12 +789,14 @@ class SoftMaskFeature:
 
     With ``decode=False`` it gives a dict of ``grids``, ``grid_height``, ``grid_width``, ``width``
     and ``height``. For `geometry` see `grid_box`. With `copies`, masks have the size of an image
-    that may be a resized copy: ``shown_width`` and ``shown_height``.
+    that may be a resized copy: ``shown_width`` and ``shown_height``. With the `extent` ``image``,
+    grids cover the ``box`` that is stored with them.
     """
 
     decode: bool = True
     geometry: str = "aligned"
     copies: bool = False
+    extent: str = "crop"
     id: str | None = field(default=None, repr=False)
     dtype: ClassVar[str] = "PIL.Image.Image"
     pa_type: ClassVar[Any] = pa.struct(
@@ -740,7 +806,9 @@ class SoftMaskFeature:
 
     def __call__(self) -> Any:
         """Return the Arrow type, as `datasets` asks for it."""
-        return pa.struct([*self.pa_type, *_SHOWN_FIELDS]) if self.copies else self.pa_type
+        shown = _SHOWN_FIELDS if self.copies else []
+        box = [_BOX_FIELD] if self.extent == "image" else []
+        return pa.struct([*self.pa_type, *shown, *box])
 
     def encode_example(self, value: Any) -> Any:
         """Return the stored form of a mask, or of the PNG that `datasets` made of one."""
@@ -754,7 +822,8 @@ class SoftMaskFeature:
                 text = getattr(picture, "text", {}).get(_PNG_GRIDS, "null")
             stored = json.loads(text)
             stored = stored and {**stored, "grids": bytes.fromhex(stored["grids"])}
-        if stored is None or (_SHOWN[0] in stored and not self.copies):
+        names = {field.name for field in self()}
+        if stored is None or not stored.keys() <= names:
             raise SalientImageNetError(
                 "A mask that was cropped or changed is not stored as grids: return it under "
                 "another name, or do this in transform= when loading."
@@ -768,7 +837,8 @@ class SoftMaskFeature:
         grids = unpack_grids(value["grids"], value["grid_height"], value["grid_width"])
         size = (value["shown_height"], value["shown_width"]) if self.copies else None
         geometry = cast(Geometry, self.geometry)
-        target = _Target(value["width"], value["height"], size=size, geometry=geometry)
+        box = Box(*value["box"]) if self.extent == "image" else None
+        target = _Target(value["width"], value["height"], None, size, False, geometry, box)
         return SoftMask(grids, target)
 
     def cast_storage(self, storage: pa.Array) -> pa.StructArray:
@@ -785,6 +855,7 @@ class SoftMaskFeature:
 
 
 _SHOWN_FIELDS = [pa.field(name, pa.int32()) for name in _SHOWN]
+_BOX_FIELD = pa.field("box", pa.list_(pa.float64(), 4))
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # that registering is experimental
@@ -793,15 +864,21 @@ with warnings.catch_warnings():
 
 
 def image_features(
-    masks: Features, on_mismatch: str = "error", geometry: str = "aligned", decode: bool = True
+    masks: Features,
+    on_mismatch: str = "error",
+    geometry: str = "aligned",
+    decode: bool = True,
+    extent: str = "crop",
 ) -> Features:
     """Return the columns of the config ``images``, from those of ``masks``."""
-    mask = partial(SoftMaskFeature, geometry=geometry, copies=on_mismatch == "warn")
+    mask = partial(SoftMaskFeature, geometry=geometry, copies=on_mismatch == "warn", extent=extent)
     first = {
         "image": StoredImage(decode=decode, on_mismatch=on_mismatch),
         **{name: mask() for name in _PICTURES},
     }
-    return Features({**first, **{name: masks[name] for name in masks if name not in first}})
+    rest = {name: masks[name] for name in masks if name not in first}
+    box = {"box": datasets.Sequence(Value("float64"), length=4)} if extent == "image" else {}
+    return Features({**first, **rest, **box})
 
 
 def _local(path: str) -> Any:
@@ -827,7 +904,9 @@ def _masks_to_images(
 
     `seen` are the sizes of images that may be resized copies, where masks are to follow these.
     """
-    grids, kinds = _grid_matrix(table), _matrix(table["kinds"])
+    kinds, packed = _matrix(table["kinds"]), table["grids"].to_pylist()
+    bytes_each = _bytes_of_a_grid(table, packed, kinds.shape[1])
+    every = np.frombuffer(b"".join(packed), np.uint8)
     sizes = [table[name].combine_chunks() for name in SoftMaskFeature.pa_type.names[1:]]
     image = [images.field(0), images.field(1), *sizes[2:]]
     fields = list(SoftMaskFeature.pa_type)
@@ -835,30 +914,37 @@ def _masks_to_images(
         shown = [size or own for size, own in zip(seen, _sizes(table), strict=True)]
         sizes += map(pa.array, np.array(shown, np.int32).reshape(-1, 2).T)
         fields += _SHOWN_FIELDS
+    if "box" in table.column_names:
+        sizes.append(table["box"].combine_chunks())
+        fields.append(_BOX_FIELD)
     columns = {"image": pa.StructArray.from_arrays(image, fields=list(StoredImage.pa_type))}
     for kind in KINDS:
         chosen = kinds == kind
         counts = chosen.sum(axis=1)
-        ends = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32) * grids.shape[2]
-        buffers = [None, pa.py_buffer(ends), pa.py_buffer(grids[chosen])]
-        packed = pa.Array.from_buffers(pa.binary(), len(table), buffers)
+        ends = np.concatenate([[0], np.cumsum(counts * bytes_each)]).astype(np.int32)
+        own = every[np.repeat(chosen.ravel(), np.repeat(bytes_each, chosen.shape[1]))]
+        buffers = [None, pa.py_buffer(ends), pa.py_buffer(own)]
+        grids = pa.Array.from_buffers(pa.binary(), len(table), buffers)
         columns[f"{kind}_mask"] = pa.StructArray.from_arrays(
-            [packed, *sizes], fields=fields, mask=pa.array(counts == 0)
+            [grids, *sizes], fields=fields, mask=pa.array(counts == 0)
         )
     rest = {name: table[name] for name in table.column_names if name not in columns}
     return pa.table({**columns, **rest})
 
 
-def _grid_matrix(table: pa.Table) -> UInt8s:
-    """Return the grids of rows as (rows, features, cells)."""
-    heights, widths = (table[n].unique().to_pylist() or [1] for n in ("grid_height", "grid_width"))
-    shape = len(table), table["kinds"].type.list_size, heights[0] * widths[0]
-    packed = np.frombuffer(b"".join(table["grids"].to_pylist()), np.uint8)
-    if len(heights) + len(widths) > 2 or packed.size != math.prod(shape):
+def _bytes_of_a_grid(
+    table: pa.Table, packed: Sequence_[bytes], features: int
+) -> npt.NDArray[np.int64]:
+    """Return the bytes of a grid of each row, of which all its features have one."""
+    heights, widths = (table[name].to_numpy().astype(np.int64) for name in _CELLS)
+    found = np.fromiter(map(len, packed), np.int64, len(packed))
+    if not np.array_equal(found, features * heights * widths):
         raise SalientImageNetError(
-            "Rows of masks have grids of different sizes: the build is corrupt, make it again."
+            "Rows of masks have grids of other sizes than they say: the build is corrupt, make it "
+            "again."
         )
-    return packed.reshape(shape)
+    cells: npt.NDArray[np.int64] = heights * widths
+    return cells
 
 
 def _matrix(column: pa.ChunkedArray) -> npt.NDArray[Any]:
@@ -944,13 +1030,14 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "on_missing": get_args(OnMissing),
     "on_mismatch": get_args(OnMismatch),
     "geometry": get_args(Geometry),
+    "extent": get_args(Extent),
     "zone": get_args(Zone),
     "format": ("torch",),
 }
 """What the options are that have a few values."""
 
 _NEEDED = {"directory", "streaming", "render", "decode", "ranked", "size", "resize", "scale"}
-_NEEDED |= {"ratio", "flip", "transforms", "on_missing", "on_mismatch", "geometry"}
+_NEEDED |= {"ratio", "flip", "transforms", "on_missing", "on_mismatch", "geometry", "extent"}
 
 
 def _check_options(given: Mapping[str, Any]) -> None:
@@ -974,13 +1061,13 @@ def _check_select(select: Any) -> None:
 
 # A build ------------------------------------------------------------------------------------------
 
-CONFIGS = ("images", "masks", "rankings", "features")
+CONFIGS = ("images", "masks", "rankings", "features", "whole")
 
 _ALIASES = {"val": "validation"}
 _PICTURES = ("core_mask", "spurious_mask")
 _BATCH_ROWS = 1024
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
-_SHARD_NAME = re.compile(r"(masks|rankings|features)/\w+-\d{5,}-of-\d{5,}\.parquet")
+_SHARD_NAME = re.compile(r"(masks|rankings|features|whole)/\w+-\d{5,}-of-\d{5,}\.parquet")
 _MALFORMED = ValueError | KeyError | TypeError | AttributeError | ArithmeticError | RecursionError
 """What json, or a look into what it read, raises."""
 
@@ -1178,6 +1265,44 @@ def _scan(file: str, columns: Iterable[str]) -> Iterator[pa.Table]:
             table = parquet.read_row_group(group, stored, use_threads=False)
             table.validate(full=True)  # that text is text, for one, Parquet does not look at
             yield table
+
+
+_OF_EXTENT = {"peaks", "grids", *_CELLS, "box"}
+"""Columns that ``whole`` has in place of those of ``masks``."""
+
+
+def _rows(file: str, columns: Iterable[str], extent: Extent) -> Iterator[pa.Table]:
+    """Yield rows of a file of ``masks``, with the grids of whole images where these are wanted."""
+    if extent == "crop":
+        yield from _scan(file, columns)
+        return
+    folder, _, name = file.rpartition("/")
+    beside = f"{folder.rpartition('/')[0]}/whole/{name}"
+    own = {"image_id", *columns} - _OF_EXTENT
+    parts = zip(_scan(file, own), _scan(beside, {"image_id", *_OF_EXTENT}), strict=True)
+    for table, whole in parts:
+        if table["image_id"] != whole["image_id"]:
+            raise SalientImageNetError(
+                f"{beside} has other rows than {file}: download or copy the build again."
+            )
+        for column in _OF_EXTENT.intersection(columns):
+            table = table.append_column(whole.schema.field(column), whole[column])  # noqa: PLW2901
+        yield table
+
+
+def _check_extent(build: Build, split: str | None, extent: Extent, geometry: Geometry) -> None:
+    if extent == "crop":
+        return
+    if geometry != "aligned":
+        raise SalientImageNetError(
+            f"The geometry {geometry} is that of crops: use extent='crop', or leave it out."
+        )
+    for name in build.splits if split is None else [split]:
+        if not any(file.startswith(f"whole/{name}-") for file in build.manifest["files"]):
+            raise SalientImageNetError(
+                f"{build.location} has no masks of whole images of the split {name}: build it with "
+                "--whole-image, or use extent='crop'."
+            )
 
 
 # Selections ---------------------------------------------------------------------------------------
@@ -1705,9 +1830,10 @@ _NONE = -1
 class _Records(_Index):
     """The rows of ``masks`` of a split without the pictures, by image id, memory-mapped."""
 
-    def __init__(self, build: Build, split: str, cache: Path) -> None:
-        directory = cache / f"{build.digest}-{split}-rows"
-        _make(directory, partial(self._write, build, split))
+    def __init__(self, build: Build, split: str, cache: Path, extent: Extent = "crop") -> None:
+        name = "rows" if extent == "crop" else "whole"
+        directory = cache / f"{build.digest}-{split}-{name}"
+        _make(directory, partial(self._write, build, split, extent))
         self.__setstate__(directory)
 
     def __getstate__(self) -> Path:
@@ -1723,14 +1849,16 @@ class _Records(_Index):
         self._wnids: dict[str, int] = json.loads((directory / "wnids.json").read_text())
 
     @staticmethod
-    def _write(build: Build, split: str, directory: Path) -> None:
+    def _write(build: Build, split: str, extent: Extent, directory: Path) -> None:
         features = build.features("masks", split)
+        if extent == "image":
+            features |= build.features("whole", split)
         schema = Features({n: features[n] for n in features if n not in _PICTURES}).arrow_schema
         names, labels = [], []
         with pa.ipc.new_stream(str(directory / "rows.arrow"), schema) as rows:
             for file in build.files("masks", split):
-                for table in _scan(file, schema.names):
-                    rows.write_table(table.cast(schema))
+                for table in _rows(file, schema.names, extent):
+                    rows.write_table(table.select(schema.names).cast(schema))
                     names += table["image_id"].to_pylist()
                     labels.append(table["label"].to_numpy())
         _Index.write(directory, names)
@@ -1825,7 +1953,7 @@ def _remove_leftovers(parent: Path) -> None:
 
 # The dataset --------------------------------------------------------------------------------------
 
-_FOR_IMAGES = {"image_id", "label", *_SIZE, "kinds", "grids", "grid_height", "grid_width"}
+_FOR_IMAGES = {"image_id", "label", *_SIZE, "kinds", "grids", *_CELLS}
 _FOR_SELECTION = {"label", "spuriosity_rank", "kinds", "activation_ranks", "rank"}
 """Columns that are read, where they are stored, though the user may not want them."""
 
@@ -1851,6 +1979,7 @@ class SalientImageNet1MConfig(datasets.BuilderConfig):  # type: ignore[misc]
     on_missing: str = "error"
     on_mismatch: str = "error"
     geometry: str = "aligned"
+    extent: str = "crop"
     decode: bool = True
     cache: str | None = None
     streaming: bool = False
@@ -1957,7 +2086,8 @@ class SalientImageNet1M(datasets.ArrowBasedBuilder):  # type: ignore[misc]
     def _columns(self, stored: Features) -> Features:
         config = self.config
         if config.name == "images":
-            stored = image_features(stored, config.on_mismatch, config.geometry, config.decode)
+            told = config.on_mismatch, config.geometry, config.decode, config.extent
+            stored = image_features(stored, *told)
         unknown = [name for name in config.columns or () if name not in stored]
         if unknown:
             raise SalientImageNetError(
@@ -1999,8 +2129,10 @@ class SalientImageNet1M(datasets.ArrowBasedBuilder):  # type: ignore[misc]
         columns = set(schema.names) | (_FOR_SELECTION if select else set())
         if source:
             columns = columns.difference(("image", *_PICTURES)) | _FOR_IMAGES
+        if self.config.extent == "image":
+            columns.add("box")
         for number, file in enumerate(files):
-            tables = _scan(file, columns)
+            tables = _rows(file, columns, cast(Extent, self.config.extent))
             selected = map(select.apply, tables) if select else tables
             rows = self._with_images(selected, source) if source else selected
             with _skips_reported(file):
@@ -2076,6 +2208,7 @@ def load(
     on_missing: OnMissing = "error",
     on_mismatch: OnMismatch = "error",
     geometry: Geometry = "aligned",
+    extent: Extent = "crop",
     decode: bool = True,
     num_proc: int | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
@@ -2086,7 +2219,7 @@ def load(
     ----------
     directory : str or path
         A build: a directory, or the id of a dataset on the Hub.
-    config : {"images", "masks", "rankings", "features"}, optional
+    config : {"images", "masks", "rankings", "features", "whole"}, optional
         ``images`` where `images` is given, else ``masks``.
     images : str, path or dataset, optional
         Your ImageNet: a directory (``train/<wnid>/*``, Kaggle's, a flat ``val``), an official tar
@@ -2123,6 +2256,9 @@ def load(
         ``skip`` look into the file of each image as rows are made, for its size.
     geometry : {"aligned", "upstream"}
         How masks lie on images, see `grid_box`.
+    extent : {"crop", "image"}
+        Masks of the central crop, outside of which they are 0, or of the whole image, of a build
+        with ``--whole-image``. Columns of numbers are those of the crop, but ``peaks``.
     decode : bool
         False gives a dict with bytes or path in place of decoded images.
     num_proc, cache_dir : optional
@@ -2153,6 +2289,11 @@ def load(
                 "one that your transform calls."
             )
         transform = replace(transform, mask_size=mask_size)
+    if extent == "image" and config != "images":
+        raise SalientImageNetError(
+            f"extent='image' is of masks on images: say images=, or load the config whole in place "
+            f"of {config}."
+        )
     build = Build.open(directory)
     options: dict[str, Any] = {
         "select": select,
@@ -2160,6 +2301,8 @@ def load(
         "on_mismatch": on_mismatch,
         "geometry": geometry,
         "decode": decode,
+        # Where it is the default, datasets that were prepared without it are found again.
+        **({"extent": extent} if extent != "crop" else {}),
     }
     opened = _open_images(images, build, split, streaming) if config == "images" else None
     if opened is not None:
@@ -2168,6 +2311,7 @@ def load(
         dataset = dataset.select_columns(list(columns)) if columns else dataset
     else:
         split, base = _published(build, split, streaming)
+        _check_extent(build, base, extent, geometry)
         cache = None if cache_dir is None else os.fspath(cache_dir)
         builder = SalientImageNet1M(
             cache_dir=cache,
@@ -2377,6 +2521,7 @@ def join(
     on_missing: OnMissing = "error",
     on_mismatch: OnMismatch = "error",
     geometry: Geometry = "aligned",
+    extent: Extent = "crop",
     decode: bool = True,
     cache_dir: str | os.PathLike[str] | None = None,
     _below: str | None = None,  # see `place_of`
@@ -2396,7 +2541,7 @@ def join(
         What to do with images of another size, or another label, than masks were made from. Of a
         `datasets.Dataset` the labels and the sizes of some images are compared beforehand, and
         that of each image by the transforms; with ``warn`` and ``skip`` all sizes are.
-    directory, select, on_missing, geometry, decode, cache_dir
+    directory, select, on_missing, geometry, extent, decode, cache_dir
         As for `load`.
 
     Returns
@@ -2431,8 +2576,9 @@ def join(
             raise SalientImageNetError(
                 f"The dataset has no column {name}: use {', '.join(dataset.features)}."
             )
-    features = image_features(build.features("masks", split), on_mismatch, geometry, decode)
-    records = _Records(build, split, _cache(cache_dir))
+    _check_extent(build, split, extent, geometry)
+    features = image_features(build.features("masks", split), on_mismatch, geometry, decode, extent)
+    records = _Records(build, split, _cache(cache_dir), extent)
     joiner = _Join(
         records=records,
         filter=select.resolve(build, split) if select else None,
@@ -2834,7 +2980,9 @@ class ToTensors:
     ``image`` is uint8 of shape (3, height, width); ``core_mask`` and ``spurious_mask`` are uint8 of
     shape (1, height, width), zero where the class has no such feature. Without `render` there are
     ``grids`` (uint8, (features, grid_height, grid_width)), ``window`` (float64, (4,)) and ``flip``
-    (bool) instead. ``core`` and ``spurious`` (bool, (features,)) stand for ``kinds``. Nulls become
+    (bool) instead; of whole images, whose grids differ in size, ``box`` (float64, (4,)),
+    ``grid_height`` and ``grid_width`` as well, and `collate` stacks them. ``core`` and ``spurious``
+    (bool, (features,)) stand for ``kinds``. Nulls become
     NaN in ``spuriosity`` and -1 in ``spuriosity_rank``.
     """
 
@@ -2894,6 +3042,9 @@ class ToTensors:
             windows = [e.get("window") or (0, 0, e["width"], e["height"]) for e in examples]
             columns["window"] = torch.tensor(windows, dtype=torch.float64)
             columns["flip"] = torch.tensor([bool(e.get("flip")) for e in examples])
+            if "box" in first:
+                columns["box"] = torch.tensor([e["box"] for e in examples], dtype=torch.float64)
+                columns |= {name: [example[name] for example in examples] for name in _CELLS}
         if kinds := columns.pop("kinds", None):
             for kind in KINDS:
                 columns[kind] = torch.tensor([[value == kind for value in row] for row in kinds])
@@ -2905,7 +3056,7 @@ class ToTensors:
         return columns
 
 
-_WHERE = ("grids", "grid_height", "grid_width", "window", "flip", "mask_size")
+_WHERE = ("grids", *_CELLS, "box", "window", "flip", "mask_size")
 """Columns of an example by which its masks are rendered: grids, and what a transform tells."""
 
 
@@ -2914,17 +3065,28 @@ def collate(examples: Sequence_[Mapping[str, Any]]) -> Any:
 
     For ``DataLoader(collate_fn=)``: what is small (labels, grids, numbers) goes from a worker to
     the main process in one message; by itself each tensor would take a piece of shared memory,
-    which costs more than a mask.
+    which costs more than a mask. Grids of whole images are padded to the largest of the batch.
     """
     import torch  # noqa: PLC0415
 
     batch = {}
+    if "box" in examples[0]:
+        grids = _padded([example["grids"] for example in examples])
+        examples = [{**e, "grids": own} for e, own in zip(examples, grids, strict=True)]
     for name, first in examples[0].items():
         on_cpu = isinstance(first, torch.Tensor) and first.device.type == "cpu"
         small = on_cpu and first.nbytes <= _SMALL
         stack = torch.stack if small else torch.utils.data.default_collate
         batch[name] = stack([example[name] for example in examples])
     return _Message(batch) if torch.utils.data.get_worker_info() else batch
+
+
+def _padded(grids: Sequence_[Any]) -> list[Any]:
+    """Return tensors (features, height, width) with zeros behind those that are smaller."""
+    from torch.nn.functional import pad  # noqa: PLC0415
+
+    height, width = (max(each.shape[side] for each in grids) for side in (1, 2))
+    return [pad(g, (0, width - g.shape[2], 0, height - g.shape[1])) for g in grids]
 
 
 _SMALL = 4096

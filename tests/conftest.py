@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -194,6 +195,18 @@ def planted(planted_world: World, tmp_path_factory: pytest.TempPathFactory) -> P
     out = tmp_path_factory.mktemp("planted") / "out"
     build(planted_world.settings(out), Quiet())
     build(planted_world.settings(out, split="validation"), Quiet())
+    return out
+
+
+@pytest.fixture(scope="session")
+def planted_whole(
+    planted_world: World, planted: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Return the build of the tiny world with what a later run adds: masks of whole images."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    shutil.copytree(planted, out)
+    for split in ("train", "validation"):
+        build(planted_world.settings(out, split=split, whole_image=True), Quiet())
     return out
 
 

@@ -18,6 +18,7 @@ from builder.dataset.format import (
     parquet_schema,
     preview_features,
     ranking_features,
+    whole_features,
 )
 from builder.dataset.layout import (
     CONTENTS,
@@ -26,6 +27,7 @@ from builder.dataset.layout import (
     PUBLISHED_CONFIGS,
     SET_ASIDE_FILE,
     SET_ASIDE_SCHEMA,
+    WHOLE_IMAGES,
     file_name,
     file_pattern,
 )
@@ -77,8 +79,10 @@ def nothing_else_is_there(directory: Path, data: DataSet) -> Iterator[str]:
 
 def files_are_complete(data: DataSet) -> Iterator[str]:
     """Yield configs whose numbered files are not all there, or not of one build."""
-    optional = [CONTENTS] if data.manifest.origin["keep_embeddings"] else [CONTENTS, EMBEDDINGS]
+    kept = [CONTENTS] if data.manifest.origin["keep_embeddings"] else [CONTENTS, EMBEDDINGS]
     for split in data.splits:
+        has_whole = WHOLE_IMAGES in data.manifest.splits[split]
+        optional = kept if has_whole else [*kept, WHOLE_IMAGES]
         for config in PUBLISHED_CONFIGS:
             names = data.files(config, split)
             if config in optional and not names:
@@ -110,6 +114,7 @@ def _schemas(data: DataSet) -> dict[str, pa.Schema]:
         "features": pair_features(names, are_validated="validated" in data.pair_fields),
         PREVIEW: preview_features(names, count),
         CONTENTS: content_features(),
+        WHOLE_IMAGES: whole_features(names, count),
     }
     if data.manifest.origin["keep_embeddings"]:
         features[EMBEDDINGS] = embedding_features(data.manifest.origin["channels"])

@@ -12,10 +12,13 @@ from builder.settings import SPLITS
 CONTENTS = "contents"
 """The config by which a copy of the images is compared; builds of earlier releases lack it."""
 
+WHOLE_IMAGES = "whole"
+"""The config of masks of whole images, which is there only on demand."""
+
 EMBEDDINGS = "embeddings"
 """The config that is there only on demand."""
 
-PUBLISHED_CONFIGS = ("masks", "rankings", "features", "preview", CONTENTS, EMBEDDINGS)
+PUBLISHED_CONFIGS = ("masks", "rankings", "features", "preview", CONTENTS, EMBEDDINGS, WHOLE_IMAGES)
 """The first is the default one."""
 
 IMAGES = "images"

@@ -40,6 +40,7 @@ _ROWS = {
     "features": "class-feature pair",
     "preview": "image, a few of each split",
     "contents": "image: how large its file is, and a hash of it",
+    "whole": "image, in the order of masks: masks of the whole image",
     "embeddings": "image: the activations of all features, as float16",
 }
 """What has a row in each config."""
