@@ -7,15 +7,10 @@ import re
 
 import pyarrow as pa
 
+from builder.dataset.configs import CONFIGS
 from builder.settings import SPLITS
 
-CONTENTS = "contents"
-"""The config by which a copy of the images is compared; builds of earlier releases lack it."""
-
-EMBEDDINGS = "embeddings"
-"""The config that is there only on demand."""
-
-PUBLISHED_CONFIGS = ("masks", "rankings", "features", "preview", CONTENTS, EMBEDDINGS)
+PUBLISHED_CONFIGS = tuple(CONFIGS)
 """The first is the default one."""
 
 IMAGES = "images"

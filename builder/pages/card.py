@@ -10,6 +10,7 @@ from typing import Any
 
 import jinja2
 
+from builder.dataset.configs import CONFIGS
 from builder.dataset.counts import labels_look_wrong, share_as_labelled
 from builder.dataset.dataset import DataSet
 from builder.dataset.layout import KINDS_PLOT, MASKS_PLOT, SPURIOSITY_PLOT
@@ -33,16 +34,6 @@ _OWN_TERMS = (
     "only such people in as may have them."
 )
 """The same, of other images."""
-
-_ROWS = {
-    "masks": "image",
-    "rankings": "image of a class with a spurious feature, sorted",
-    "features": "class-feature pair",
-    "preview": "image, a few of each split",
-    "contents": "image: how large its file is, and a hash of it",
-    "embeddings": "image: the activations of all features, as float16",
-}
-"""What has a row in each config."""
 
 _MARKUP = re.compile(r"[\\`*\[\]|~$]|(?<!\w)_|_(?!\w)")
 """What Markdown takes for markup, but for HTML; an underscore within a word is none."""
@@ -81,7 +72,7 @@ def make_card(data: DataSet) -> str:
         configs=[
             {
                 "name": name,
-                "row": _ROWS[name],
+                "row": CONFIGS[name].row,
                 "columns": [f"`{column}`" for column in data.schema(name).names],
             }
             for name in data.configs
