@@ -13,6 +13,7 @@ from builder.dataset.dataset import DataSet, UnreadableError, columns_of
 from builder.dataset.format import parquet_schema
 from builder.dataset.layout import (
     MANIFEST_FILE,
+    MASKS_SET_ASIDE_FILE,
     SET_ASIDE_FILE,
     SET_ASIDE_SCHEMA,
     file_name,
@@ -33,6 +34,7 @@ _NULLABLE = {
     "activation_std",
     "validated",
     "same",
+    "release_rank",
 }
 
 
@@ -83,8 +85,9 @@ def schemas_are_the_formats(data: DataSet) -> Iterator[str]:
         for config, schema in schemas.items():
             for name in data.files(config, split):
                 yield from _compare(data, name, schema)
-    if SET_ASIDE_FILE in data.manifest.files:
-        yield from _compare(data, SET_ASIDE_FILE, SET_ASIDE_SCHEMA)
+    for name in (SET_ASIDE_FILE, MASKS_SET_ASIDE_FILE):
+        if name in data.manifest.files:
+            yield from _compare(data, name, SET_ASIDE_SCHEMA)
 
 
 def _schemas(data: DataSet) -> dict[str, pa.Schema]:

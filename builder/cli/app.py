@@ -20,6 +20,7 @@ from builder.cli import (
     evaluate,
     gallery,
     publish,
+    segmentations,
     status,
     verify,
 )
@@ -128,6 +129,7 @@ _register(annotate.export, group=voting)
 app.add_typer(voting)
 _register(gallery.gallery)
 _register(evaluate.evaluate, evaluate.EXAMPLES)
+_register(segmentations.segmentations, segmentations.EXAMPLES)
 _register(verify.verify)
 _register(publish.publish, publish.EXAMPLES)
 

@@ -15,6 +15,7 @@ from builder.dataset.format import (
     pair_features,
     preview_features,
     ranking_features,
+    segmentation_features,
 )
 
 Origin = Mapping[str, Any]
@@ -73,6 +74,9 @@ CONTENTS = "contents"
 EMBEDDINGS = "embeddings"
 """The config that is there only on demand."""
 
+SEGMENTATIONS = "segmentations"
+"""The config of objects that people drew, which is added to a data set that is there."""
+
 CONFIGS = {
     config.name: config
     for config in (
@@ -103,6 +107,12 @@ CONFIGS = {
             "image: the activations of all features, as float16",
             lambda of: embedding_features(of.origin["channels"]),
             is_needed=lambda origin: bool(origin["keep_embeddings"]),
+        ),
+        Config(
+            SEGMENTATIONS,
+            "image whose object somebody drew",
+            lambda of: segmentation_features(of.names),
+            is_needed=lambda origin: False,
         ),
     )
 }

@@ -19,6 +19,7 @@ IMAGES = "images"
 MANIFEST_FILE = "manifest.json"
 CARD_FILE = "README.md"
 SET_ASIDE_FILE = "set_aside.parquet"
+MASKS_SET_ASIDE_FILE = "segmentations_set_aside.parquet"
 CROISSANT_FILE = "croissant.json"
 MASKS_PLOT = "plots/masks.svg"
 KINDS_PLOT = "plots/kinds.svg"
@@ -26,7 +27,7 @@ SPURIOSITY_PLOT = "plots/spuriosity.svg"
 
 SINGLE_FILES = (
     *(CARD_FILE, CROISSANT_FILE, MASKS_PLOT, KINDS_PLOT, SPURIOSITY_PLOT),
-    SET_ASIDE_FILE,
+    *(SET_ASIDE_FILE, MASKS_SET_ASIDE_FILE),
 )
 """Those that a data set has one of, beside its manifest; all others are a config's of a split."""
 

@@ -15,6 +15,7 @@ from builder.dataset.manifest import Manifest
 from builder.errors import BuildError
 from builder.network.devices import find_device
 from builder.pages.pages import write_pages
+from builder.pages.preview import write_preview
 from builder.reporter import Reporter, SilentReporter
 from builder.run.finalise import Finaliser
 from builder.run.ledger import read_ledgers
@@ -212,5 +213,7 @@ def _publish(job: Job, run: Run, workspace: Workspace, manifest: Manifest) -> No
         "agreement": run.agreement.as_json(),
     }
     manifest.record(staged)
-    write_pages(DataSet(manifest, staged, workspace.out), job.plan.split, staged)
+    data = DataSet(manifest, staged, workspace.out)
+    manifest.record(staged, [write_preview(data, job.plan.split, staged)])
+    write_pages(data, staged)
     workspace.install(manifest)

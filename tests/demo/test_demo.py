@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,9 +21,12 @@ from builder.demo.demo import Folder, run_demo
 from builder.demo.recovery import AT_CHANCE, CONTROLS, GOALS, KEYS
 from builder.demo.summary import next_steps, recovery_table, reliance_table
 from builder.demo.training import Recipe
-from builder.demo.world import World
+from builder.demo.world import World, read_truth
 from builder.errors import BuildError
+from builder.segmentations.segmentations import add_segmentations
+from builder.settings import Segmentation
 from tests.quiet import Quiet
+from tests.releases import write_hard_imagenet
 
 TINY = World(classes=3, train=24, val=6, size=64)
 QUICK = Recipe(epochs=6, batch=24, rate=1e-2)
@@ -129,6 +133,16 @@ def test_what_is_built_loads_and_is_scored_as_the_builder_scores(tiny: Path) -> 
     labels = {pair.label for pair in read_votes(Folder(tiny).votes).pairs}
     assert len(masks) == len(labels) * TINY.train
     assert {len(row["features"]) for row in masks} == {5}
+
+
+def test_masks_lie_on_drawn_objects_as_they_lie_on_planted_ones(tiny: Path, tmp_path: Path) -> None:
+    data, release = shutil.copytree(tiny / "dataset", tmp_path / "data"), tmp_path / "release"
+    write_hard_imagenet(release, read_truth(tiny))
+    told = add_segmentations(Segmentation(data, hard_imagenet=release), Quiet())
+    report = json.loads(Folder(tiny).report.read_bytes())
+    core = told["splits"]["validation"]["truth"]["core"]
+    assert abs(core["auroc"] - report["core_auroc"]) <= 0.01
+    assert abs(core["pointing"] - report["core_pointing"]) <= 0.01
 
 
 def test_a_finished_demo_is_left_alone(tiny: Path) -> None:
