@@ -793,7 +793,11 @@ with warnings.catch_warnings():
 
 
 def image_features(
-    masks: Features, on_mismatch: str = "error", geometry: str = "aligned", decode: bool = True
+    masks: Features,
+    on_mismatch: str = "error",
+    geometry: str = "aligned",
+    decode: bool = True,
+    objects: bool = False,
 ) -> Features:
     """Return the columns of the config ``images``, from those of ``masks``."""
     mask = partial(SoftMaskFeature, geometry=geometry, copies=on_mismatch == "warn")
@@ -801,7 +805,8 @@ def image_features(
         "image": StoredImage(decode=decode, on_mismatch=on_mismatch),
         **{name: mask() for name in _PICTURES},
     }
-    return Features({**first, **{name: masks[name] for name in masks if name not in first}})
+    rest = {name: masks[name] for name in masks if name not in first}
+    return Features({**first, **({_OBJECT: Image(decode=decode)} if objects else {}), **rest})
 
 
 def _local(path: str) -> Any:
@@ -924,6 +929,8 @@ _OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "render": _YES_OR_NO,
     "decode": _YES_OR_NO,
     "ranked": _YES_OR_NO,
+    "objects": _YES_OR_NO,
+    "segmented": _YES_OR_NO,
     "size": _PIXELS,
     "mask_size": _PIXELS,
     "resize": _PIXELS,
@@ -948,6 +955,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 
 _NEEDED = {"directory", "streaming", "render", "decode", "ranked", "size", "resize", "scale"}
 _NEEDED |= {"ratio", "flip", "transforms", "on_missing", "on_mismatch", "geometry"}
+_NEEDED |= {"objects", "segmented"}
 
 
 def _check_options(given: Mapping[str, Any]) -> None:
@@ -971,13 +979,14 @@ def _check_select(select: Any) -> None:
 
 # A build ------------------------------------------------------------------------------------------
 
-CONFIGS = ("images", "masks", "rankings", "features")
+CONFIGS = ("images", "masks", "rankings", "features", "segmentations")
 
 _ALIASES = {"val": "validation"}
 _PICTURES = ("core_mask", "spurious_mask")
+_OBJECT = "object_mask"
 _BATCH_ROWS = 1024
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
-_SHARD_NAME = re.compile(r"(masks|rankings|features)/\w+-\d{5,}-of-\d{5,}\.parquet")
+_SHARD_NAME = re.compile(r"(masks|rankings|features|segmentations)/\w+-\d{5,}-of-\d{5,}\.parquet")
 _MALFORMED = ValueError | KeyError | TypeError | AttributeError | ArithmeticError | RecursionError
 """What json, or a look into what it read, raises."""
 
@@ -1166,6 +1175,29 @@ def _scan(file: str, columns: Iterable[str]) -> Iterator[pa.Table]:
             yield table
 
 
+def _with_objects(file: str, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Yield rows of a file of ``masks`` with their object masks, null where nobody drew one."""
+    folder, _, name = file.rpartition("/")
+    beside = f"{folder.rpartition('/')[0]}/segmentations/{name}"
+    objects = pa.concat_tables(_scan(beside, ["image_id", _OBJECT]))
+    for table in tables:
+        places = pc.index_in(table["image_id"], objects["image_id"])
+        yield table.append_column(_OBJECT, objects[_OBJECT].take(places))
+
+
+def _check_objects(build: Build, split: str | None, select: Selection | None, wanted: bool) -> None:
+    if not wanted:
+        if select and select.segmented:
+            raise SalientImageNetError("segmented=True selects by object masks: say objects=True.")
+        return
+    for name in build.splits if split is None else [split]:
+        if not any(file.startswith(f"segmentations/{name}-") for file in build.manifest["files"]):
+            raise SalientImageNetError(
+                f"{build.location} has no object masks of the split {name}: add some with "
+                "salient-imagenet segmentations, or leave out objects=True."
+            )
+
+
 # Selections ---------------------------------------------------------------------------------------
 
 FIRST_RELEASE_RANKS = 65
@@ -1194,6 +1226,8 @@ class Selection:
         activation of the feature), or where the first release had them (the top 65 images). An
         image stays when one of its masks does; the ``kinds`` of features outside the zone become
         null, and `core_mask` and `spurious_mask` leave them out.
+    segmented : bool
+        Only images that have an object mask; with ``objects=True``.
     """
 
     labels: Sequence_[int | str] | None = None
@@ -1201,6 +1235,7 @@ class Selection:
     most_spurious: float | None = None
     least_spurious: float | None = None
     zone: Zone | None = None
+    segmented: bool = False
     # Of classes, once resolved: how many images there are, and which ranks are taken.
     _sizes: Any = field(default=None, repr=False, compare=False)
     _ends: Any = field(default=None, repr=False, compare=False)
@@ -1269,6 +1304,8 @@ class Selection:
             if self._ends is not None:
                 most, least = self._ends
                 kept &= (ranks < most[labels]) | (ranks >= least[labels])
+        if self.segmented:
+            kept &= table[_OBJECT].is_valid().to_numpy()
         table = table.filter(pa.array(kept))
         return self._in_zone(table) if self.zone and "kinds" in table.column_names else table
 
@@ -1653,9 +1690,10 @@ _NONE = -1
 class _Records(_Index):
     """The rows of ``masks`` of a split without the pictures, by image id, memory-mapped."""
 
-    def __init__(self, build: Build, split: str, cache: Path) -> None:
-        directory = cache / f"{build.digest}-{split}-rows"
-        _make(directory, partial(self._write, build, split))
+    def __init__(self, build: Build, split: str, cache: Path, objects: bool = False) -> None:
+        name = "rows-and-objects" if objects else "rows"
+        directory = cache / f"{build.digest}-{split}-{name}"
+        _make(directory, partial(self._write, build, split, objects))
         self.__setstate__(directory)
 
     def __getstate__(self) -> Path:
@@ -1671,13 +1709,16 @@ class _Records(_Index):
         self._wnids: dict[str, int] = json.loads((directory / "wnids.json").read_text())
 
     @staticmethod
-    def _write(build: Build, split: str, directory: Path) -> None:
+    def _write(build: Build, split: str, objects: bool, directory: Path) -> None:
         features = build.features("masks", split)
+        if objects:
+            features[_OBJECT] = Image()
         schema = Features({n: features[n] for n in features if n not in _PICTURES}).arrow_schema
         names, labels = [], []
         with pa.ipc.new_stream(str(directory / "rows.arrow"), schema) as rows:
             for file in build.files("masks", split):
-                for table in _scan(file, schema.names):
+                tables = _scan(file, set(schema.names) - {_OBJECT})
+                for table in _with_objects(file, tables) if objects else tables:
                     rows.write_table(table.cast(schema))
                     names += table["image_id"].to_pylist()
                     labels.append(table["label"].to_numpy())
@@ -1799,6 +1840,7 @@ class SalientImageNet1MConfig(datasets.BuilderConfig):  # type: ignore[misc]
     on_missing: str = "error"
     on_mismatch: str = "error"
     geometry: str = "aligned"
+    objects: bool = False
     decode: bool = True
     cache: str | None = None
     streaming: bool = False
@@ -1905,7 +1947,8 @@ class SalientImageNet1M(datasets.ArrowBasedBuilder):  # type: ignore[misc]
     def _columns(self, stored: Features) -> Features:
         config = self.config
         if config.name == "images":
-            stored = image_features(stored, config.on_mismatch, config.geometry, config.decode)
+            told = config.on_mismatch, config.geometry, config.decode, config.objects
+            stored = image_features(stored, *told)
         unknown = [name for name in config.columns or () if name not in stored]
         if unknown:
             raise SalientImageNetError(
@@ -1946,9 +1989,11 @@ class SalientImageNet1M(datasets.ArrowBasedBuilder):  # type: ignore[misc]
         key = getattr(datasets.builder, "Key", "{}_{}".format)  # as the release of `datasets` wants
         columns = set(schema.names) | (_FOR_SELECTION if select else set())
         if source:
-            columns = columns.difference(("image", *_PICTURES)) | _FOR_IMAGES
+            columns = columns.difference(("image", *_PICTURES, _OBJECT)) | _FOR_IMAGES
         for number, file in enumerate(files):
             tables = _scan(file, columns)
+            if self.config.objects:
+                tables = _with_objects(file, tables)
             selected = map(select.apply, tables) if select else tables
             rows = self._with_images(selected, source) if source else selected
             with _skips_reported(file):
@@ -2024,6 +2069,7 @@ def load(
     on_missing: OnMissing = "error",
     on_mismatch: OnMismatch = "error",
     geometry: Geometry = "aligned",
+    objects: bool = False,
     decode: bool = True,
     num_proc: int | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
@@ -2034,7 +2080,7 @@ def load(
     ----------
     directory : str or path
         A build: a directory, or the id of a dataset on the Hub.
-    config : {"images", "masks", "rankings", "features"}, optional
+    config : {"images", "masks", "rankings", "features", "segmentations"}, optional
         ``images`` where `images` is given, else ``masks``.
     images : str, path or dataset, optional
         Your ImageNet: a directory (``train/<wnid>/*``, Kaggle's, a flat ``val``), an official tar
@@ -2071,6 +2117,9 @@ def load(
         ``skip`` look into the file of each image as rows are made, for its size.
     geometry : {"aligned", "upstream"}
         How masks lie on images, see `grid_box`.
+    objects : bool
+        Give ``object_mask`` too, of a build with the config ``segmentations``: where people say
+        that the object is, None where nobody said it (see `Selection`), which is 0 in tensors.
     decode : bool
         False gives a dict with bytes or path in place of decoded images.
     num_proc, cache_dir : optional
@@ -2101,6 +2150,11 @@ def load(
                 "one that your transform calls."
             )
         transform = replace(transform, mask_size=mask_size)
+    if objects and config != "images":
+        raise SalientImageNetError(
+            "objects=True is of masks on images: say images=, or load the config segmentations in "
+            f"place of {config}."
+        )
     build = Build.open(directory)
     options: dict[str, Any] = {
         "select": select,
@@ -2108,6 +2162,8 @@ def load(
         "on_mismatch": on_mismatch,
         "geometry": geometry,
         "decode": decode,
+        # Where it is the default, datasets that were prepared without it are found again.
+        **({"objects": True} if objects else {}),
     }
     opened = _open_images(images, build, split, streaming) if config == "images" else None
     if opened is not None:
@@ -2116,6 +2172,7 @@ def load(
         dataset = dataset.select_columns(list(columns)) if columns else dataset
     else:
         split, base = _published(build, split, streaming)
+        _check_objects(build, base, select, objects)
         cache = None if cache_dir is None else os.fspath(cache_dir)
         builder = SalientImageNet1M(
             cache_dir=cache,
@@ -2325,6 +2382,7 @@ def join(
     on_missing: OnMissing = "error",
     on_mismatch: OnMismatch = "error",
     geometry: Geometry = "aligned",
+    objects: bool = False,
     decode: bool = True,
     cache_dir: str | os.PathLike[str] | None = None,
     _below: str | None = None,  # see `place_of`
@@ -2344,7 +2402,7 @@ def join(
         What to do with images of another size, or another label, than masks were made from. Of a
         `datasets.Dataset` the labels and the sizes of some images are compared beforehand, and
         that of each image by the transforms; with ``warn`` and ``skip`` all sizes are.
-    directory, select, on_missing, geometry, decode, cache_dir
+    directory, select, on_missing, geometry, objects, decode, cache_dir
         As for `load`.
 
     Returns
@@ -2379,8 +2437,10 @@ def join(
             raise SalientImageNetError(
                 f"The dataset has no column {name}: use {', '.join(dataset.features)}."
             )
-    features = image_features(build.features("masks", split), on_mismatch, geometry, decode)
-    records = _Records(build, split, _cache(cache_dir))
+    _check_objects(build, split, select, objects)
+    told = on_mismatch, geometry, decode, objects
+    features = image_features(build.features("masks", split), *told)
+    records = _Records(build, split, _cache(cache_dir), objects)
     joiner = _Join(
         records=records,
         filter=select.resolve(build, split) if select else None,
@@ -2612,11 +2672,12 @@ def _cut(
     scaled = (window[0] * x, window[1] * y, window[2] * x, window[3] * y)
     size = (mask_size, mask_size)
     cut = {"image": image, "window": scaled, "flip": flip, "mask_size": size}
-    for name in _PICTURES:
+    for name in (*_PICTURES, _OBJECT):
         if example.get(name) is not None:
             mask = example[name]
             # A picture that the user has made of a mask is of the copy's size.
-            part = scaled if isinstance(mask, SoftMask) else window
+            is_of_copy = not isinstance(mask, SoftMask) and mask.size == seen
+            part = window if is_of_copy else scaled
             cut[name] = _cut_mask(mask, part, size, flip)
     return {**example, **cut}
 
@@ -2780,7 +2841,8 @@ class ToTensors:
     Notes
     -----
     ``image`` is uint8 of shape (3, height, width); ``core_mask`` and ``spurious_mask`` are uint8 of
-    shape (1, height, width), zero where the class has no such feature. Without `render` there are
+    shape (1, height, width), zero where the class has no such feature; so is ``object_mask``, zero
+    where nobody drew the object. Without `render` there are
     ``grids`` (uint8, (features, grid_height, grid_width)), ``window`` (float64, (4,)) and ``flip``
     (bool) instead. ``core`` and ``spurious`` (bool, (features,)) stand for ``kinds``. Nulls become
     NaN in ``spuriosity`` and -1 in ``spuriosity_rank``.
@@ -2821,6 +2883,11 @@ class ToTensors:
                 pictures[name] = _gray(mask)
             elif self.render and name in example:
                 pictures[name] = SoftMask(_NO_GRIDS, _Target(width, height))
+        drawn = example.get(_OBJECT)
+        if isinstance(drawn, torch.Tensor):
+            pictures[_OBJECT] = drawn
+        elif _OBJECT in example:  # Without grids to render it from.
+            pictures[_OBJECT] = PIL.Image.fromarray(_sized(drawn, width, height))
         return pictures
 
     def _columns(self, examples: Sequence_[dict[str, Any]]) -> dict[str, Any]:
@@ -2831,7 +2898,7 @@ class ToTensors:
         columns: dict[str, Any] = {
             name: [example[name] for example in examples]
             for name in first
-            if name not in (*_PICTURES, *_WHERE)
+            if name not in (*_PICTURES, _OBJECT, *_WHERE)
         }
         if not self.render and "grids" in first:
             _check_columns(first, "core")
@@ -2942,10 +3009,11 @@ class V2:
     ----------
     transforms : callable
         A pipeline of `torchvision.transforms.v2`, or what else takes a dict of ``image``
-        (``tv_tensors.Image``, uint8), ``core_mask`` and ``spurious_mask`` (uint8, (1, height,
-        width)). `RandAugment`, `TrivialAugmentWide` and `AutoAugment`, which torchvision refuses to
-        apply to masks, move them too. Or a pipeline on PIL images alone: of ``timm``, such as
-        ``create_transform`` makes, or of ``torchvision.transforms``.
+        (``tv_tensors.Image``, uint8), ``core_mask``, ``spurious_mask`` and, where asked for,
+        ``object_mask`` (uint8, (1, height, width)). `RandAugment`, `TrivialAugmentWide` and
+        `AutoAugment`, which torchvision refuses to apply to masks, move them too. Or a pipeline on
+        PIL images alone: of ``timm``, such as ``create_transform`` makes, or of
+        ``torchvision.transforms``.
 
     Raises
     ------
@@ -2968,7 +3036,8 @@ class V2:
     def __call__(self, example: dict[str, Any]) -> dict[str, Any]:
         """Return the example with transformed tensors in place of image and masks."""
         image = _decoded(example, self)
-        masks = {n: _sized(example[n], *image.size) for n in _PICTURES if n in example}
+        names = (*_PICTURES, _OBJECT)
+        masks = {n: _sized(example[n], *image.size) for n in names if n in example}
         alone = _takes_images_alone(self.transforms)
         return {**example, **(self._on_pil if alone else self._on_tensors)(image, masks)}
 
