@@ -82,6 +82,42 @@ def image_row(
     }
 
 
+def whole_cells(
+    width: int, height: int, stride: int, longest: int
+) -> tuple[list[list[int]], list[list[int]], float]:
+    """Return which rows and which columns of the resized image each cell stands for.
+
+    Those that are negative, or beyond the image, are padding. The third value is how many pixels of
+    the original a pixel of the resized one is, of the rows.
+    """
+    resize = transforms.Resize(256, max_size=longest)
+    shown = resize(Image.new("L", (width, height))).size[::-1]
+    cells = []
+    for size in shown:
+        count = 1
+        while count * stride < size:
+            count += 1
+        before = (count * stride - size) // 2
+        every = [pixel - before for pixel in range(count * stride)]
+        cells.append([every[cell * stride : (cell + 1) * stride] for cell in range(count)])
+    return cells[0], cells[1], height / shown[0]
+
+
+def whole_pixels(image: Image.Image, stride: int, longest: int) -> np.ndarray[Any, Any]:
+    """Return the whole image as the network sees it, padding mirrored pixel by pixel."""
+    rows, columns, _ = whole_cells(*image.size, stride, longest)
+    shown = np.asarray(transforms.Resize(256, max_size=longest)(image))
+
+    def inside(place: int, size: int) -> int:
+        while not 0 <= place < size and size > 1:
+            place = -place if place < 0 else 2 * (size - 1) - place
+        return place if size > 1 else 0
+
+    lines = [inside(place, shown.shape[0]) for cell in rows for place in cell]
+    places = [inside(place, shown.shape[1]) for cell in columns for place in cell]
+    return np.array([[shown[line, place] for place in places] for line in lines])
+
+
 def add_scores(rows: dict[str, dict[str, Any]], activations: dict[str, list[float]]) -> None:
     """Add ranks and spuriosity to the rows of one split.
 
@@ -262,3 +298,53 @@ def decoded(picture: bytes) -> np.ndarray[Any, Any]:
     """Return where a PNG is white."""
     with Image.open(io.BytesIO(picture)) as image:
         return np.asarray(image.convert("L")) > 127
+
+
+def core_noise(
+    images: Tensor,
+    masks: Tensor,
+    chances: list[float],
+    draw: Tensor,
+    probability: float,
+    sigma: float,
+) -> Tensor:
+    """Add noise outside of the core, pixel by pixel."""
+    noisy = images.clone()
+    for image, channel, y, x in np.ndindex(*images.shape):
+        if not masks[image].any() or chances[image] >= probability:
+            continue
+        here = image, channel, y, x
+        away = 1 - float(masks[image, 0, y, x])
+        noisy[here] = min(max(float(images[here]) + sigma * away * float(draw[here]), 0.0), 1.0)
+    return noisy
+
+
+def saliency_penalty(model: Ask, images: Tensor, labels: Tensor, masks: Tensor) -> float:
+    """Return the squared slope of each image's loss outside of the core, by differences."""
+
+    def loss(image: Tensor, label: int) -> float:
+        with torch.no_grad():
+            logits = model(image[None])[0]
+        return float(logits.logsumexp(0) - logits[label])
+
+    step, total = 1e-5, 0.0
+    for image, label, mask in zip(images, labels.tolist(), masks, strict=True):
+        for channel, y, x in np.ndindex(*image.shape):
+            moved = torch.zeros_like(image)
+            moved[channel, y, x] = step
+            slope = (loss(image + moved, label) - loss(image - moved, label)) / (2 * step)
+            if mask.any():
+                total += ((1 - float(mask[0, y, x])) * slope) ** 2
+    return total / len(images)
+
+
+def cam_penalty(maps: Tensor, weight: Tensor, labels: Tensor, masks: Tensor) -> float:
+    """Return the mean squared class activation outside of the core, for maps of the masks' size."""
+    count, channels, height, width = maps.shape
+    total = 0.0
+    for image, y, x in np.ndindex(count, height, width):
+        row = weight[int(labels[image])]
+        activation = sum(row[j].item() * maps[image, j, y, x].item() for j in range(channels))
+        if masks[image].any():
+            total += ((1 - float(masks[image, 0, y, x])) * activation) ** 2
+    return total / (count * height * width)

@@ -68,10 +68,11 @@ def nothing_else_is_there(directory: Path, data: DataSet) -> Iterator[str]:
 def files_are_complete(data: DataSet) -> Iterator[str]:
     """Yield configs whose numbered files are not all there, or not of one build."""
     for split in data.splits:
+        told = data.manifest.splits[split]
         for name, config in CONFIGS.items():
             names = data.files(name, split)
             expected = [file_name(name, split, index, len(names)) for index in range(len(names))]
-            if not names and config.is_needed(data.manifest.origin):
+            if not names and config.is_needed(data.manifest.origin, told):
                 yield f"there are no files {file_pattern(name, split)}"
             elif names != expected:
                 odd = min(set(names) - set(expected) or set(expected))

@@ -8,7 +8,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from builder.checks import counts, files, pages, rows, scores, segmentations
+from builder.checks import counts, files, pages, rows, scores, segmentations, whole
 from builder.checks.images import images_are_those
 from builder.checks.scores import ScoredDataSet
 from builder.dataset.layout import MANIFEST_FILE
@@ -43,6 +43,9 @@ _CONTENT: dict[str, Find] = {
     "spuriosity recomputes": scores.spuriosity_is_the_activations,
     "rankings are the masks'": scores.rankings_are_the_masks,
     "embeddings are the activations": scores.embeddings_are_the_activations,
+    "whole images are the rows'": whole.rows_are_the_masks,
+    "masks of whole images are sound": whole.grids_decode,
+    "counts of whole images are right": whole.counts_are_right,
     "object masks are of the images": segmentations.object_masks_are_of_the_images,
     "preview is the masks'": pages.preview_is_the_masks,
     "the card's header is the data's": pages.header_is_the_data_s,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from builder.dataset.configs import WHOLE_IMAGES
 from builder.dataset.counts import share_as_labelled
 from builder.dataset.truth import truth_figures
 from builder.errors import printable
@@ -44,6 +45,7 @@ def outcome_table(outcome: Outcome) -> Table:
     _add_predicted_as_labelled(table, outcome)
     table.add_row("masks", f"{counts['masks']:,}")
     table.add_row("bytes per mask", f"{counts['grid_bytes'] / counts['masks']:.1f}")
+    _add_whole_images(table, outcome.split)
     table.add_section()
     stages = outcome.stages
     for stage, seconds in stages.seconds.items():
@@ -88,6 +90,17 @@ def _add_predicted_as_labelled(table: Table, outcome: Outcome) -> None:
             "again, and do not publish this."
         )
         table.caption_style = _LOUD
+
+
+def _add_whole_images(table: Table, split: dict[str, Any]) -> None:
+    if WHOLE_IMAGES not in split:
+        return
+    counts, likeness = (split[WHOLE_IMAGES][name] for name in ("counts", "agreement"))
+    table.add_row("masks of whole images", f"{counts['masks']:,}")
+    table.add_row("  bytes per mask", f"{counts['grid_bytes'] / counts['masks']:.1f}")
+    if likeness["mean"] is not None:
+        numbers = f"{likeness['mean']:.3f}, {likeness['lowest_decile']:.3f}"
+        table.add_row("  correlation with the others, mean and lowest decile", numbers)
 
 
 def _agreement(outcome: Outcome) -> str:
@@ -145,6 +158,7 @@ def status_tables(status: Status) -> Iterator[Table]:
         table = Table(title=f"{name}: finished", show_header=False)
         table.add_row("rows", f"{counts['rows']:,}")
         table.add_row("set aside", _reasons(counts["set_aside"]))
+        _add_whole_images(table, found)
         yield table
     for split in status.unfinished:
         yield _unfinished_table(split)

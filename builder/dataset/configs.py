@@ -16,10 +16,14 @@ from builder.dataset.format import (
     preview_features,
     ranking_features,
     segmentation_features,
+    whole_features,
 )
 
 Origin = Mapping[str, Any]
 """What a manifest says that all splits have in common."""
+
+Told = Mapping[str, Any]
+"""What it says of a split."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +63,13 @@ class Config:
     columns : callable
         Gives its columns.
     is_needed : callable
-        Tells whether each split must have it; any split may.
+        Tells whether a split must have it, by origin and split in the manifest; any split may.
     """
 
     name: str
     row: str
     columns: Callable[[Contents], Features]
-    is_needed: Callable[[Origin], bool] = lambda origin: True
+    is_needed: Callable[[Origin, Told], bool] = lambda origin, told: True
 
 
 CONTENTS = "contents"
@@ -73,6 +77,9 @@ CONTENTS = "contents"
 
 EMBEDDINGS = "embeddings"
 """The config that is there only on demand."""
+
+WHOLE_IMAGES = "whole"
+"""The config of masks of whole images, which is there only on demand."""
 
 SEGMENTATIONS = "segmentations"
 """The config of objects that people drew, which is added to a data set that is there."""
@@ -100,19 +107,25 @@ CONFIGS = {
             CONTENTS,
             "image: how large its file is, and a hash of it",
             lambda of: content_features(),
-            is_needed=lambda origin: False,
+            is_needed=lambda origin, told: False,
         ),
         Config(
             EMBEDDINGS,
             "image: the activations of all features, as float16",
             lambda of: embedding_features(of.origin["channels"]),
-            is_needed=lambda origin: bool(origin["keep_embeddings"]),
+            is_needed=lambda origin, told: bool(origin["keep_embeddings"]),
+        ),
+        Config(
+            WHOLE_IMAGES,
+            "image, in the order of masks: masks of the whole image",
+            lambda of: whole_features(of.names, of.features_per_class),
+            is_needed=lambda origin, told: WHOLE_IMAGES in told,
         ),
         Config(
             SEGMENTATIONS,
             "image whose object somebody drew",
             lambda of: segmentation_features(of.names),
-            is_needed=lambda origin: False,
+            is_needed=lambda origin, told: False,
         ),
     )
 }

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from builder.dataset.configs import WHOLE_IMAGES
 from builder.dataset.layout import MANIFEST_FILE, SINGLE_FILES, is_published
 from builder.errors import BuildError
 from builder.settings import SPLITS
@@ -28,6 +29,10 @@ _SAID = dict.fromkeys(("title", "source", "licence"), str)
 """What origin tells only where somebody said it."""
 
 _SPLIT = {"inputs": dict, "counts": dict, "agreement": dict}
+_WHOLE = {"inputs": dict, "counts": dict, "agreement": dict}
+_WHOLE_INPUTS = {"stride": int, "longest": int}
+"""What a split that has masks of whole images tells of them."""
+
 _INPUTS = {"images_sha256": str, "seed": int, "device": str}
 _COUNTS = {"rows": int, "classes": int, "set_aside": dict}
 _FILE = {"bytes": int, "sha256": str}
@@ -47,7 +52,7 @@ class Manifest:
         What all splits have in common: network, votes, preprocessing, geometry.
     splits : dict of str to dict
         For each split its inputs (the build's fingerprint), counts and agreement of votes and
-        network.
+        network; where it has masks of whole images, under ``whole`` the same of them.
     files : dict of str to dict
         Bytes and SHA-256 of each file, by its path in the data set.
     pages : str
@@ -117,6 +122,10 @@ class Manifest:
             yield from _lacking(split, _SPLIT, f"the split {name}")
             yield from _lacking(split["inputs"], _INPUTS, f"the inputs of {name}")
             yield from _lacking(split["counts"], _COUNTS, f"the counts of {name}")
+            if WHOLE_IMAGES in split:
+                where = f"the whole images of {name}"
+                yield from _lacking(split[WHOLE_IMAGES], _WHOLE, where)
+                yield from _lacking(split[WHOLE_IMAGES]["inputs"], _WHOLE_INPUTS, where)
         for name, file in self.files.items():
             if not is_published(name):
                 yield f"lists the file {name}"

@@ -77,7 +77,7 @@ class Network:
         with torch.no_grad():
             _check_output(self.name, model, example)
             self.folded = fold_batch_norms(model, example)
-            anatomy = _find_anatomy(self.name, model, example)
+            anatomy = find_anatomy(self.name, model, example)
         self.classes, self.channels = anatomy.head.weight.shape
         self.grid_height, self.grid_width = anatomy.grid
         self.head_weight = anatomy.head.weight.float()
@@ -101,8 +101,8 @@ class Network:
 
         Parameters
         ----------
-        pixels : Tensor of uint8, shape (images, 224, 224, 3)
-            On any device; pinned memory is copied without blocking.
+        pixels : Tensor of uint8, shape (images, height, width, 3)
+            On any device; pinned memory is copied without blocking. Crops are 224 x 224.
 
         Returns
         -------
@@ -111,6 +111,25 @@ class Network:
         """
         images = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2).float()
         return self._run(torch.addcmul(self._shift, images, self._scale))
+
+    def stride(self) -> int:
+        """Return how many pixels lie between two cells of the maps, of images of any size.
+
+        Raises
+        ------
+        BuildError
+            If the network takes images of one size only, or its maps do not grow with them.
+        """
+        stride = CROP_SIZE // self.grid_height
+        for height, width in ((1, 2), (self.grid_height + 2, self.grid_width + 1)):
+            pixels = torch.zeros((1, height * stride, width * stride, 3), dtype=torch.uint8)
+            try:
+                shape = self(pixels).maps.shape[2:]
+            except Exception as error:  # What libraries raise on sizes that they do not take.
+                raise BuildError(_of_one_size(self.name)) from error
+            if shape != (height, width):
+                raise BuildError(_of_one_size(self.name))
+        return stride
 
     def forward(self, images: Tensor) -> Output:
         """Run the network once, so that gradients can flow back to the images.
@@ -137,11 +156,30 @@ class Network:
         return Output(maps, maps.mean(dim=(2, 3)), logits.float())
 
 
-class _Anatomy(NamedTuple):
+def _of_one_size(name: str) -> str:
+    return (
+        f"The network {name} does not take images of any size, so there are no masks of whole "
+        "images: leave out --whole-image."
+    )
+
+
+class Anatomy(NamedTuple):
+    """How a network ends.
+
+    Attributes
+    ----------
+    head : nn.Linear
+    map_module : nn.Module
+        Gives the maps whose spatial mean the head takes.
+    rectified : bool
+        Whether a functional ReLU stands between the module and the mean.
+    grid : (int, int)
+        Height and width of the maps.
+    """
+
     head: nn.Linear
     map_module: nn.Module
     rectified: bool
-    """Whether a functional ReLU stands between the module and the mean."""
     grid: tuple[int, int]
 
 
@@ -167,8 +205,22 @@ def _unfit(name: str) -> str:
     )
 
 
-def _find_anatomy(name: str, model: nn.Module, example: Tensor) -> _Anatomy:
-    """Find the linear head whose input is the spatial mean of some module's output."""
+def find_anatomy(name: str, model: nn.Module, example: Tensor) -> Anatomy:
+    """Find the linear head whose input is the spatial mean of some module's output.
+
+    Parameters
+    ----------
+    name : str
+        For the sentence, should there be none.
+    model : nn.Module
+        In evaluation mode.
+    example : Tensor of float32, shape (images, 3, size, size)
+
+    Raises
+    ------
+    BuildError
+        If there is none.
+    """
     heads: list[tuple[nn.Linear, Tensor, Tensor]] = []
     maps: list[tuple[nn.Module, Tensor]] = []
 
@@ -187,7 +239,7 @@ def _find_anatomy(name: str, model: nn.Module, example: Tensor) -> _Anatomy:
             for rectified in (False, True):
                 final = candidate.relu() if rectified else candidate
                 if _is_spatial_mean(pooled, final):
-                    return _Anatomy(head, module, rectified, (final.shape[2], final.shape[3]))
+                    return Anatomy(head, module, rectified, (final.shape[2], final.shape[3]))
     raise BuildError(_unfit(name))
 
 

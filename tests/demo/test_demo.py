@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from datasets import load_dataset
 
+from builder.annotate.definitions import read_definitions
 from builder.cli import main
 from builder.dataset.votes import read_votes
 from builder.demo import demo
@@ -95,10 +96,12 @@ def test_uncovered_classes_count_as_chance(report: dict[str, Any]) -> None:
 def test_the_closing_words_name_what_is_there(report: dict[str, Any], tiny: Path) -> None:
     assert recovery_table(report).row_count == len(KEYS)
     assert reliance_table(report).row_count == 5
-    words = next_steps(Folder(tiny), report)
-    for path in (Folder(tiny).gallery, Folder(tiny).dataset, Folder(tiny).report):
+    folder = Folder(tiny)
+    words = next_steps(folder, report)
+    for path in (folder.gallery, folder.dataset, folder.report, folder.definitions):
         assert str(path) in words
         assert path.exists()
+    assert read_definitions(folder.definitions)["n90000001"] == "a spotted disc"
 
 
 def test_the_report_has_every_key_found_and_under_controls(tiny: Path) -> None:
