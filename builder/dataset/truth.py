@@ -29,7 +29,7 @@ _COLUMNS = [
 
 
 @dataclass(frozen=True)
-class Lie:
+class Localisation:
     """How the masks of a kind lie: core ones are to lie on the object, spurious ones off it.
 
     Means over the images that have a mask of the kind, and object and other pixels in the box.
@@ -53,7 +53,7 @@ class Lie:
 
 
 @dataclass(frozen=True)
-class Order:
+class RankAgreement:
     """How our ranking agrees with that of the release.
 
     Attributes
@@ -74,14 +74,14 @@ class Truth:
 
     Attributes
     ----------
-    core, spurious : Lie, optional
+    core, spurious : Localisation, optional
         On the 224 x 224 pixels of the box.
-    order : Order, optional
+    ranks : RankAgreement, optional
     """
 
-    core: Lie | None
-    spurious: Lie | None
-    order: Order | None
+    core: Localisation | None
+    spurious: Localisation | None
+    ranks: RankAgreement | None
 
 
 def measure_truth(data: DataSet, split: str) -> Truth:
@@ -100,42 +100,46 @@ def measure_truth(data: DataSet, split: str) -> Truth:
             scores[kind].append(score)
         if row["spuriosity_rank"] is not None and row["release_rank"] is not None:
             ranks[row["label"]].append((row["spuriosity_rank"], row["release_rank"]))
-    return Truth(_lie(scores["core"]), _lie(scores["spurious"]), _order(list(ranks.values())))
+    return Truth(
+        _localisation(scores["core"]),
+        _localisation(scores["spurious"]),
+        _agreement(list(ranks.values())),
+    )
 
 
 class _Score(NamedTuple):
-    """How a mask lies; see `Lie`."""
+    """How a mask lies; see `Localisation`."""
 
     auroc: float
     pointing: float
     chance: float
 
 
-def _lie(scores: list[_Score]) -> Lie | None:
-    return Lie(len(scores), *map(float, np.mean(scores, axis=0))) if scores else None
+def _localisation(scores: list[_Score]) -> Localisation | None:
+    return Localisation(len(scores), *map(float, np.mean(scores, axis=0))) if scores else None
 
 
-def _order(ranks: list[list[tuple[int, int]]]) -> Order | None:
+def _agreement(ranks: list[list[tuple[int, int]]]) -> RankAgreement | None:
     pairs = (np.array(own, np.float64).T for own in ranks)
     found = [value for own in pairs if not np.isnan(value := spearman(*own))]
-    return Order(len(found), float(np.mean(found))) if found else None
+    return RankAgreement(len(found), float(np.mean(found))) if found else None
 
 
 def truth_figures(truth: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield what there is to tell people of a `Truth` in a manifest, each figure with its name."""
     for kind, place in (("core", "on the object"), ("spurious", "off the object")):
-        lie = truth[kind]
-        if lie:
-            yield f"images with a {kind} mask", f"{lie['images']:,}"
-            yield f"{kind} mask {place}, AUROC of its pixels", f"{lie['auroc']:.3f}"
+        found = truth[kind]
+        if found:
+            yield f"images with a {kind} mask", f"{found['images']:,}"
+            yield f"{kind} mask {place}, AUROC of its pixels", f"{found['auroc']:.3f}"
             yield (
                 f"{kind} mask {place}, its brightest pixels",
-                f"{lie['pointing']:.3f} (chance {lie['chance']:.3f})",
+                f"{found['pointing']:.3f} (chance {found['chance']:.3f})",
             )
-    order = truth["order"]
-    if order:
+    ranks = truth["ranks"]
+    if ranks:
         name = "spuriosity rank and the release's, Spearman"
-        yield name, f"{order['correlation']:.3f} ({order['classes']:,} classes)"
+        yield name, f"{ranks['correlation']:.3f} ({ranks['classes']:,} classes)"
 
 
 def segmented_rows(data: DataSet, split: str) -> Iterator[dict[str, Any]]:

@@ -649,8 +649,8 @@ def test_faults_of_object_masks_are_found(segmented: Path, tmp_path: Path, name:
 def test_figures_of_object_masks_are_told(segmented: Path) -> None:
     manifest = Manifest.load(segmented)
     assert manifest
-    lie = manifest.additions["segmentations"]["splits"]["train"]["truth"]["core"]
-    said = f"core mask on the object, AUROC of its pixels, train: {lie['auroc']:.3f}"
+    core = manifest.additions["segmentations"]["splits"]["train"]["truth"]["core"]
+    said = f"core mask on the object, AUROC of its pixels, train: {core['auroc']:.3f}"
     assert said in [check.name for check in verify(segmented) if check.passed]
 
 

@@ -12,7 +12,7 @@ import pytest
 from builder.dataset.dataset import DataSet
 from builder.dataset.manifest import Manifest
 from builder.dataset.truth import (
-    Lie,
+    Localisation,
     Truth,
     measure_truth,
     object_in_box,
@@ -57,16 +57,18 @@ def test_truth_is_the_reference_s(data: DataSet, segmented: Path, split: str) ->
             ranks.setdefault(row["label"], []).append(pair)
     found = measure_truth(data, split)
     for kind, expected in scores.items():
-        lie = getattr(found, kind)
-        assert lie.images == len(expected) > 5
-        assert (lie.auroc, lie.pointing, lie.chance) == pytest.approx(np.mean(expected, axis=0))
+        score = getattr(found, kind)
+        assert score.images == len(expected) > 5
+        assert (score.auroc, score.pointing, score.chance) == pytest.approx(
+            np.mean(expected, axis=0)
+        )
     if split == "validation":
-        assert found.order is None
+        assert found.ranks is None
     else:
         correlations = [reference.rank_correlation(pairs) for pairs in ranks.values()]
-        assert found.order
-        assert found.order.classes == len(correlations) == 2
-        assert found.order.correlation == pytest.approx(np.mean(correlations))
+        assert found.ranks
+        assert found.ranks.classes == len(correlations) == 2
+        assert found.ranks.correlation == pytest.approx(np.mean(correlations))
 
 
 def box_of(mask: Any) -> Any:
@@ -113,7 +115,7 @@ def test_masks_that_are_the_objects_lie_on_them(
 def test_only_what_there_is_is_told() -> None:
     nothing = Truth(None, None, None)
     assert list(truth_figures(dataclasses.asdict(nothing))) == []
-    some = dataclasses.replace(nothing, core=Lie(3, 0.9, 0.8, 0.1))
+    some = dataclasses.replace(nothing, core=Localisation(3, 0.9, 0.8, 0.1))
     assert dict(truth_figures(dataclasses.asdict(some))) == {
         "images with a core mask": "3",
         "core mask on the object, AUROC of its pixels": "0.900",
