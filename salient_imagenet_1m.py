@@ -869,6 +869,7 @@ def image_features(
     geometry: str = "aligned",
     decode: bool = True,
     extent: str = "crop",
+    objects: bool = False,
 ) -> Features:
     """Return the columns of the config ``images``, from those of ``masks``."""
     mask = partial(SoftMaskFeature, geometry=geometry, copies=on_mismatch == "warn", extent=extent)
@@ -877,8 +878,9 @@ def image_features(
         **{name: mask() for name in _PICTURES},
     }
     rest = {name: masks[name] for name in masks if name not in first}
+    drawn = {_OBJECT: Image(decode=decode)} if objects else {}
     box = {"box": datasets.Sequence(Value("float64"), length=4)} if extent == "image" else {}
-    return Features({**first, **rest, **box})
+    return Features({**first, **drawn, **rest, **box})
 
 
 def _local(path: str) -> Any:
@@ -969,6 +971,10 @@ def _is_share(value: Any) -> bool:
     return isinstance(value, Real) and 0 < float(value) < 1
 
 
+def _is_part(value: Any) -> bool:
+    return isinstance(value, Real) and 0 <= float(value) <= 1
+
+
 def _is_range(value: Any) -> bool:
     two = isinstance(value, list | tuple) and len(value) == 2
     return two and all(isinstance(v, Real) for v in value) and 0 < value[0] <= value[1] < math.inf
@@ -1010,15 +1016,16 @@ _OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "render": _YES_OR_NO,
     "decode": _YES_OR_NO,
     "ranked": _YES_OR_NO,
+    "objects": _YES_OR_NO,
+    "segmented": _YES_OR_NO,
+    "validated": _YES_OR_NO,
+    "same": (_is_part, "a share of people, from 0 to 1"),
     "size": _PIXELS,
     "mask_size": _PIXELS,
     "resize": _PIXELS,
     "scale": (_is_range, "the least and the greatest part of the area, such as (0.08, 1)"),
     "ratio": (_is_range, "the least and the greatest width over height, such as (3/4, 4/3)"),
-    "flip": (
-        lambda value: isinstance(value, Real) and 0 <= float(value) <= 1,
-        "a probability, from 0 to 1",
-    ),
+    "flip": (_is_part, "a probability, from 0 to 1"),
     "seed": (partial(_is_count, least=0, most=1 << 128), "a number, 0 or more"),
 }
 """What the options of functions and transforms take, other than None where that is a default."""
@@ -1035,6 +1042,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 
 _NEEDED = {"directory", "streaming", "render", "decode", "ranked", "size", "resize", "scale"}
 _NEEDED |= {"ratio", "flip", "transforms", "on_missing", "on_mismatch", "geometry", "extent"}
+_NEEDED |= {"objects", "segmented"}
 
 
 def _check_options(given: Mapping[str, Any]) -> None:
@@ -1058,13 +1066,15 @@ def _check_select(select: Any) -> None:
 
 # A build ------------------------------------------------------------------------------------------
 
-CONFIGS = ("images", "masks", "rankings", "features", "whole")
+CONFIGS = ("images", "masks", "rankings", "features", "whole", "segmentations")
 
 _ALIASES = {"val": "validation"}
 _PICTURES = ("core_mask", "spurious_mask")
+_OBJECT = "object_mask"
 _BATCH_ROWS = 1024
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
-_SHARD_NAME = re.compile(r"(masks|rankings|features|whole)/\w+-\d{5,}-of-\d{5,}\.parquet")
+_CONFIG = "masks|rankings|features|whole|segmentations"
+_SHARD_NAME = re.compile(rf"({_CONFIG})/\w+-\d{{5,}}-of-\d{{5,}}\.parquet")
 _MALFORMED = ValueError | KeyError | TypeError | AttributeError | ArithmeticError | RecursionError
 """What json, or a look into what it read, raises."""
 
@@ -1186,6 +1196,17 @@ class Build:
         table = self.scan("features", split, ["label", "kind"])
         return list(table.filter(pc.equal(table["kind"], "spurious"))["label"].to_pylist())
 
+    def study(self, split: str) -> pa.Table:
+        """Return what a study found of the maps of each class-feature pair, by label and rank."""
+        found = ["validated", "same"]
+        if not self.features("features", split).keys() >= set(found):
+            raise SalientImageNetError(
+                f"{self.location} was built from votes without a study of maps: leave validated= "
+                "and same= out of the Selection, or build from votes that have the columns "
+                "Validation.validated and Validation.same."
+            )
+        return self.scan("features", split, ["label", "rank", *found])
+
     def wnids(self, split: str) -> dict[int, str]:
         """Return the wnid of each label that the build has features of."""
         table = self.scan("features", split, ["label", "wnid"])
@@ -1257,13 +1278,24 @@ _OF_EXTENT = {"peaks", "grids", *_CELLS, "box"}
 """Columns that ``whole`` has in place of those of ``masks``."""
 
 
-def _rows(file: str, columns: Iterable[str], extent: Extent) -> Iterator[pa.Table]:
-    """Yield rows of a file of ``masks``, with the grids of whole images where these are wanted."""
-    if extent == "crop":
-        yield from _scan(file, columns)
-        return
+def _rows(
+    file: str, columns: Iterable[str], extent: Extent, objects: bool = False
+) -> Iterator[pa.Table]:
+    """Yield rows of a file of ``masks`` with what is wanted from the files beside it."""
+    stored = set(columns) - ({_OBJECT} if objects else set())
+    tables = _scan(file, stored) if extent == "crop" else _of_whole_images(file, stored)
+    yield from _with_objects(file, tables) if objects else tables
+
+
+def _beside(file: str, config: str) -> str:
+    """Return the file of another config that has images of those of a file of ``masks``."""
     folder, _, name = file.rpartition("/")
-    beside = f"{folder.rpartition('/')[0]}/whole/{name}"
+    return f"{folder.rpartition('/')[0]}/{config}/{name}"
+
+
+def _of_whole_images(file: str, columns: Collection[str]) -> Iterator[pa.Table]:
+    """Yield rows of a file of ``masks``, with the grids of whole images."""
+    beside = _beside(file, "whole")
     own = {"image_id", *columns} - _OF_EXTENT
     parts = zip(_scan(file, own), _scan(beside, {"image_id", *_OF_EXTENT}), strict=True)
     for table, whole in parts:
@@ -1276,6 +1308,31 @@ def _rows(file: str, columns: Iterable[str], extent: Extent) -> Iterator[pa.Tabl
         yield table
 
 
+def _with_objects(file: str, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Yield rows of a file of ``masks`` with their object masks, null where nobody drew one."""
+    objects = pa.concat_tables(_scan(_beside(file, "segmentations"), ["image_id", _OBJECT]))
+    for table in tables:
+        places = pc.index_in(table["image_id"], objects["image_id"])
+        yield table.append_column(_OBJECT, objects[_OBJECT].take(places))
+
+
+def _require(build: Build, config: str, split: str | None, what: str, remedy: str) -> None:
+    """See that a build has a config that not every build has, of a split or of all."""
+    for name in build.splits if split is None else [split]:
+        if not any(file.startswith(f"{config}/{name}-") for file in build.manifest["files"]):
+            raise SalientImageNetError(
+                f"{build.location} has no {what} of the split {name}: {remedy}."
+            )
+
+
+def _check_objects(build: Build, split: str | None, select: Selection | None, wanted: bool) -> None:
+    if wanted:
+        remedy = "add some with salient-imagenet segmentations, or leave out objects=True"
+        _require(build, "segmentations", split, "object masks", remedy)
+    elif select and select.segmented:
+        raise SalientImageNetError("segmented=True selects by object masks: say objects=True.")
+
+
 def _check_extent(build: Build, split: str | None, extent: Extent, geometry: Geometry) -> None:
     if extent == "crop":
         return
@@ -1283,12 +1340,8 @@ def _check_extent(build: Build, split: str | None, extent: Extent, geometry: Geo
         raise SalientImageNetError(
             f"The geometry {geometry} is that of crops: use extent='crop', or leave it out."
         )
-    for name in build.splits if split is None else [split]:
-        if not any(file.startswith(f"whole/{name}-") for file in build.manifest["files"]):
-            raise SalientImageNetError(
-                f"{build.location} has no masks of whole images of the split {name}: build it with "
-                "--whole-image, or use extent='crop'."
-            )
+    remedy = "build it with --whole-image, or use extent='crop'"
+    _require(build, "whole", split, "masks of whole images", remedy)
 
 
 # Selections ---------------------------------------------------------------------------------------
@@ -1319,6 +1372,14 @@ class Selection:
         activation of the feature), or where the first release had them (the top 65 images). An
         image stays when one of its masks does; the ``kinds`` of features outside the zone become
         null, and `core_mask` and `spurious_mask` leave them out.
+    validated : bool, optional
+        Only masks of class-feature pairs whose maps people compared and found to show the same
+        thing; or, if False, found not to. What is left out is left out as by `zone`.
+    same : float, optional
+        Only masks of pairs of which at least that share of the people asked, from 0 to 1, said that
+        all maps show the same thing.
+    segmented : bool
+        Only images that have an object mask; with ``objects=True``.
     """
 
     labels: Sequence_[int | str] | None = None
@@ -1326,9 +1387,13 @@ class Selection:
     most_spurious: float | None = None
     least_spurious: float | None = None
     zone: Zone | None = None
-    # Of classes, once resolved: how many images there are, and which ranks are taken.
+    validated: bool | None = None
+    same: float | None = None
+    segmented: bool = False
+    # Of classes, once resolved: how many images there are, and which ranks and pairs are taken.
     _sizes: Any = field(default=None, repr=False, compare=False)
     _ends: Any = field(default=None, repr=False, compare=False)
+    _pairs: Any = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.labels, Iterable | None) or isinstance(self.labels, str):
@@ -1348,7 +1413,7 @@ class Selection:
 
     def resolve(self, build: Build, split: str) -> Selection:
         """Return the selection with the labels and sizes of the classes in a build's split."""
-        labels, sizes, ends = self.labels, None, None
+        labels, sizes, ends, pairs = self.labels, None, None, None
         if labels is not None:
             wnids, names = build.wnids(split), build.names(split)
             labels = tuple(_label(name, wnids, names) for name in labels)
@@ -1358,7 +1423,9 @@ class Selection:
         if sizes is not None and (self.most_spurious or self.least_spurious):
             ranked = set(build.ranked(split)) & set(sizes.nonzero()[0].tolist())
             ends = self._ends_of(sizes, sorted(ranked if labels is None else ranked & set(labels)))
-        return replace(self, labels=labels, _sizes=sizes, _ends=ends)
+        if self.validated is not None or self.same is not None:
+            pairs = self._pairs_of(build.study(split))
+        return replace(self, labels=labels, _sizes=sizes, _ends=ends, _pairs=pairs)
 
     def _ends_of(self, sizes: npt.NDArray[np.int64], ranked: list[int]) -> tuple[Any, Any]:
         """Return up to which rank, and from which on, images of each class are taken."""
@@ -1381,6 +1448,18 @@ class Selection:
             )
         return most, sizes - least
 
+    def _pairs_of(self, study: pa.Table) -> npt.NDArray[np.bool_]:
+        """Return which pairs are taken, by label and place; none that the study did not ask of."""
+        taken = study["validated"].is_valid()
+        if self.validated is not None:
+            taken = pc.and_(taken, pc.equal(study["validated"], self.validated))
+        if self.same is not None:
+            taken = pc.and_(taken, pc.greater_equal(study["same"], self.same))
+        labels, places = study["label"].to_numpy(), study["rank"].to_numpy() - 1
+        pairs = np.zeros((labels.max() + 1, places.max() + 1), np.bool_)
+        pairs[labels, places] = taken.fill_null(False).to_numpy()
+        return pairs
+
     def apply(self, table: pa.Table) -> pa.Table:
         """Return the rows that it selects, once resolved, by what the table has columns for."""
         labels = table["label"].to_numpy()
@@ -1394,15 +1473,27 @@ class Selection:
             if self._ends is not None:
                 most, least = self._ends
                 kept &= (ranks < most[labels]) | (ranks >= least[labels])
+        if self.segmented:
+            kept &= table[_OBJECT].is_valid().to_numpy()
+        if self._pairs is not None:
+            kept &= self._pairs.any(axis=1)[labels]
+            if "rank" in table.column_names:  # a row per pair
+                kept &= self._pairs[labels, table["rank"].to_numpy() - 1]
         table = table.filter(pa.array(kept))
-        return self._in_zone(table) if self.zone and "kinds" in table.column_names else table
+        has_masks = "kinds" in table.column_names
+        return self._masks(table) if has_masks and (self.zone or self._pairs is not None) else table
 
-    def _in_zone(self, table: pa.Table) -> pa.Table:
-        """Leave out masks outside the zone, and images of which no mask is left."""
-        limits: Any = FIRST_RELEASE_RANKS
-        if self.zone == "validated":
-            limits = VALIDATED_FRACTION * self._sizes[table["label"].to_numpy()][:, None]
+    def _masks(self, table: pa.Table) -> pa.Table:
+        """Leave out masks outside the zone or of other pairs, and images of which none is left."""
+        labels = table["label"].to_numpy()
+        limits: Any = math.inf
+        if self.zone == "first_release":
+            limits = FIRST_RELEASE_RANKS
+        elif self.zone == "validated":
+            limits = VALIDATED_FRACTION * self._sizes[labels][:, None]
         inside = _matrix(table["activation_ranks"]) < limits
+        if self._pairs is not None:
+            inside &= self._pairs[labels]
         kinds = table["kinds"].combine_chunks().flatten()
         kept = pc.if_else(pa.array(inside.ravel()), kinds, pa.scalar(None, kinds.type))
         column = table.schema.get_field_index("kinds")
@@ -1504,6 +1595,11 @@ class ImageFolder:
     def _find(self, name: str, label: int) -> str | None:
         own, _, name = name.rpartition("/")
         for folder in (own,) if own else (self._wnids.get(label, ""), ""):
+            if ".." in folder.split("/"):
+                raise SalientImageNetError(
+                    f"The build has an image {name} in the folder {folder}, which may lie outside "
+                    f"of {self.base}: download or copy the build again."
+                )
             folder = f"{self.base}/{folder}" if folder else self.base  # noqa: PLW2901
             path = f"{folder}/{name}.JPEG"
             known = self._listings.get(folder)
@@ -1778,10 +1874,17 @@ _NONE = -1
 class _Records(_Index):
     """The rows of ``masks`` of a split without the pictures, by image id, memory-mapped."""
 
-    def __init__(self, build: Build, split: str, cache: Path, extent: Extent = "crop") -> None:
-        name = "rows" if extent == "crop" else "whole"
+    def __init__(
+        self,
+        build: Build,
+        split: str,
+        cache: Path,
+        extent: Extent = "crop",
+        objects: bool = False,
+    ) -> None:
+        name = f"{'rows' if extent == 'crop' else 'whole'}{'-and-objects' if objects else ''}"
         directory = cache / f"{build.digest}-{split}-{name}"
-        _make(directory, partial(self._write, build, split, extent))
+        _make(directory, partial(self._write, build, split, extent, objects))
         self.__setstate__(directory)
 
     def __getstate__(self) -> Path:
@@ -1797,15 +1900,17 @@ class _Records(_Index):
         self._wnids: dict[str, int] = json.loads((directory / "wnids.json").read_text())
 
     @staticmethod
-    def _write(build: Build, split: str, extent: Extent, directory: Path) -> None:
+    def _write(build: Build, split: str, extent: Extent, objects: bool, directory: Path) -> None:
         features = build.features("masks", split)
         if extent == "image":
             features |= build.features("whole", split)
+        if objects:
+            features[_OBJECT] = Image()
         schema = Features({n: features[n] for n in features if n not in _PICTURES}).arrow_schema
         names, labels = [], []
         with pa.ipc.new_stream(str(directory / "rows.arrow"), schema) as rows:
             for file in build.files("masks", split):
-                for table in _rows(file, schema.names, extent):
+                for table in _rows(file, schema.names, extent, objects):
                     rows.write_table(table.select(schema.names).cast(schema))
                     names += table["image_id"].to_pylist()
                     labels.append(table["label"].to_numpy())
@@ -1902,7 +2007,7 @@ def _remove_leftovers(parent: Path) -> None:
 # The dataset --------------------------------------------------------------------------------------
 
 _FOR_IMAGES = {"image_id", "label", *_SIZE, "kinds", "grids", *_CELLS}
-_FOR_SELECTION = {"label", "spuriosity_rank", "kinds", "activation_ranks"}
+_FOR_SELECTION = {"label", "spuriosity_rank", "kinds", "activation_ranks", "rank"}
 """Columns that are read, where they are stored, though the user may not want them."""
 
 _TAR_ROWS = 32
@@ -1928,6 +2033,7 @@ class SalientImageNet1MConfig(datasets.BuilderConfig):  # type: ignore[misc]
     on_mismatch: str = "error"
     geometry: str = "aligned"
     extent: str = "crop"
+    objects: bool = False
     decode: bool = True
     cache: str | None = None
     streaming: bool = False
@@ -2034,7 +2140,7 @@ class SalientImageNet1M(datasets.ArrowBasedBuilder):  # type: ignore[misc]
     def _columns(self, stored: Features) -> Features:
         config = self.config
         if config.name == "images":
-            told = config.on_mismatch, config.geometry, config.decode, config.extent
+            told = config.on_mismatch, config.geometry, config.decode, config.extent, config.objects
             stored = image_features(stored, *told)
         unknown = [name for name in config.columns or () if name not in stored]
         if unknown:
@@ -2080,7 +2186,7 @@ class SalientImageNet1M(datasets.ArrowBasedBuilder):  # type: ignore[misc]
         if self.config.extent == "image":
             columns.add("box")
         for number, file in enumerate(files):
-            tables = _rows(file, columns, cast(Extent, self.config.extent))
+            tables = _rows(file, columns, cast(Extent, self.config.extent), self.config.objects)
             selected = map(select.apply, tables) if select else tables
             rows = self._with_images(selected, source) if source else selected
             with _skips_reported(file):
@@ -2157,6 +2263,7 @@ def load(
     on_mismatch: OnMismatch = "error",
     geometry: Geometry = "aligned",
     extent: Extent = "crop",
+    objects: bool = False,
     decode: bool = True,
     num_proc: int | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
@@ -2167,7 +2274,7 @@ def load(
     ----------
     directory : str or path
         A build: a directory, or the id of a dataset on the Hub.
-    config : {"images", "masks", "rankings", "features", "whole"}, optional
+    config : {"images", "masks", "rankings", "features", "whole", "segmentations"}, optional
         ``images`` where `images` is given, else ``masks``.
     images : str, path or dataset, optional
         Your ImageNet: a directory (``train/<wnid>/*``, Kaggle's, a flat ``val``), an official tar
@@ -2194,7 +2301,8 @@ def load(
         With ``format="torch"``: whether to hand out masks, or grids for `render` on the device, to
         which you then say the `geometry`.
     threads : int, optional
-        With ``streaming``: threads of each worker that decode and transform images.
+        With ``streaming``: threads of each worker that decode and transform images. By default one
+        makes tensors while the main thread decodes, where a core is left for it; 0 starts none.
     on_missing : {"error", "skip"}
         What to do where masks or images have no counterpart; `skipped` counts them.
     on_mismatch : {"error", "warn", "skip"}
@@ -2206,6 +2314,9 @@ def load(
     extent : {"crop", "image"}
         Masks of the central crop, outside of which they are 0, or of the whole image, of a build
         with ``--whole-image``. Columns of numbers are those of the crop, but ``peaks``.
+    objects : bool
+        Give ``object_mask`` too, of a build with the config ``segmentations``: where people say
+        that the object is, None where nobody said it (see `Selection`), which is 0 in tensors.
     decode : bool
         False gives a dict with bytes or path in place of decoded images.
     num_proc, cache_dir : optional
@@ -2241,6 +2352,11 @@ def load(
             f"extent='image' is of masks on images: say images=, or load the config whole in place "
             f"of {config}."
         )
+    if objects and config != "images":
+        raise SalientImageNetError(
+            "objects=True is of masks on images: say images=, or load the config segmentations in "
+            f"place of {config}."
+        )
     build = Build.open(directory)
     options: dict[str, Any] = {
         "select": select,
@@ -2250,6 +2366,7 @@ def load(
         "decode": decode,
         # Where it is the default, datasets that were prepared without it are found again.
         **({"extent": extent} if extent != "crop" else {}),
+        **({"objects": True} if objects else {}),
     }
     opened = _open_images(images, build, split, streaming) if config == "images" else None
     if opened is not None:
@@ -2259,6 +2376,7 @@ def load(
     else:
         split, base = _published(build, split, streaming)
         _check_extent(build, base, extent, geometry)
+        _check_objects(build, base, select, objects)
         cache = None if cache_dir is None else os.fspath(cache_dir)
         builder = SalientImageNet1M(
             cache_dir=cache,
@@ -2388,6 +2506,10 @@ def _check_installed(package: str, what: str) -> None:
         raise SalientImageNetError(f"{what} needs the package {package}: pip install {package}.")
 
 
+_BESIDE = 4
+"""Rows of a batch whose tensors are made while the next are decoded."""
+
+
 @dataclass(frozen=True)
 class _Steps:
     """Decodes columns of `kinds` (`Features` would look at all, each time) and transforms."""
@@ -2407,12 +2529,33 @@ class _Steps:
         rows = [dict(zip(batch, row, strict=True)) for row in zip(*batch.values(), strict=True)]
         if self.threads:
             results = list(_pool(os.getpid(), self.threads).map(self.on_example, rows))
+        elif self.tensors and self.threads is None and _has_spare_core():
+            return _by_name(batch, self._tensors_beside(rows))
         else:
             results = [self.on_example(row) for row in rows]
-        if self.tensors:
-            results = self.tensors.batch(results)
-        names = results[0] if results else batch
-        return {name: [result[name] for result in results] for name in names}
+        return _by_name(batch, self.tensors.batch(results) if self.tensors else results)
+
+    def _tensors_beside(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Make tensors of a few rows in a thread, while this one decodes the next few."""
+        make, pool = cast(ToTensors, self.tensors).batch, _pool(os.getpid(), 1)
+        parts = [rows[start : start + _BESIDE] for start in range(0, len(rows), _BESIDE)]
+        pending = [pool.submit(make, [self.on_example(row) for row in part]) for part in parts]
+        return [result for part in pending for result in part.result()]
+
+
+def _by_name(batch: Iterable[str], results: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    names = results[0] if results else batch
+    return {name: [result[name] for result in results] for name in names}
+
+
+def _has_spare_core() -> bool:
+    """Tell whether a thread can run beside this one, and beside that of each other worker."""
+    torch = sys.modules.get("torch")
+    worker = torch.utils.data.get_worker_info() if torch is not None else None
+    # As torchrun tells each process of a machine how many they are.
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) * (worker.num_workers if worker else 1)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return (cores or 1) >= 2 * processes
 
 
 @lru_cache(maxsize=1)
@@ -2444,6 +2587,7 @@ def join(
     on_mismatch: OnMismatch = "error",
     geometry: Geometry = "aligned",
     extent: Extent = "crop",
+    objects: bool = False,
     decode: bool = True,
     cache_dir: str | os.PathLike[str] | None = None,
     _below: str | None = None,  # see `place_of`
@@ -2463,7 +2607,7 @@ def join(
         What to do with images of another size, or another label, than masks were made from. Of a
         `datasets.Dataset` the labels and the sizes of some images are compared beforehand, and
         that of each image by the transforms; with ``warn`` and ``skip`` all sizes are.
-    directory, select, on_missing, geometry, extent, decode, cache_dir
+    directory, select, on_missing, geometry, extent, objects, decode, cache_dir
         As for `load`.
 
     Returns
@@ -2499,8 +2643,10 @@ def join(
                 f"The dataset has no column {name}: use {', '.join(dataset.features)}."
             )
     _check_extent(build, split, extent, geometry)
-    features = image_features(build.features("masks", split), on_mismatch, geometry, decode, extent)
-    records = _Records(build, split, _cache(cache_dir), extent)
+    _check_objects(build, split, select, objects)
+    told = on_mismatch, geometry, decode, extent, objects
+    features = image_features(build.features("masks", split), *told)
+    records = _Records(build, split, _cache(cache_dir), extent, objects)
     joiner = _Join(
         records=records,
         filter=select.resolve(build, split) if select else None,
@@ -2732,11 +2878,12 @@ def _cut(
     scaled = (window[0] * x, window[1] * y, window[2] * x, window[3] * y)
     size = (mask_size, mask_size)
     cut = {"image": image, "window": scaled, "flip": flip, "mask_size": size}
-    for name in _PICTURES:
+    for name in (*_PICTURES, _OBJECT):
         if example.get(name) is not None:
             mask = example[name]
             # A picture that the user has made of a mask is of the copy's size.
-            part = scaled if isinstance(mask, SoftMask) else window
+            is_of_copy = not isinstance(mask, SoftMask) and mask.size == seen
+            part = window if is_of_copy else scaled
             cut[name] = _cut_mask(mask, part, size, flip)
     return {**example, **cut}
 
@@ -2900,7 +3047,8 @@ class ToTensors:
     Notes
     -----
     ``image`` is uint8 of shape (3, height, width); ``core_mask`` and ``spurious_mask`` are uint8 of
-    shape (1, height, width), zero where the class has no such feature. Without `render` there are
+    shape (1, height, width), zero where the class has no such feature; so is ``object_mask``, zero
+    where nobody drew the object. Without `render` there are
     ``grids`` (uint8, (features, grid_height, grid_width)), ``window`` (float64, (4,)) and ``flip``
     (bool) instead; of whole images, whose grids differ in size, ``box`` (float64, (4,)),
     ``grid_height`` and ``grid_width`` as well, and `collate` stacks them. ``core`` and ``spurious``
@@ -2943,6 +3091,11 @@ class ToTensors:
                 pictures[name] = _gray(mask)
             elif self.render and name in example:
                 pictures[name] = SoftMask(_NO_GRIDS, _Target(width, height))
+        drawn = example.get(_OBJECT)
+        if isinstance(drawn, torch.Tensor):
+            pictures[_OBJECT] = drawn
+        elif _OBJECT in example:  # Without grids to render it from.
+            pictures[_OBJECT] = PIL.Image.fromarray(_sized(drawn, width, height))
         return pictures
 
     def _columns(self, examples: Sequence_[dict[str, Any]]) -> dict[str, Any]:
@@ -2953,7 +3106,7 @@ class ToTensors:
         columns: dict[str, Any] = {
             name: [example[name] for example in examples]
             for name in first
-            if name not in (*_PICTURES, *_WHERE)
+            if name not in (*_PICTURES, _OBJECT, *_WHERE)
         }
         if not self.render and "grids" in first:
             _check_columns(first, "core")
@@ -3078,10 +3231,11 @@ class V2:
     ----------
     transforms : callable
         A pipeline of `torchvision.transforms.v2`, or what else takes a dict of ``image``
-        (``tv_tensors.Image``, uint8), ``core_mask`` and ``spurious_mask`` (uint8, (1, height,
-        width)). `RandAugment`, `TrivialAugmentWide` and `AutoAugment`, which torchvision refuses to
-        apply to masks, move them too. Or a pipeline on PIL images alone: of ``timm``, such as
-        ``create_transform`` makes, or of ``torchvision.transforms``.
+        (``tv_tensors.Image``, uint8), ``core_mask``, ``spurious_mask`` and, where asked for,
+        ``object_mask`` (uint8, (1, height, width)). `RandAugment`, `TrivialAugmentWide` and
+        `AutoAugment`, which torchvision refuses to apply to masks, move them too. Or a pipeline on
+        PIL images alone: of ``timm``, such as ``create_transform`` makes, or of
+        ``torchvision.transforms``.
 
     Raises
     ------
@@ -3104,7 +3258,8 @@ class V2:
     def __call__(self, example: dict[str, Any]) -> dict[str, Any]:
         """Return the example with transformed tensors in place of image and masks."""
         image = _decoded(example, self)
-        masks = {n: _sized(example[n], *image.size) for n in _PICTURES if n in example}
+        names = (*_PICTURES, _OBJECT)
+        masks = {n: _sized(example[n], *image.size) for n in names if n in example}
         alone = _takes_images_alone(self.transforms)
         return {**example, **(self._on_pil if alone else self._on_tensors)(image, masks)}
 

@@ -552,6 +552,13 @@ class Evaluation(EngineSettings):
             "MODULE:FUNCTION of yours. NAME=FILE takes its weights from a file.",
         ),
     ] = None
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The file of the weights of the one model that is named, as train writes it.",
+        ),
+    ] = None
     models: Annotated[
         str | None,
         typer.Option(
@@ -613,6 +620,258 @@ class Evaluation(EngineSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_known("corruption", self.corruption, CORRUPTIONS)
+        if self.checkpoint and (len(self.model or ()) != 1 or self.models):
+            raise BuildError(
+                "--checkpoint is of one model: use it with one --model, or give each of several "
+                "its own as --model NAME=FILE."
+            )
+
+
+METHODS = ("erm", "noise", "saliency", "cam")
+REGIONS = ("core", "spurious")
+
+_METHOD = "What is trained for"
+_RECIPE = "Recipe"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """The options of ``salient-imagenet train``.
+
+    Raises
+    ------
+    BuildError
+        If the method, the region or the precision is unknown.
+    """
+
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DIR", help="A data set that build made: a directory, a URL or a Hub id."
+        ),
+    ]
+    images: BuiltImages
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="The model to train: timm:NAME, torchvision:NAME, a network of build such as "
+            "efficientnet-lite0, or MODULE:FUNCTION of yours. It begins with weights drawn at "
+            "random, or NAME=FILE with those of a file.",
+        ),
+    ]
+    out: Annotated[
+        Path,
+        typer.Option(
+            parser=parse_local, metavar="DIR", help="Where to write weights, logs and the report."
+        ),
+    ]
+    pretrained: Annotated[
+        bool, typer.Option("--pretrained", help="Begin with the library's own weights.")
+    ] = False
+    method: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=_METHOD,
+            help="What is done where the model is not to look: erm (nothing), noise, saliency (a "
+            "penalty on the loss's gradient), cam (one on the class's activation map), or a sum "
+            "such as noise+saliency.",
+        ),
+    ] = "noise"
+    region: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=_METHOD,
+            help="Where the model is not to look: core, which is all but the dilated core mask, or "
+            "spurious, the spurious mask.",
+        ),
+    ] = "core"
+    sigma: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            metavar="X",
+            rich_help_panel=_METHOD,
+            help="The noise's standard deviation, of pixels from 0 to 1.",
+        ),
+    ] = 0.25
+    probability: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            metavar="X",
+            rich_help_panel=_METHOD,
+            help="How likely an image gets noise.",
+        ),
+    ] = 0.5
+    saliency_weight: Annotated[
+        float,
+        typer.Option(
+            min=0, metavar="X", rich_help_panel=_METHOD, help="The weight of saliency's penalty."
+        ),
+    ] = 1.0
+    cam_weight: Annotated[
+        float,
+        typer.Option(
+            min=0, metavar="X", rich_help_panel=_METHOD, help="The weight of cam's penalty."
+        ),
+    ] = 0.1
+    epochs: Annotated[
+        int,
+        typer.Option(
+            min=1, metavar="N", rich_help_panel=_RECIPE, help="How often each image is seen."
+        ),
+    ] = 90
+    opt: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", rich_help_panel=_RECIPE, help="The optimizer, by timm's name of it."
+        ),
+    ] = "sgd"
+    lr: Annotated[
+        float,
+        typer.Option(
+            min=0, metavar="X", rich_help_panel=_RECIPE, help="The largest learning rate."
+        ),
+    ] = 0.1
+    weight_decay: Annotated[
+        float,
+        typer.Option(
+            min=0, metavar="X", rich_help_panel=_RECIPE, help="The optimizer's weight decay."
+        ),
+    ] = 1e-4
+    sched: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=_RECIPE,
+            help="How the learning rate falls, by timm's name: cosine, step, poly or tanh.",
+        ),
+    ] = "cosine"
+    warmup_epochs: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="N",
+            rich_help_panel=_RECIPE,
+            help="For how many epochs the learning rate rises first.",
+        ),
+    ] = 5
+    smoothing: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, metavar="X", rich_help_panel=_RECIPE, help="How much labels are smoothed."
+        ),
+    ] = 0.0
+    augment: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=_RECIPE,
+            help="An augmentation beside crops and mirror images, by timm's name: "
+            "rand-m9-mstd0.5, original, 3a and so on.",
+        ),
+    ] = None
+    smallest_crop: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            metavar="X",
+            rich_help_panel=_RECIPE,
+            help="The least share of an image that a crop shows.",
+        ),
+    ] = 0.08
+    ema: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            metavar="X",
+            rich_help_panel=_RECIPE,
+            help="Keep a running mean of the weights, with this decay, and write that.",
+        ),
+    ] = None
+    seed: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            callback=_check_seed,
+            metavar="N",
+            rich_help_panel=_RECIPE,
+            help="A number that decides all that is drawn.",
+        ),
+    ] = 0
+    batch_size: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="N",
+            rich_help_panel=_HARDWARE,
+            help="How many images each process sees at a time.",
+        ),
+    ] = 128
+    accumulate: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="N",
+            rich_help_panel=_HARDWARE,
+            help="Over how many batches gradients are summed before weights change.",
+        ),
+    ] = 1
+    precision: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=_HARDWARE,
+            help="How the model calculates: in float32, or in bfloat16, which is faster on a GPU "
+            "and less exact.",
+        ),
+    ] = "float32"
+    device: DeviceName = "auto"
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="N",
+            rich_help_panel=_HARDWARE,
+            help="How many processes load images ahead of the model, for each process that trains; "
+            "by default one per core on CUDA, and none on a CPU.",
+        ),
+    ] = None
+    log_every: Annotated[
+        int, typer.Option(min=1, metavar="N", help="After how many steps a line is logged.")
+    ] = 50
+    save_every: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            metavar="MINUTES",
+            help="How often to save where training is, at the next logged line: a killed run goes "
+            "on from there.",
+        ),
+    ] = 10
+
+    def __post_init__(self) -> None:
+        _check_known("region", self.region, REGIONS)
+        _check_known("precision", self.precision, PRECISIONS)
+        parts = self.method.split("+")
+        for part in parts:
+            _check_known("method", part, METHODS)
+        if len(set(parts)) < len(parts) or ("erm" in parts and len(parts) > 1):
+            raise BuildError(
+                f"--method {self.method} is no sum: name each of noise, saliency and cam once, or "
+                "erm alone."
+            )
+
+    @property
+    def methods(self) -> frozenset[str]:
+        """What the loss is made of besides that of labels."""
+        return frozenset(self.method.split("+")) - {"erm"}
 
 
 @dataclass(frozen=True)
@@ -718,6 +977,83 @@ class Publication:
             "Only with --private.",
         ),
     ] = None
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The options of ``salient-imagenet segmentations``.
+
+    Raises
+    ------
+    BuildError
+        If not exactly one release is named, or what the card is to say is no text.
+    """
+
+    data: Annotated[
+        Path,
+        typer.Argument(
+            parser=parse_location,
+            metavar="DIR",
+            help="The directory of a data set that build made, to which the object masks are added "
+            "in place of those that it has, if any.",
+        ),
+    ]
+    hard_imagenet: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="The release of Hard ImageNet: folders train and val of masks, and meta.",
+        ),
+    ] = None
+    rival10: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The release of RIVAL10: folders of entire_object_masks."),
+    ] = None
+    masks: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Any folder of masks that are called as their images are, in folders as these are "
+            "or not. What is brighter than half of the brightest pixel is the object.",
+        ),
+    ] = None
+    images: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SOURCE",
+            help="The images that the data set was built from: a mask then has to be as large as "
+            "the image that is there. By default as large as the data set says that it is.",
+        ),
+    ] = None
+    source: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            rich_help_panel=_DESCRIPTION,
+            help="Who drew the masks, a name or a URL; by default the name of the release.",
+        ),
+    ] = None
+    licence: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            rich_help_panel=_DESCRIPTION,
+            help="Under which terms the masks may be used; by default those of the release.",
+        ),
+    ] = None
+
+    def __post_init__(self) -> None:
+        if len([path for path in (self.hard_imagenet, self.rival10, self.masks) if path]) != 1:
+            raise BuildError(
+                "Say where the masks are: give one of --hard-imagenet, --rival10 and --masks."
+            )
+        for name in ("source", "licence"):
+            _check_text(name, getattr(self, name))
+
+    @property
+    def release(self) -> Path:
+        """Where the masks are, however they are laid out there."""
+        return self.hard_imagenet or self.rival10 or self.masks or Path()
 
 
 def _check_known(name: str, value: str, known: tuple[str, ...]) -> None:

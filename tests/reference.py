@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -265,3 +266,85 @@ def rcs(core: float, spurious: float) -> float:
     """Relative core sensitivity."""
     mean = (core + spurious) / 2
     return 0.0 if mean in (0, 1) else (core - spurious) / (2 * min(mean, 1 - mean))
+
+
+def pixel_auroc(mask: np.ndarray[Any, Any], places: np.ndarray[Any, Any]) -> float:
+    """Return how often a pixel of `places` is brighter than another, ties half: all pairs."""
+    others = np.sort(mask[~places])
+    below = np.searchsorted(others, mask[places], "left")
+    not_above = np.searchsorted(others, mask[places], "right")
+    return float((below + not_above).mean() / 2 / len(others))
+
+
+def pointing(mask: np.ndarray[Any, Any], places: np.ndarray[Any, Any]) -> float:
+    """Return the share of the brightest pixels that are in `places`, 0 of an empty mask."""
+    brightest = [
+        bool(place)
+        for value, place in zip(mask.flat, places.flat, strict=True)
+        if value == mask.max()
+    ]
+    return float(np.mean(brightest)) if mask.max() > 0 else 0.0
+
+
+def rank_correlation(pairs: list[tuple[int, int]]) -> float:
+    """Return Spearman's correlation of pairs without ties, by the differences of their ranks."""
+    columns = [sorted(column) for column in zip(*pairs, strict=True)]
+    ranks = [[columns[side].index(pair[side]) for side in (0, 1)] for pair in pairs]
+    count = len(pairs)
+    return 1 - 6 * sum((one - other) ** 2 for one, other in ranks) / (count * (count**2 - 1))
+
+
+def decoded(picture: bytes) -> np.ndarray[Any, Any]:
+    """Return where a PNG is white."""
+    with Image.open(io.BytesIO(picture)) as image:
+        return np.asarray(image.convert("L")) > 127
+
+
+def core_noise(
+    images: Tensor,
+    masks: Tensor,
+    chances: list[float],
+    draw: Tensor,
+    probability: float,
+    sigma: float,
+) -> Tensor:
+    """Add noise outside of the core, pixel by pixel."""
+    noisy = images.clone()
+    for image, channel, y, x in np.ndindex(*images.shape):
+        if not masks[image].any() or chances[image] >= probability:
+            continue
+        here = image, channel, y, x
+        away = 1 - float(masks[image, 0, y, x])
+        noisy[here] = min(max(float(images[here]) + sigma * away * float(draw[here]), 0.0), 1.0)
+    return noisy
+
+
+def saliency_penalty(model: Ask, images: Tensor, labels: Tensor, masks: Tensor) -> float:
+    """Return the squared slope of each image's loss outside of the core, by differences."""
+
+    def loss(image: Tensor, label: int) -> float:
+        with torch.no_grad():
+            logits = model(image[None])[0]
+        return float(logits.logsumexp(0) - logits[label])
+
+    step, total = 1e-5, 0.0
+    for image, label, mask in zip(images, labels.tolist(), masks, strict=True):
+        for channel, y, x in np.ndindex(*image.shape):
+            moved = torch.zeros_like(image)
+            moved[channel, y, x] = step
+            slope = (loss(image + moved, label) - loss(image - moved, label)) / (2 * step)
+            if mask.any():
+                total += ((1 - float(mask[0, y, x])) * slope) ** 2
+    return total / len(images)
+
+
+def cam_penalty(maps: Tensor, weight: Tensor, labels: Tensor, masks: Tensor) -> float:
+    """Return the mean squared class activation outside of the core, for maps of the masks' size."""
+    count, channels, height, width = maps.shape
+    total = 0.0
+    for image, y, x in np.ndindex(count, height, width):
+        row = weight[int(labels[image])]
+        activation = sum(row[j].item() * maps[image, j, y, x].item() for j in range(channels))
+        if masks[image].any():
+            total += ((1 - float(masks[image, 0, y, x])) * activation) ** 2
+    return total / (count * height * width)

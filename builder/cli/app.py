@@ -20,7 +20,9 @@ from builder.cli import (
     evaluate,
     gallery,
     publish,
+    segmentations,
     status,
+    train,
     verify,
 )
 from builder.cli.streams import readers_may_leave
@@ -128,6 +130,8 @@ _register(annotate.export, group=voting)
 app.add_typer(voting)
 _register(gallery.gallery)
 _register(evaluate.evaluate, evaluate.EXAMPLES)
+_register(segmentations.segmentations, segmentations.EXAMPLES)
+_register(train.train, train.EXAMPLES)
 _register(verify.verify)
 _register(publish.publish, publish.EXAMPLES)
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from datasets import ClassLabel, Image, Value
 
+from builder.dataset.configs import WHOLE_IMAGES
 from builder.dataset.dataset import DataSet, columns_of
-from builder.dataset.layout import WHOLE_IMAGES
 from builder.dataset.statistics import vote_statistics
 from builder.dataset.subject import Subject
 

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from builder.dataset.configs import WHOLE_IMAGES
 from builder.dataset.dataset import DataSet
-from builder.dataset.layout import WHOLE_IMAGES
 
 Row = dict[str, Any]
 """A row of the config masks."""

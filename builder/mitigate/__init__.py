@@ -1,0 +1,1 @@
+"""Mitigate: models that are to need the core alone, trained or tuned so."""
