@@ -535,6 +535,13 @@ class Evaluation(EngineSettings):
             "MODULE:FUNCTION of yours. NAME=FILE takes its weights from a file.",
         ),
     ] = None
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The file of the weights of the one model that is named, as train writes it.",
+        ),
+    ] = None
     models: Annotated[
         str | None,
         typer.Option(
@@ -596,6 +603,250 @@ class Evaluation(EngineSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_known("corruption", self.corruption, CORRUPTIONS)
+        if self.checkpoint and (len(self.model or ()) != 1 or self.models):
+            raise BuildError(
+                "--checkpoint is of one model: use it with one --model, or give each of several "
+                "its own as --model NAME=FILE."
+            )
+
+
+METHODS = ("erm", "noise", "saliency", "cam")
+REGIONS = ("core", "spurious")
+
+_METHOD = "What is trained for"
+_RECIPE = "Recipe"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """The options of ``salient-imagenet train``.
+
+    Raises
+    ------
+    BuildError
+        If the method, the region or the precision is unknown.
+    """
+
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DIR", help="A data set that build made: a directory, a URL or a Hub id."
+        ),
+    ]
+    images: BuiltImages
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="The model to train: timm:NAME, torchvision:NAME, a network of build such as "
+            "efficientnet-lite0, or MODULE:FUNCTION of yours. It begins with weights drawn at "
+            "random, or NAME=FILE with those of a file.",
+        ),
+    ]
+    out: Annotated[
+        Path,
+        typer.Option(
+            parser=parse_local, metavar="DIR", help="Where to write weights, logs and the report."
+        ),
+    ]
+    pretrained: Annotated[
+        bool, typer.Option("--pretrained", help="Begin with the library's own weights.")
+    ] = False
+    method: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=_METHOD,
+            help="erm (labels alone), noise (noise where the model is not to look), saliency (a "
+            "penalty on the loss's gradient there), cam (one on the class's activation map there), "
+            "or a sum such as noise+saliency.",
+        ),
+    ] = "noise"
+    region: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=_METHOD,
+            help="Where the model is not to look: core, which is all but the dilated core mask, or "
+            "spurious, the spurious mask.",
+        ),
+    ] = "core"
+    sigma: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            metavar="X",
+            rich_help_panel=_METHOD,
+            help="The noise's standard deviation, of pixels from 0 to 1.",
+        ),
+    ] = 0.25
+    probability: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            metavar="X",
+            rich_help_panel=_METHOD,
+            help="How likely an image gets noise.",
+        ),
+    ] = 0.5
+    saliency_weight: Annotated[
+        float,
+        typer.Option(
+            min=0, metavar="X", rich_help_panel=_METHOD, help="The weight of saliency's penalty."
+        ),
+    ] = 1.0
+    cam_weight: Annotated[
+        float,
+        typer.Option(
+            min=0, metavar="X", rich_help_panel=_METHOD, help="The weight of cam's penalty."
+        ),
+    ] = 0.1
+    epochs: Annotated[
+        int,
+        typer.Option(
+            min=1, metavar="N", rich_help_panel=_RECIPE, help="How often each image is seen."
+        ),
+    ] = 90
+    opt: Annotated[
+        str,
+        typer.Option(metavar="NAME", rich_help_panel=_RECIPE, help="The optimizer of timm."),
+    ] = "sgd"
+    lr: Annotated[
+        float, typer.Option(min=0, metavar="X", rich_help_panel=_RECIPE, help="The learning rate.")
+    ] = 0.1
+    weight_decay: Annotated[
+        float, typer.Option(min=0, metavar="X", rich_help_panel=_RECIPE, help="The weight decay.")
+    ] = 1e-4
+    sched: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=_RECIPE,
+            help="How the learning rate falls, by timm's name: cosine, step, poly or tanh.",
+        ),
+    ] = "cosine"
+    warmup_epochs: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="N",
+            rich_help_panel=_RECIPE,
+            help="For how many epochs the learning rate rises first.",
+        ),
+    ] = 5
+    smoothing: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, metavar="X", rich_help_panel=_RECIPE, help="The smoothing of labels."
+        ),
+    ] = 0.0
+    augment: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=_RECIPE,
+            help="An augmentation beside crops and mirror images, by timm's name: "
+            "rand-m9-mstd0.5, original, 3a and so on.",
+        ),
+    ] = None
+    smallest_crop: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            metavar="X",
+            rich_help_panel=_RECIPE,
+            help="The least share of an image that a crop shows.",
+        ),
+    ] = 0.08
+    ema: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            metavar="X",
+            rich_help_panel=_RECIPE,
+            help="Keep a running mean of the weights, with this decay, and write that.",
+        ),
+    ] = None
+    seed: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            callback=_check_seed,
+            metavar="N",
+            rich_help_panel=_RECIPE,
+            help="A number that decides all that is drawn.",
+        ),
+    ] = 0
+    batch_size: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="N",
+            rich_help_panel=_HARDWARE,
+            help="How many images each process sees at a time.",
+        ),
+    ] = 128
+    accumulate: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="N",
+            rich_help_panel=_HARDWARE,
+            help="Over how many batches gradients are summed before weights change.",
+        ),
+    ] = 1
+    precision: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=_HARDWARE,
+            help="How the model calculates: in float32, or in bfloat16, which is faster on a GPU "
+            "and less exact.",
+        ),
+    ] = "float32"
+    device: DeviceName = "auto"
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="N",
+            rich_help_panel=_HARDWARE,
+            help="How many processes load images ahead of the model, for each process that trains; "
+            "by default one per core on CUDA, and none on a CPU.",
+        ),
+    ] = None
+    log_every: Annotated[
+        int, typer.Option(min=1, metavar="N", help="After how many steps a line is logged.")
+    ] = 50
+    save_every: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            metavar="MINUTES",
+            help="How often to save where training is, at the next logged line: a killed run goes "
+            "on from there.",
+        ),
+    ] = 10
+
+    def __post_init__(self) -> None:
+        _check_known("region", self.region, REGIONS)
+        _check_known("precision", self.precision, PRECISIONS)
+        parts = self.method.split("+")
+        for part in parts:
+            _check_known("method", part, METHODS)
+        if len(set(parts)) < len(parts) or ("erm" in parts and len(parts) > 1):
+            raise BuildError(
+                f"--method {self.method} is no sum: name each of noise, saliency and cam once, or "
+                "erm alone."
+            )
+
+    @property
+    def methods(self) -> frozenset[str]:
+        """What the loss is made of besides that of labels."""
+        return frozenset(self.method.split("+")) - {"erm"}
 
 
 @dataclass(frozen=True)

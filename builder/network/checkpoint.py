@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 import pickle
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from builder.errors import BuildError
@@ -21,6 +23,12 @@ _ROBUST_MODEL = "module.model."
 _ROBUST_NORMALIZER = "module.normalizer."
 _CHANNELS = 3
 
+SAFETENSORS = ".safetensors"
+
+ORDER = "order"
+"""Of the metadata of a file of safetensors: the names of its tensors as JSON, in the model's order,
+which the format itself does not keep."""
+
 
 def read_state_dict(path: Path) -> StateDict:
     """Read the tensors of a checkpoint, with ``weights_only=True``.
@@ -28,7 +36,8 @@ def read_state_dict(path: Path) -> StateDict:
     Parameters
     ----------
     path : Path
-        A state dict, or a dict that holds one as ``model`` or ``state_dict``.
+        A file of safetensors, by its name's end; or a state dict, or a dict that holds one as
+        ``model`` or ``state_dict``.
 
     Returns
     -------
@@ -39,6 +48,8 @@ def read_state_dict(path: Path) -> StateDict:
     BuildError
         If the file is missing, is no checkpoint, or needs unsafe unpickling.
     """
+    if path.suffix == SAFETENSORS:
+        return _read_safetensors(path)
     try:
         with path.open("rb") as file:
             # PyTorch's message is the same for any file that is no pickle at all.
@@ -79,6 +90,28 @@ def read_state_dict(path: Path) -> StateDict:
             "weights are: save the network's own state_dict(), or check --checkpoint."
         )
     return dict(content)
+
+
+def _read_safetensors(path: Path) -> StateDict:
+    try:
+        with safe_open(path, "pt") as file:
+            told = json.loads((file.metadata() or {}).get(ORDER, "[]"))
+            names = list(file.keys())
+            return {name: file.get_tensor(name) for name in sorted(names, key=_places(told))}
+    except OSError as error:
+        raise BuildError(
+            f"The checkpoint {path} cannot be read ({error.strerror or error}): check --checkpoint."
+        ) from error
+    except (SafetensorError, ValueError) as error:
+        raise BuildError(
+            f"{path} holds no safetensors, or only a part of them: check --checkpoint."
+        ) from error
+
+
+def _places(names: Any) -> Callable[[str], int]:
+    """Return the place of each name in a list of them, the last of all for others."""
+    places = {name: place for place, name in enumerate(map(str, names))}
+    return lambda name: places.get(name, len(places))
 
 
 def _is_weight(name: object, tensor: Tensor) -> bool:

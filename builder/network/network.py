@@ -77,7 +77,7 @@ class Network:
         with torch.no_grad():
             _check_output(self.name, model, example)
             self.folded = fold_batch_norms(model, example)
-            anatomy = _find_anatomy(self.name, model, example)
+            anatomy = find_anatomy(self.name, model, example)
         self.classes, self.channels = anatomy.head.weight.shape
         self.grid_height, self.grid_width = anatomy.grid
         self.head_weight = anatomy.head.weight.float()
@@ -137,11 +137,23 @@ class Network:
         return Output(maps, maps.mean(dim=(2, 3)), logits.float())
 
 
-class _Anatomy(NamedTuple):
+class Anatomy(NamedTuple):
+    """How a network ends.
+
+    Attributes
+    ----------
+    head : nn.Linear
+    map_module : nn.Module
+        Gives the maps whose spatial mean the head takes.
+    rectified : bool
+        Whether a functional ReLU stands between the module and the mean.
+    grid : (int, int)
+        Height and width of the maps.
+    """
+
     head: nn.Linear
     map_module: nn.Module
     rectified: bool
-    """Whether a functional ReLU stands between the module and the mean."""
     grid: tuple[int, int]
 
 
@@ -167,8 +179,22 @@ def _unfit(name: str) -> str:
     )
 
 
-def _find_anatomy(name: str, model: nn.Module, example: Tensor) -> _Anatomy:
-    """Find the linear head whose input is the spatial mean of some module's output."""
+def find_anatomy(name: str, model: nn.Module, example: Tensor) -> Anatomy:
+    """Find the linear head whose input is the spatial mean of some module's output.
+
+    Parameters
+    ----------
+    name : str
+        For the sentence, should there be none.
+    model : nn.Module
+        In evaluation mode.
+    example : Tensor of float32, shape (images, 3, size, size)
+
+    Raises
+    ------
+    BuildError
+        If there is none.
+    """
     heads: list[tuple[nn.Linear, Tensor, Tensor]] = []
     maps: list[tuple[nn.Module, Tensor]] = []
 
@@ -187,7 +213,7 @@ def _find_anatomy(name: str, model: nn.Module, example: Tensor) -> _Anatomy:
             for rectified in (False, True):
                 final = candidate.relu() if rectified else candidate
                 if _is_spatial_mean(pooled, final):
-                    return _Anatomy(head, module, rectified, (final.shape[2], final.shape[3]))
+                    return Anatomy(head, module, rectified, (final.shape[2], final.shape[3]))
     raise BuildError(_unfit(name))
 
 

@@ -1,0 +1,227 @@
+"""Examples: a crop of an image as a model in training sees it, and where in it is the core."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+import salient_imagenet_1m as si
+from builder.errors import BuildError, first_line
+from builder.evaluate.classifier import View
+from builder.evaluate.regions import DILATIONS, dilate
+from builder.mitigate.order import seed_of
+from builder.network.devices import WORKERS
+from builder.settings import Training
+from salient_imagenet_1m import CROP_SIZE
+
+_COLUMNS = ["image", "image_id", "label", "width", "height"]
+_ON_MAPS = 4
+"""Where only maps are looked at, masks have so many times fewer pixels a side than images."""
+
+
+class Example(NamedTuple):
+    """An image in training.
+
+    Attributes
+    ----------
+    image_id : str
+    label : int
+    image : Tensor of uint8, shape (size, size, 3)
+    core_mask : Tensor of uint8, shape (1, mask size, mask size)
+        Where a model may look; zeros without a mask, of no pixels where none is asked for.
+    chance : float
+        A number from [0, 1) that decides whether the image gets noise.
+    """
+
+    image_id: str
+    label: int
+    image: Tensor
+    core_mask: Tensor
+    chance: float
+
+
+class Batch(NamedTuple):
+    """Examples, stacked.
+
+    Attributes
+    ----------
+    image_ids : list of str
+    labels : Tensor of int64, shape (n,)
+    images : Tensor of uint8, shape (n, size, size, 3)
+    core_masks : Tensor of uint8, shape (n, 1, mask size, mask size)
+    chances : Tensor of float32, shape (n,)
+    """
+
+    image_ids: list[str]
+    labels: Tensor
+    images: Tensor
+    core_masks: Tensor
+    chances: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on a device."""
+        tensors = (tensor.to(device, non_blocking=True) for tensor in self[1:])
+        return Batch(self.image_ids, *tensors)
+
+    def pin_memory(self) -> Batch:
+        """Return the batch in memory that a GPU reads without waiting."""
+        return Batch(self.image_ids, *(tensor.pin_memory() for tensor in self[1:]))
+
+
+def collate(examples: Sequence[Example]) -> Batch:
+    """Stack examples."""
+    image_ids, labels, images, masks, chances = zip(*examples, strict=True)
+    return Batch(
+        list(image_ids),
+        torch.tensor(labels),
+        torch.stack(images),
+        torch.stack(masks),
+        torch.tensor(chances),
+    )
+
+
+@dataclass(frozen=True)
+class Crops:
+    """A transform of the loader's examples: a random crop, and the mask of the same crop.
+
+    Attributes
+    ----------
+    settings : Training
+    view : View
+        Of the model.
+    """
+
+    settings: Training
+    view: View
+
+    @property
+    def mask(self) -> str | None:
+        """The column of the mask, if the method asks for one."""
+        return f"{self.settings.region}_mask" if self.settings.methods else None
+
+    @property
+    def mask_size(self) -> int:
+        """Pixels of either side of masks."""
+        size = self.view.size
+        return size // _ON_MAPS if self.settings.methods == {"cam"} else size
+
+    def __call__(self, example: dict[str, Any], seed: int) -> Example:
+        """Return what is seen of an image; all chance comes from the seed."""
+        generator = np.random.default_rng(seed)
+        cut = self._augmented if self.settings.augment else self._cropped
+        image, mask = cut(example, generator)
+        return Example(
+            example["image_id"],
+            example["label"],
+            torch.from_numpy(image),
+            torch.from_numpy(self._allowed(mask))[None],
+            generator.random(),
+        )
+
+    def _cropped(
+        self, example: dict[str, Any], generator: np.random.Generator
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8] | None]:
+        """Cut an image, and render its mask at the crop alone."""
+        image: PIL.Image.Image = example["image"]
+        window = self._crop.window(image.width, image.height, generator)
+        flip = bool(generator.random() < self._crop.flip)
+        resampling = PIL.Image.Resampling[self.view.interpolation.upper()]
+        shown = np.array(image.resize((self.view.size, self.view.size), resampling, box=window))
+        mask = example[self.mask] if self.mask else None
+        if mask is not None:
+            mask = mask.cropped(window, (self.mask_size, self.mask_size), flip).numpy()
+        return np.ascontiguousarray(shown[:, ::-1]) if flip else shown, mask
+
+    def _augmented(
+        self, example: dict[str, Any], generator: np.random.Generator
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8] | None]:
+        """Send image and mask through a pipeline of timm's, which draws from global states."""
+        seed = int(generator.integers(2**32))
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        moved = self._pipeline(example)
+        mask = moved[self.mask] if self.mask and example[self.mask] is not None else None
+        return moved["image"].permute(1, 2, 0).numpy(), None if mask is None else mask[0].numpy()
+
+    @cached_property
+    def _crop(self) -> si.RandomResizedCrop:
+        return si.RandomResizedCrop(self.view.size, (self.settings.smallest_crop, 1.0))
+
+    @cached_property
+    def _pipeline(self) -> si.V2:
+        from timm.data import create_transform  # noqa: PLC0415 (takes seconds)
+
+        settings = self.settings
+        try:
+            return si.V2(
+                create_transform(
+                    self.view.size,
+                    is_training=True,
+                    auto_augment=settings.augment,
+                    interpolation=self.view.interpolation,
+                    scale=(settings.smallest_crop, 1.0),
+                    normalize=False,
+                )
+            )
+        except (AssertionError, KeyError, ValueError) as error:
+            raise BuildError(
+                f"timm has no augmentation {settings.augment} that masks can follow "
+                f"({first_line(error)}): use --augment rand-m9-mstd0.5, original or 3a."
+            ) from error
+
+    def _allowed(self, mask: npt.NDArray[np.uint8] | None) -> npt.NDArray[np.uint8]:
+        """Return where a model may look: in the dilated core mask, or out of the spurious mask."""
+        if not self.mask:
+            return np.zeros((0, 0), np.uint8)
+        if mask is None or not mask.any():
+            return np.zeros((self.mask_size, self.mask_size), np.uint8)
+        if self.settings.region == "spurious":
+            return 255 - mask
+        # As far as evaluate's masks grow, of the side of an image.
+        return dilate(mask, round(DILATIONS * self.mask_size / CROP_SIZE))
+
+
+class Examples(Dataset[Example]):
+    """The images of a split, in any order: an example is told by epoch and position.
+
+    Parameters
+    ----------
+    rows : datasets.Dataset
+        The loader's.
+    crops : Crops
+    """
+
+    def __init__(self, rows: Any, crops: Crops) -> None:
+        self._rows, self._crops = rows, crops
+
+    def __getitem__(self, place: tuple[int, int]) -> Example:
+        epoch, position = place
+        example = self._rows[position]
+        return self._crops(example, seed_of(self._crops.settings.seed, epoch, example["image_id"]))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+
+def open_examples(settings: Training, view: View) -> Examples:
+    """Open the training images with their masks, through the loader."""
+    crops = Crops(settings, view)
+    columns = [*_COLUMNS, *([crops.mask] if crops.mask else [])]
+    rows = si.load(settings.data, "images", images=settings.images, split="train", columns=columns)
+    return Examples(rows, crops)
+
+
+def loading_workers(settings: Training, device: torch.device) -> int:
+    """Return how many processes load images ahead of the model."""
+    return WORKERS[device.type] if settings.workers is None else settings.workers

@@ -1,0 +1,290 @@
+"""What each method of train is worth in a world whose truth is known, with its controls.
+
+    python -m tests.benchmarks.mitigate --demo ./demo --work ./mitigated
+
+`--demo` is what ``salient-imagenet demo`` wrote. Its images are made smaller first, so that many
+small networks can be trained on them; all are then judged by the masks that were published.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import nn
+from torchvision import transforms
+
+from builder.demo.world import CORE, FIRST_CUE, Truth, read_truth
+from builder.evaluate.conditions import CLEAN
+from builder.evaluate.evaluation import evaluate_model
+from builder.evaluate.measures import GAP, RCS, accuracy_of, overall
+from builder.evaluate.models import load_classifier
+from builder.mitigate.training import train
+from builder.reporter import SilentReporter
+from builder.settings import Training
+from salient_imagenet_1m import KINDS, pack_grids, unpack_grids
+
+STUDENT = "tests.benchmarks.mitigate:student"
+CLASSES = 8
+SIDE = 64
+MEAN, STD = [0.5] * 3, [0.25] * 3
+SHRINK = 3
+"""Images of the demo, some 280 pixels, become so many times smaller."""
+
+MEASURES = (accuracy_of(CLEAN), accuracy_of("core"), accuracy_of("spurious"), RCS, GAP)
+CELLS = 14
+
+
+def student() -> tuple[nn.Module, Any]:
+    """Return a network that sees single pixels, and what it wants of them."""
+    channels = (3, 16, 32, 64)
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(channels):
+        layers += [
+            nn.Conv2d(inputs, outputs, 3, 2, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+        ]
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels[-1], CLASSES))
+    cut = transforms.Resize(SIDE), transforms.CenterCrop(SIDE)
+    steps = [*cut, transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
+    return nn.Sequential(*layers, *head), transforms.Compose(steps)
+
+
+# Data sets ----------------------------------------------------------------------------------------
+
+Row = dict[str, Any]
+Change = Callable[[list[Row]], list[Row]]
+
+
+def shrink_images(source: Path, target: Path) -> None:
+    """Write all images smaller."""
+    for file in sorted(source.rglob("*.JPEG")):
+        with PIL.Image.open(file) as image:
+            size = image.width // SHRINK, image.height // SHRINK
+            small = image.resize(size, PIL.Image.Resampling.BILINEAR, reducing_gap=None)
+        path = target / file.relative_to(source)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        small.save(path, quality=95)
+
+
+def smaller(rows: list[Row]) -> list[Row]:
+    """Return rows of masks with the sizes of images that were made smaller."""
+    return [
+        {**row, "width": row["width"] // SHRINK, "height": row["height"] // SHRINK} for row in rows
+    ]
+
+
+def change_masks(source: Path, target: Path, change: Change) -> None:
+    """Write a data set whose rows of masks are changed, all of a split at once."""
+    shutil.copytree(source, target)
+    for split in ("train", "validation"):
+        files = sorted((target / "masks").glob(f"{split}-*.parquet"))
+        tables = [pq.read_table(file) for file in files]
+        rows = change([row for table in tables for row in table.to_pylist()])
+        schema = tables[0].schema
+        for file, part in zip(files, np.array_split(np.arange(len(rows)), len(files)), strict=True):
+            own = [rows[index] for index in part]
+            pq.write_table(pa.Table.from_pylist(own, schema), file)
+
+
+def of_another_image(rows: list[Row]) -> list[Row]:
+    """Give each image the masks of another."""
+    others = np.random.default_rng(0).permutation(len(rows))
+    shift = dict(zip(others.tolist(), np.roll(others, 1).tolist(), strict=True))
+    return [{**row, "grids": rows[shift[place]]["grids"]} for place, row in enumerate(rows)]
+
+
+def shuffled_kinds(rows: list[Row]) -> list[Row]:
+    """Draw anew which features of a class are core, as many as there are of all."""
+    labels = sorted({row["label"] for row in rows})
+    kinds = {row["label"]: row["kinds"] for row in rows}
+    drawn = np.random.default_rng(0).permutation(
+        [kind for label in labels for kind in kinds[label]]
+    )
+    new = dict(zip(labels, drawn.reshape(len(labels), -1).tolist(), strict=True))
+    return [{**row, "kinds": new[row["label"]]} for row in rows]
+
+
+def of_ones(rows: list[Row]) -> list[Row]:
+    """Have masks cover all that they can."""
+    return [{**row, "grids": b"\xff" * len(row["grids"])} for row in rows]
+
+
+def true_masks(truth: Truth) -> Change:
+    """Return what draws masks just where things are."""
+
+    def change(rows: list[Row]) -> list[Row]:
+        changed = []
+        for row in rows:
+            shown = truth.label_map(row["image_id"])
+            cues = [FIRST_CUE + cue for cue in truth.rows[row["image_id"]]["cues"]]
+            core, cue = (_cells(np.isin(shown, things)) for things in ([CORE], cues))
+            count = len(unpack_grids(row["grids"], row["grid_height"], row["grid_width"]))
+            grids = np.stack([core, *[cue] * (count - 1)])
+            kinds = [KINDS[0], *[KINDS[1]] * (count - 1)]
+            changed.append(
+                {
+                    **row,
+                    "grids": pack_grids(grids),
+                    "grid_height": CELLS,
+                    "grid_width": CELLS,
+                    "kinds": kinds,
+                }
+            )
+        return changed
+
+    return change
+
+
+def _cells(places: Any) -> Any:
+    side = len(places) // CELLS
+    shares = places.reshape(CELLS, side, CELLS, side).mean((1, 3))
+    peak = shares.max()
+    return np.rint(255 * shares / peak if peak else shares).astype(np.uint8)
+
+
+# Arms ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A way to train: a name, a method, the data set whose masks it sees, and options."""
+
+    name: str
+    method: str
+    masks: str = "published"
+    options: tuple[tuple[str, Any], ...] = ()
+
+
+METHODS = ("erm", "noise", "saliency", "cam", "noise+saliency", "noise+cam", "noise+saliency+cam")
+CONTROLS = ("of another image", "shuffled kinds", "of ones")
+BEST = "noise+saliency"
+"""The method whose controls and ceiling are trained."""
+
+ARMS = (
+    *(Arm(method, method) for method in METHODS),
+    Arm("noise, spurious region", "noise", options=(("region", "spurious"),)),
+    *(Arm(f"{BEST}, masks {control}", BEST, control) for control in CONTROLS),
+    Arm("noise, true masks", "noise", "true"),
+    Arm(f"{BEST}, true masks", BEST, "true"),
+)
+
+
+def prepare(demo: Path, work: Path) -> None:
+    """Make the smaller world and its data sets, each once."""
+    if not (work / "images").exists():
+        shrink_images(demo / "images", work / "images.part")
+        (work / "images.part").rename(work / "images")
+    changes: dict[str, Change] = {
+        "published": smaller,
+        "of another image": lambda rows: of_another_image(smaller(rows)),
+        "shuffled kinds": lambda rows: shuffled_kinds(smaller(rows)),
+        "of ones": lambda rows: of_ones(smaller(rows)),
+        "true": lambda rows: true_masks(read_truth(demo))(smaller(rows)),
+    }
+    for name, change in changes.items():
+        if not (work / name).exists():
+            change_masks(demo / "dataset", work / f"{name}.part", change)
+            (work / f"{name}.part").rename(work / name)
+
+
+def settings_of(arm: Arm, work: Path, seed: int, given: dict[str, Any]) -> Training:
+    """Return how an arm is trained."""
+    options: dict[str, Any] = {
+        "epochs": 16,
+        "batch_size": 64,
+        "opt": "adamw",
+        "lr": 3e-3,
+        "weight_decay": 0.05,
+        "warmup_epochs": 2,
+        "smallest_crop": 0.5,
+        "device": "cpu",
+        "log_every": 10**6,
+        **dict(arm.options),
+        **given,
+    }
+    return Training(
+        data=str(work / arm.masks),
+        images=str(work / "images"),
+        model=STUDENT,
+        method=arm.method,
+        out=work / "runs" / f"{arm.name}, seed {seed}",
+        seed=seed,
+        **options,
+    )
+
+
+def scores_of(arm: Arm, work: Path, seed: int, given: dict[str, Any]) -> dict[str, float]:
+    """Train an arm, and return its means over classes on validation images."""
+    settings = settings_of(arm, work, seed, given)
+    began = time.process_time()
+    trained = train(settings, SilentReporter())
+    spent = time.process_time() - began
+    classifier = load_classifier(STUDENT, trained.weights)
+    results = evaluate_model(
+        classifier, work / "published", images=work / "images", k=10, draws=3, device="cpu"
+    )
+    [scores] = results.scores.values()
+    means = overall(scores)
+    return {"seconds": spent, **{name: means[name].value for name in MEASURES}}
+
+
+def mean_and_spread(values: list[float]) -> str:
+    """Return a mean and the half width of its 95 % interval over seeds, by Student's t."""
+    spread = 0.0
+    if len(values) > 1:
+        quantile = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}[len(values)]
+        spread = quantile * statistics.stdev(values) / len(values) ** 0.5
+    return f"{statistics.mean(values):.3f} ± {spread:.3f}"
+
+
+def run(arms: list[Arm], seeds: range, work: Path, given: dict[str, Any]) -> Iterator[str]:
+    """Yield a line per arm of means over seeds; what was found is kept in a file."""
+    kept = work / "scores.json"
+    found: dict[str, dict[str, float]] = json.loads(kept.read_text()) if kept.exists() else {}
+    for arm in arms:
+        for seed in seeds:
+            key = f"{arm.name}, seed {seed}, {json.dumps(given)}"
+            if key not in found:
+                found[key] = scores_of(arm, work, seed, given)
+                kept.write_text(json.dumps(found, indent=1))
+        own = [found[f"{arm.name}, seed {seed}, {json.dumps(given)}"] for seed in seeds]
+        cells = (mean_and_spread([scores[name] for scores in own]) for name in MEASURES)
+        seconds = statistics.mean(scores["seconds"] for scores in own)
+        yield f"| {arm.name} | {' | '.join(cells)} | {seconds:.0f} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--demo", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", help="arms whose name holds this")
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=NUMBER", help="of Training")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    given = {name: json.loads(value) for name, value in (o.split("=") for o in options.set)}
+    options.work.mkdir(parents=True, exist_ok=True)
+    prepare(options.demo, options.work)
+    arms = [arm for arm in ARMS if options.only is None or options.only in arm.name]
+    print("| arm | clean | acc(C) | acc(S) | RCS | gap | seconds of a core |")
+    for line in run(arms, range(options.seeds), options.work, given):
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
