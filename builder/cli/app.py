@@ -22,6 +22,7 @@ from builder.cli import (
     publish,
     status,
     train,
+    tune_head,
     verify,
 )
 from builder.cli.streams import readers_may_leave
@@ -130,6 +131,7 @@ app.add_typer(voting)
 _register(gallery.gallery)
 _register(evaluate.evaluate, evaluate.EXAMPLES)
 _register(train.train, train.EXAMPLES)
+_register(tune_head.tune_head, tune_head.EXAMPLES)
 _register(verify.verify)
 _register(publish.publish, publish.EXAMPLES)
 
