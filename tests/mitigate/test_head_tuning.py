@@ -21,6 +21,7 @@ from builder.mitigate import features
 from builder.mitigate.head_tuning import NEVER, tune_head
 from builder.network.head import find_head, read_head
 from builder.settings import HeadTuning
+from builder.storage.parquet import write_parquet
 from tests import reference
 from tests.conftest import NETWORK, World
 from tests.quiet import Quiet
@@ -129,13 +130,13 @@ def test_whoever_is_killed_goes_on_to_the_same_bytes(
 ) -> None:
     whole, cut = options("whole"), options("cut")
     tune_head(whole, reporter)
-    write, calls = features.write_parquet, []
+    calls = []
 
     def dies(*arguments: object) -> None:
         calls.append(arguments)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        write(*arguments)  # type: ignore[arg-type]
+        write_parquet(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(features, "write_parquet", dies)
     with pytest.raises(KeyboardInterrupt):
