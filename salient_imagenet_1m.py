@@ -18,7 +18,8 @@ together, and pipelines of others.
 * A **grid** is the uint8 form of a neural activation map (NAM) of an image,
   ``grid = round(255 * NAM / peak)``, so that ``NAM ~ grid * peak / 255`` (`encode_grids`).
 * A row stores the grids of its class's features back to back (`pack_grids`, `unpack_grids`).
-* A grid covers the **box** of the original image that the network saw (`crop_box`).
+* A grid covers the **box** of the original image that the network saw: its central crop
+  (`crop_box`), or all of it (`whole_box`).
 * A **soft mask** is a grid upsampled bilinearly to pixels (`render`).
 """
 
@@ -109,6 +110,8 @@ __all__ = [
     "skipped",
     "union",
     "unpack_grids",
+    "whole_box",
+    "whole_size",
 ]
 
 FORMAT_VERSION = 1
@@ -127,6 +130,7 @@ UInt8s = npt.NDArray[np.uint8]
 _ImageSize = tuple[int, int]
 
 _SIZE = ("width", "height")
+_CELLS = ("grid_height", "grid_width")
 _SHOWN = ("shown_width", "shown_height")
 
 _IMAGENET_NAME = re.compile(r"(n\d{8}_\d+|ILSVRC2012_(?:val|test)_\d{8})(?:_n\d{8})?")
@@ -207,6 +211,38 @@ def crop_box(width: int, height: int) -> Box:
     return Box(left * scale_x, top * scale_y, right * scale_x, bottom * scale_y)
 
 
+def whole_size(width: int, height: int, longest: int) -> tuple[int, int]:
+    """Return the (width, height) at which a network is run on a whole image.
+
+    The short side becomes 256 pixels; where the long side would then have more than `longest`, that
+    becomes `longest`. Rounded down, as ``torchvision.transforms.Resize(256, max_size=longest)``
+    does, but to a pixel at least.
+    """
+    width, height = resized_size(width, height)
+    long = max(width, height)
+    if long <= longest:
+        return width, height
+    short = max(1, int(longest * RESIZE_SIZE / long))
+    return (longest, short) if width == long else (short, longest)
+
+
+def whole_box(width: int, height: int, stride: int, longest: int) -> Box:
+    """Return what the grids of a whole image cover, in its pixels: all of it, and a margin.
+
+    The network saw the image of `whole_size`, padded to multiples of its `stride`: half of what is
+    missing before, the rest, which may be a pixel more, behind. A cell stands for `stride` x
+    `stride` of these pixels, so that there are as many cells as strides; this is that rectangle,
+    mapped back to the original.
+    """
+    edges = []
+    for size, shown in zip((width, height), whole_size(width, height, longest), strict=True):
+        missing = -shown % stride
+        before, scale = missing // 2, size / shown
+        edges.append((-before * scale, (shown + missing - before) * scale))
+    (left, right), (top, bottom) = edges
+    return Box(left, top, right, bottom)
+
+
 def encode_grids(maps: npt.NDArray[np.float32]) -> tuple[UInt8s, npt.NDArray[np.float32]]:
     """Quantise neural activation maps to grids: ``grid = round(255 * NAM / peak)``.
 
@@ -268,6 +304,7 @@ def _strips(rows: int, multiplications: int) -> Iterator[slice]:
 # Rendering: from grids to pixels ------------------------------------------------------------------
 
 Geometry = Literal["aligned", "upstream"]
+Extent = Literal["crop", "image"]
 
 
 def grid_box(width: int, height: int, geometry: Geometry = "aligned") -> Box:
@@ -297,6 +334,8 @@ class _Target:
     size: tuple[int, int] | None = None
     flip: bool = False
     geometry: Geometry = "aligned"
+    covered: Box | None = None
+    """What the grids of a whole image cover; those of a crop, what their geometry says."""
 
     def __post_init__(self) -> None:
         left, top, right, bottom = self.edges
@@ -318,6 +357,10 @@ class _Target:
         left, top, right, bottom = self.edges
         return self.size or (round(bottom - top), round(right - left))
 
+    @property
+    def box(self) -> Box:
+        return self.covered or grid_box(self.width, self.height, self.geometry)
+
 
 class _Axis(NamedTuple):
     """An axis of a target: its first pixel in the box, and the cells' weights (pixels, cells)."""
@@ -336,7 +379,7 @@ def _axes(wanted: Iterable[tuple[_Target, tuple[int, ...]]]) -> list[tuple[_Axis
     for target, (rows, columns) in wanted:
         left, top, right, bottom = target.edges
         height, width = target.shape
-        box = grid_box(target.width, target.height, target.geometry)
+        box = target.box
         numbers.append((height, top, bottom, box.top, box.bottom, rows, False))
         numbers.append((width, left, right, box.left, box.right, columns, target.flip))
     if not numbers:
@@ -402,8 +445,13 @@ def _draw(grids: UInt8s, down: _Axis, across: _Axis, mask: UInt8s) -> None:
         inside[strip] = np.maximum.reduce(masks, axis=0)
 
 
-def _render_torch(grids: Any, chosen: Any, targets: Sequence_[_Target]) -> Any:
-    """Return what `_render` does for a batch of grids, a tensor of shape (n, features, h, w)."""
+def _render_torch(
+    grids: Any, chosen: Any, targets: Sequence_[_Target], cells: Sequence_[tuple[int, int]]
+) -> Any:
+    """Return what `_render` does for a batch of grids, a tensor of shape (n, features, h, w).
+
+    What lies behind the `cells` of each image is padding, to which no pixel gives weight.
+    """
     import torch  # noqa: PLC0415
 
     grids = grids * torch.as_tensor(chosen, device=grids.device)[..., None, None]
@@ -411,10 +459,10 @@ def _render_torch(grids: Any, chosen: Any, targets: Sequence_[_Target]) -> Any:
     height, width = targets[0].shape
     rows = np.zeros((count, height, grid_height), np.float32)
     columns = np.zeros((count, width, grid_width), np.float32)
-    axes = _axes((target, (grid_height, grid_width)) for target in targets)
-    for index, (down, across) in enumerate(axes):
-        rows[index, down.first : down.first + len(down.weights)] = down.weights
-        columns[index, across.first : across.first + len(across.weights)] = across.weights
+    axes = _axes(zip(targets, cells, strict=True))
+    for index, ((down, across), (high, wide)) in enumerate(zip(axes, cells, strict=True)):
+        rows[index, down.first : down.first + len(down.weights), :high] = down.weights
+        columns[index, across.first : across.first + len(across.weights), :wide] = across.weights
     rows_on_device = torch.from_numpy(rows).to(grids.device)
     columns_on_device = torch.from_numpy(columns).to(grids.device).mT
     masks = torch.zeros((count, height, width), dtype=torch.uint8, device=grids.device)
@@ -443,7 +491,8 @@ def render(
         A row with the columns ``grids``, ``kinds``, ``width``, ``height`` (and, where ``grids`` is
         bytes, ``grid_height`` and ``grid_width``), or a batch: lists of them, or tensors as a
         ``DataLoader`` collates them, where ``grids`` is uint8 of shape (..., features, grid_height,
-        grid_width), and bool ``core`` and ``spurious`` (..., features) stand for ``kinds``.
+        grid_width), and bool ``core`` and ``spurious`` (..., features) stand for ``kinds``. Where
+        there is a column ``box``, grids cover that of the image, and not what the geometry says.
     kind : {"core", "spurious"} or int
         The union of the class's core or spurious features, or one feature by position.
     size : int or (height, width), optional
@@ -473,7 +522,7 @@ def render(
     if shape is not None and not (len(shape) == 2 and all(map(_is_count, shape))):
         raise SalientImageNetError(f"size cannot be {size!r}: give pixels, or (height, width).")
     batched = np.ndim(example["width"]) > 0
-    grids = _grids_of(example, batched)
+    grids, cells = _grids_of(example, batched)
     rows, features = grids.shape[:2]
     chosen = _chosen(example, kind, rows, features)
     window = example.get("window") if window is None else window
@@ -489,9 +538,12 @@ def render(
             "bottom, and True or False, or one of these for each row."
         ) from error
     sizes = (_numbers(example[side]) for side in _SIZE)
+    boxes: list[Any] = [None] * rows
+    if "box" in example:
+        boxes = [Box(*box) for box in np.asarray(example["box"]).reshape(rows, 4).tolist()]
     targets = [
-        _Target(width, height, cut and tuple(cut), shape and tuple(shape), mirrored, geometry)
-        for width, height, cut, mirrored in zip(*sizes, windows, flips, strict=True)
+        _Target(width, height, cut and tuple(cut), shape and tuple(shape), mirrored, geometry, box)
+        for width, height, cut, mirrored, box in zip(*sizes, windows, flips, boxes, strict=True)
     ]
     if len({target.shape for target in targets}) > 1:
         raise SalientImageNetError(
@@ -499,11 +551,12 @@ def render(
         )
     masks: Any
     if not isinstance(grids, np.ndarray):
-        masks = _render_torch(grids, chosen, targets)
+        masks = _render_torch(grids, chosen, targets, cells)
     else:
         masks = np.empty((rows, *targets[0].shape), np.uint8)
         kept = np.asarray(chosen, np.bool_).reshape(grids.shape[:2])
-        _render([part[own] for part, own in zip(grids, kept, strict=True)], targets, masks)
+        parts = zip(grids, kept, cells, strict=True)
+        _render([part[own, :high, :wide] for part, own, (high, wide) in parts], targets, masks)
     return masks if batched else masks[0]
 
 
@@ -516,27 +569,37 @@ def _check_columns(example: Mapping[str, Any], kind: str | int) -> None:
     if kind in KINDS and kind not in example:
         needed.append("kinds")
     if isinstance(example.get("grids"), bytes):
-        needed += ["grid_height", "grid_width"]
+        needed += _CELLS
     if absent := [name for name in needed if name not in example]:
         raise SalientImageNetError(
             f"render needs the columns {', '.join(absent)} too: have them among columns=."
         )
 
 
-def _grids_of(example: Mapping[str, Any], batched: bool) -> Any:
-    """Return grids of shape (rows, features, height, width), an array or a tensor."""
+def _grids_of(example: Mapping[str, Any], batched: bool) -> tuple[Any, list[tuple[int, int]]]:
+    """Return grids of shape (rows, features, height, width), an array or a tensor.
+
+    Those of a batch may be of unlike sizes, and are padded to the largest: each row's own height
+    and width come with them.
+    """
     grids, kinds = example["grids"], example.get("kinds", ())
+    told = [_numbers(example[name]) for name in _CELLS if name in example]
+    cells = list(zip(*told, strict=True))
     if not isinstance(grids[0] if batched else grids, bytes):
         grids = np.asarray(grids, np.uint8) if isinstance(grids, list) else grids
-        return grids if batched else grids[None]
+        grids = grids if batched else grids[None]
+        return grids, cells if len(told) == 2 else [tuple(grids.shape[-2:])] * len(grids)
     features = len(kinds[0] if batched and len(kinds) else kinds)
-    sizes = (_numbers(example[name]) for name in ("grid_height", "grid_width"))
     parts = []
-    for data, height, width in zip(grids if batched else [grids], *sizes, strict=True):
+    for data, (height, width) in zip(grids if batched else [grids], cells, strict=True):
         # Bytes that `datasets` passed through numpy have lost their last zeros.
         whole = data if data.endswith(b"\0") else data.ljust(features * height * width, b"\0")
         parts.append(unpack_grids(whole, height, width))
-    return np.array(parts)
+    largest = np.max([part.shape for part in parts], axis=0)
+    padded = np.zeros((len(parts), *largest), np.uint8)
+    for part, room in zip(parts, padded, strict=True):
+        room[tuple(map(slice, part.shape))] = part
+    return padded, cells
 
 
 def _numbers(column: Any) -> list[Any]:
@@ -578,7 +641,7 @@ class SoftMask(PIL.Image.Image):
     @property
     def box(self) -> Box:
         """The part of the original image that the grids cover; the mask is 0 outside of it."""
-        return grid_box(self.target.width, self.target.height, self.target.geometry)
+        return self.target.box
 
     @property
     def rendered(self) -> bool:
@@ -618,7 +681,8 @@ class SoftMask(PIL.Image.Image):
         values = self.grids.tobytes(), *self.grids.shape[1:], target.width, target.height
         shown = target.size[::-1] if target.size else ()
         names = (*SoftMaskFeature.pa_type.names, *(_SHOWN if shown else ()))
-        return dict(zip(names, (*values, *shown), strict=True))
+        box = {"box": list(target.covered)} if target.covered else {}
+        return {**dict(zip(names, (*values, *shown), strict=True)), **box}
 
     def save(self, fp: Any, format: str | None = None, **params: Any) -> None:  # noqa: A002 (PIL's)
         """Save as PIL does; PNGs of whole masks, as `datasets` makes in ``map``, tell the grids."""
@@ -725,12 +789,14 @@ class SoftMaskFeature:
 
     With ``decode=False`` it gives a dict of ``grids``, ``grid_height``, ``grid_width``, ``width``
     and ``height``. For `geometry` see `grid_box`. With `copies`, masks have the size of an image
-    that may be a resized copy: ``shown_width`` and ``shown_height``.
+    that may be a resized copy: ``shown_width`` and ``shown_height``. With the `extent` ``image``,
+    grids cover the ``box`` that is stored with them.
     """
 
     decode: bool = True
     geometry: str = "aligned"
     copies: bool = False
+    extent: str = "crop"
     id: str | None = field(default=None, repr=False)
     dtype: ClassVar[str] = "PIL.Image.Image"
     pa_type: ClassVar[Any] = pa.struct(
@@ -740,7 +806,9 @@ class SoftMaskFeature:
 
     def __call__(self) -> Any:
         """Return the Arrow type, as `datasets` asks for it."""
-        return pa.struct([*self.pa_type, *_SHOWN_FIELDS]) if self.copies else self.pa_type
+        shown = _SHOWN_FIELDS if self.copies else []
+        box = [_BOX_FIELD] if self.extent == "image" else []
+        return pa.struct([*self.pa_type, *shown, *box])
 
     def encode_example(self, value: Any) -> Any:
         """Return the stored form of a mask, or of the PNG that `datasets` made of one."""
@@ -754,7 +822,8 @@ class SoftMaskFeature:
                 text = getattr(picture, "text", {}).get(_PNG_GRIDS, "null")
             stored = json.loads(text)
             stored = stored and {**stored, "grids": bytes.fromhex(stored["grids"])}
-        if stored is None or (_SHOWN[0] in stored and not self.copies):
+        names = {field.name for field in self()}
+        if stored is None or not stored.keys() <= names:
             raise SalientImageNetError(
                 "A mask that was cropped or changed is not stored as grids: return it under "
                 "another name, or do this in transform= when loading."
@@ -768,7 +837,8 @@ class SoftMaskFeature:
         grids = unpack_grids(value["grids"], value["grid_height"], value["grid_width"])
         size = (value["shown_height"], value["shown_width"]) if self.copies else None
         geometry = cast(Geometry, self.geometry)
-        target = _Target(value["width"], value["height"], size=size, geometry=geometry)
+        box = Box(*value["box"]) if self.extent == "image" else None
+        target = _Target(value["width"], value["height"], None, size, False, geometry, box)
         return SoftMask(grids, target)
 
     def cast_storage(self, storage: pa.Array) -> pa.StructArray:
@@ -785,6 +855,7 @@ class SoftMaskFeature:
 
 
 _SHOWN_FIELDS = [pa.field(name, pa.int32()) for name in _SHOWN]
+_BOX_FIELD = pa.field("box", pa.list_(pa.float64(), 4))
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # that registering is experimental
@@ -793,15 +864,23 @@ with warnings.catch_warnings():
 
 
 def image_features(
-    masks: Features, on_mismatch: str = "error", geometry: str = "aligned", decode: bool = True
+    masks: Features,
+    on_mismatch: str = "error",
+    geometry: str = "aligned",
+    decode: bool = True,
+    extent: str = "crop",
+    objects: bool = False,
 ) -> Features:
     """Return the columns of the config ``images``, from those of ``masks``."""
-    mask = partial(SoftMaskFeature, geometry=geometry, copies=on_mismatch == "warn")
+    mask = partial(SoftMaskFeature, geometry=geometry, copies=on_mismatch == "warn", extent=extent)
     first = {
         "image": StoredImage(decode=decode, on_mismatch=on_mismatch),
         **{name: mask() for name in _PICTURES},
     }
-    return Features({**first, **{name: masks[name] for name in masks if name not in first}})
+    rest = {name: masks[name] for name in masks if name not in first}
+    drawn = {_OBJECT: Image(decode=decode)} if objects else {}
+    box = {"box": datasets.Sequence(Value("float64"), length=4)} if extent == "image" else {}
+    return Features({**first, **drawn, **rest, **box})
 
 
 def _local(path: str) -> Any:
@@ -827,7 +906,9 @@ def _masks_to_images(
 
     `seen` are the sizes of images that may be resized copies, where masks are to follow these.
     """
-    grids, kinds = _grid_matrix(table), _matrix(table["kinds"])
+    kinds, packed = _matrix(table["kinds"]), table["grids"].to_pylist()
+    bytes_each = _bytes_of_a_grid(table, packed, kinds.shape[1])
+    every = np.frombuffer(b"".join(packed), np.uint8)
     sizes = [table[name].combine_chunks() for name in SoftMaskFeature.pa_type.names[1:]]
     image = [images.field(0), images.field(1), *sizes[2:]]
     fields = list(SoftMaskFeature.pa_type)
@@ -835,30 +916,37 @@ def _masks_to_images(
         shown = [size or own for size, own in zip(seen, _sizes(table), strict=True)]
         sizes += map(pa.array, np.array(shown, np.int32).reshape(-1, 2).T)
         fields += _SHOWN_FIELDS
+    if "box" in table.column_names:
+        sizes.append(table["box"].combine_chunks())
+        fields.append(_BOX_FIELD)
     columns = {"image": pa.StructArray.from_arrays(image, fields=list(StoredImage.pa_type))}
     for kind in KINDS:
         chosen = kinds == kind
         counts = chosen.sum(axis=1)
-        ends = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32) * grids.shape[2]
-        buffers = [None, pa.py_buffer(ends), pa.py_buffer(grids[chosen])]
-        packed = pa.Array.from_buffers(pa.binary(), len(table), buffers)
+        ends = np.concatenate([[0], np.cumsum(counts * bytes_each)]).astype(np.int32)
+        own = every[np.repeat(chosen.ravel(), np.repeat(bytes_each, chosen.shape[1]))]
+        buffers = [None, pa.py_buffer(ends), pa.py_buffer(own)]
+        grids = pa.Array.from_buffers(pa.binary(), len(table), buffers)
         columns[f"{kind}_mask"] = pa.StructArray.from_arrays(
-            [packed, *sizes], fields=fields, mask=pa.array(counts == 0)
+            [grids, *sizes], fields=fields, mask=pa.array(counts == 0)
         )
     rest = {name: table[name] for name in table.column_names if name not in columns}
     return pa.table({**columns, **rest})
 
 
-def _grid_matrix(table: pa.Table) -> UInt8s:
-    """Return the grids of rows as (rows, features, cells)."""
-    heights, widths = (table[n].unique().to_pylist() or [1] for n in ("grid_height", "grid_width"))
-    shape = len(table), table["kinds"].type.list_size, heights[0] * widths[0]
-    packed = np.frombuffer(b"".join(table["grids"].to_pylist()), np.uint8)
-    if len(heights) + len(widths) > 2 or packed.size != math.prod(shape):
+def _bytes_of_a_grid(
+    table: pa.Table, packed: Sequence_[bytes], features: int
+) -> npt.NDArray[np.int64]:
+    """Return the bytes of a grid of each row, of which all its features have one."""
+    heights, widths = (table[name].to_numpy().astype(np.int64) for name in _CELLS)
+    found = np.fromiter(map(len, packed), np.int64, len(packed))
+    if not np.array_equal(found, features * heights * widths):
         raise SalientImageNetError(
-            "Rows of masks have grids of different sizes: the build is corrupt, make it again."
+            "Rows of masks have grids of other sizes than they say: the build is corrupt, make it "
+            "again."
         )
-    return packed.reshape(shape)
+    cells: npt.NDArray[np.int64] = heights * widths
+    return cells
 
 
 def _matrix(column: pa.ChunkedArray) -> npt.NDArray[Any]:
@@ -881,6 +969,10 @@ def _is_count(value: Any, least: int = 1, most: int = 1 << 31) -> bool:
 
 def _is_share(value: Any) -> bool:
     return isinstance(value, Real) and 0 < float(value) < 1
+
+
+def _is_part(value: Any) -> bool:
+    return isinstance(value, Real) and 0 <= float(value) <= 1
 
 
 def _is_range(value: Any) -> bool:
@@ -928,15 +1020,16 @@ _OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "render": _YES_OR_NO,
     "decode": _YES_OR_NO,
     "ranked": _YES_OR_NO,
+    "objects": _YES_OR_NO,
+    "segmented": _YES_OR_NO,
+    "validated": _YES_OR_NO,
+    "same": (_is_part, "a share of people, from 0 to 1"),
     "size": _PIXELS,
     "mask_size": _PIXELS,
     "resize": _PIXELS,
     "scale": (_is_range, "the least and the greatest part of the area, such as (0.08, 1)"),
     "ratio": (_is_range, "the least and the greatest width over height, such as (3/4, 4/3)"),
-    "flip": (
-        lambda value: isinstance(value, Real) and 0 <= float(value) <= 1,
-        "a probability, from 0 to 1",
-    ),
+    "flip": (_is_part, "a probability, from 0 to 1"),
     "seed": (partial(_is_count, least=0, most=1 << 128), "a number, 0 or more"),
 }
 """What the options of functions and transforms take, other than None where that is a default."""
@@ -945,13 +1038,15 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "on_missing": get_args(OnMissing),
     "on_mismatch": get_args(OnMismatch),
     "geometry": get_args(Geometry),
+    "extent": get_args(Extent),
     "zone": get_args(Zone),
     "format": ("torch",),
 }
 """What the options are that have a few values."""
 
 _NEEDED = {"directory", "streaming", "render", "decode", "ranked", "size", "resize", "scale"}
-_NEEDED |= {"ratio", "flip", "transforms", "on_missing", "on_mismatch", "geometry"}
+_NEEDED |= {"ratio", "flip", "transforms", "on_missing", "on_mismatch", "geometry", "extent"}
+_NEEDED |= {"objects", "segmented"}
 
 
 def _check_options(given: Mapping[str, Any]) -> None:
@@ -975,13 +1070,15 @@ def _check_select(select: Any) -> None:
 
 # A build ------------------------------------------------------------------------------------------
 
-CONFIGS = ("images", "masks", "rankings", "features")
+CONFIGS = ("images", "masks", "rankings", "features", "whole", "segmentations")
 
 _ALIASES = {"val": "validation"}
 _PICTURES = ("core_mask", "spurious_mask")
+_OBJECT = "object_mask"
 _BATCH_ROWS = 1024
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
-_SHARD_NAME = re.compile(r"(masks|rankings|features)/\w+-\d{5,}-of-\d{5,}\.parquet")
+_CONFIG = "masks|rankings|features|whole|segmentations"
+_SHARD_NAME = re.compile(rf"({_CONFIG})/\w+-\d{{5,}}-of-\d{{5,}}\.parquet")
 _MALFORMED = ValueError | KeyError | TypeError | AttributeError | ArithmeticError | RecursionError
 """What json, or a look into what it read, raises."""
 
@@ -1103,6 +1200,17 @@ class Build:
         table = self.scan("features", split, ["label", "kind"])
         return list(table.filter(pc.equal(table["kind"], "spurious"))["label"].to_pylist())
 
+    def study(self, split: str) -> pa.Table:
+        """Return what a study found of the maps of each class-feature pair, by label and rank."""
+        found = ["validated", "same"]
+        if not self.features("features", split).keys() >= set(found):
+            raise SalientImageNetError(
+                f"{self.location} was built from votes without a study of maps: leave validated= "
+                "and same= out of the Selection, or build from votes that have the columns "
+                "Validation.validated and Validation.same."
+            )
+        return self.scan("features", split, ["label", "rank", *found])
+
     def wnids(self, split: str) -> dict[int, str]:
         """Return the wnid of each label that the build has features of."""
         table = self.scan("features", split, ["label", "wnid"])
@@ -1170,6 +1278,76 @@ def _scan(file: str, columns: Iterable[str]) -> Iterator[pa.Table]:
             yield table
 
 
+_OF_EXTENT = {"peaks", "grids", *_CELLS, "box"}
+"""Columns that ``whole`` has in place of those of ``masks``."""
+
+
+def _rows(
+    file: str, columns: Iterable[str], extent: Extent, objects: bool = False
+) -> Iterator[pa.Table]:
+    """Yield rows of a file of ``masks`` with what is wanted from the files beside it."""
+    stored = set(columns) - ({_OBJECT} if objects else set())
+    tables = _scan(file, stored) if extent == "crop" else _of_whole_images(file, stored)
+    yield from _with_objects(file, tables) if objects else tables
+
+
+def _beside(file: str, config: str) -> str:
+    """Return the file of another config that has images of those of a file of ``masks``."""
+    folder, _, name = file.rpartition("/")
+    return f"{folder.rpartition('/')[0]}/{config}/{name}"
+
+
+def _of_whole_images(file: str, columns: Collection[str]) -> Iterator[pa.Table]:
+    """Yield rows of a file of ``masks``, with the grids of whole images."""
+    beside = _beside(file, "whole")
+    own = {"image_id", *columns} - _OF_EXTENT
+    parts = zip(_scan(file, own), _scan(beside, {"image_id", *_OF_EXTENT}), strict=True)
+    for table, whole in parts:
+        if table["image_id"] != whole["image_id"]:
+            raise SalientImageNetError(
+                f"{beside} has other rows than {file}: download or copy the build again."
+            )
+        for column in _OF_EXTENT.intersection(columns):
+            table = table.append_column(whole.schema.field(column), whole[column])  # noqa: PLW2901
+        yield table
+
+
+def _with_objects(file: str, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Yield rows of a file of ``masks`` with their object masks, null where nobody drew one."""
+    objects = pa.concat_tables(_scan(_beside(file, "segmentations"), ["image_id", _OBJECT]))
+    for table in tables:
+        places = pc.index_in(table["image_id"], objects["image_id"])
+        yield table.append_column(_OBJECT, objects[_OBJECT].take(places))
+
+
+def _require(build: Build, config: str, split: str | None, what: str, remedy: str) -> None:
+    """See that a build has a config that not every build has, of a split or of all."""
+    for name in build.splits if split is None else [split]:
+        if not any(file.startswith(f"{config}/{name}-") for file in build.manifest["files"]):
+            raise SalientImageNetError(
+                f"{build.location} has no {what} of the split {name}: {remedy}."
+            )
+
+
+def _check_objects(build: Build, split: str | None, select: Selection | None, wanted: bool) -> None:
+    if wanted:
+        remedy = "add some with salient-imagenet segmentations, or leave out objects=True"
+        _require(build, "segmentations", split, "object masks", remedy)
+    elif select and select.segmented:
+        raise SalientImageNetError("segmented=True selects by object masks: say objects=True.")
+
+
+def _check_extent(build: Build, split: str | None, extent: Extent, geometry: Geometry) -> None:
+    if extent == "crop":
+        return
+    if geometry != "aligned":
+        raise SalientImageNetError(
+            f"The geometry {geometry} is that of crops: use extent='crop', or leave it out."
+        )
+    remedy = "build it with --whole-image, or use extent='crop'"
+    _require(build, "whole", split, "masks of whole images", remedy)
+
+
 # Selections ---------------------------------------------------------------------------------------
 
 FIRST_RELEASE_RANKS = 65
@@ -1201,6 +1379,14 @@ class Selection:
     ids : sequence of str, optional
         Image ids: of the images, or of the rows of ``rankings``. Those that there are none of are
         left out.
+    validated : bool, optional
+        Only masks of class-feature pairs whose maps people compared and found to show the same
+        thing; or, if False, found not to. What is left out is left out as by `zone`.
+    same : float, optional
+        Only masks of pairs of which at least that share of the people asked, from 0 to 1, said that
+        all maps show the same thing.
+    segmented : bool
+        Only images that have an object mask; with ``objects=True``.
     """
 
     labels: Sequence_[int | str] | None = None
@@ -1209,9 +1395,13 @@ class Selection:
     least_spurious: float | None = None
     zone: Zone | None = None
     ids: Sequence_[str] | None = None
-    # Of classes, once resolved: how many images there are, and which ranks are taken.
+    validated: bool | None = None
+    same: float | None = None
+    segmented: bool = False
+    # Of classes, once resolved: how many images there are, and which ranks and pairs are taken.
     _sizes: Any = field(default=None, repr=False, compare=False)
     _ends: Any = field(default=None, repr=False, compare=False)
+    _pairs: Any = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.labels, Iterable | None) or isinstance(self.labels, str):
@@ -1233,7 +1423,7 @@ class Selection:
 
     def resolve(self, build: Build, split: str) -> Selection:
         """Return the selection with the labels and sizes of the classes in a build's split."""
-        labels, sizes, ends = self.labels, None, None
+        labels, sizes, ends, pairs = self.labels, None, None, None
         if labels is not None:
             wnids, names = build.wnids(split), build.names(split)
             labels = tuple(_label(name, wnids, names) for name in labels)
@@ -1243,7 +1433,9 @@ class Selection:
         if sizes is not None and (self.most_spurious or self.least_spurious):
             ranked = set(build.ranked(split)) & set(sizes.nonzero()[0].tolist())
             ends = self._ends_of(sizes, sorted(ranked if labels is None else ranked & set(labels)))
-        return replace(self, labels=labels, _sizes=sizes, _ends=ends)
+        if self.validated is not None or self.same is not None:
+            pairs = self._pairs_of(build.study(split))
+        return replace(self, labels=labels, _sizes=sizes, _ends=ends, _pairs=pairs)
 
     def _ends_of(self, sizes: npt.NDArray[np.int64], ranked: list[int]) -> tuple[Any, Any]:
         """Return up to which rank, and from which on, images of each class are taken."""
@@ -1266,6 +1458,18 @@ class Selection:
             )
         return most, sizes - least
 
+    def _pairs_of(self, study: pa.Table) -> npt.NDArray[np.bool_]:
+        """Return which pairs are taken, by label and place; none that the study did not ask of."""
+        taken = study["validated"].is_valid()
+        if self.validated is not None:
+            taken = pc.and_(taken, pc.equal(study["validated"], self.validated))
+        if self.same is not None:
+            taken = pc.and_(taken, pc.greater_equal(study["same"], self.same))
+        labels, places = study["label"].to_numpy(), study["rank"].to_numpy() - 1
+        pairs = np.zeros((labels.max() + 1, places.max() + 1), np.bool_)
+        pairs[labels, places] = taken.fill_null(False).to_numpy()
+        return pairs
+
     def apply(self, table: pa.Table) -> pa.Table:
         """Return the rows that it selects, once resolved, by what the table has columns for."""
         labels = table["label"].to_numpy()
@@ -1281,15 +1485,27 @@ class Selection:
             if self._ends is not None:
                 most, least = self._ends
                 kept &= (ranks < most[labels]) | (ranks >= least[labels])
+        if self.segmented:
+            kept &= table[_OBJECT].is_valid().to_numpy()
+        if self._pairs is not None:
+            kept &= self._pairs.any(axis=1)[labels]
+            if "rank" in table.column_names:  # a row per pair
+                kept &= self._pairs[labels, table["rank"].to_numpy() - 1]
         table = table.filter(pa.array(kept))
-        return self._in_zone(table) if self.zone and "kinds" in table.column_names else table
+        has_masks = "kinds" in table.column_names
+        return self._masks(table) if has_masks and (self.zone or self._pairs is not None) else table
 
-    def _in_zone(self, table: pa.Table) -> pa.Table:
-        """Leave out masks outside the zone, and images of which no mask is left."""
-        limits: Any = FIRST_RELEASE_RANKS
-        if self.zone == "validated":
-            limits = VALIDATED_FRACTION * self._sizes[table["label"].to_numpy()][:, None]
+    def _masks(self, table: pa.Table) -> pa.Table:
+        """Leave out masks outside the zone or of other pairs, and images of which none is left."""
+        labels = table["label"].to_numpy()
+        limits: Any = math.inf
+        if self.zone == "first_release":
+            limits = FIRST_RELEASE_RANKS
+        elif self.zone == "validated":
+            limits = VALIDATED_FRACTION * self._sizes[labels][:, None]
         inside = _matrix(table["activation_ranks"]) < limits
+        if self._pairs is not None:
+            inside &= self._pairs[labels]
         kinds = table["kinds"].combine_chunks().flatten()
         kept = pc.if_else(pa.array(inside.ravel()), kinds, pa.scalar(None, kinds.type))
         column = table.schema.get_field_index("kinds")
@@ -1391,6 +1607,11 @@ class ImageFolder:
     def _find(self, name: str, label: int) -> str | None:
         own, _, name = name.rpartition("/")
         for folder in (own,) if own else (self._wnids.get(label, ""), ""):
+            if ".." in folder.split("/"):
+                raise SalientImageNetError(
+                    f"The build has an image {name} in the folder {folder}, which may lie outside "
+                    f"of {self.base}: download or copy the build again."
+                )
             folder = f"{self.base}/{folder}" if folder else self.base  # noqa: PLW2901
             path = f"{folder}/{name}.JPEG"
             known = self._listings.get(folder)
@@ -1665,9 +1886,17 @@ _NONE = -1
 class _Records(_Index):
     """The rows of ``masks`` of a split without the pictures, by image id, memory-mapped."""
 
-    def __init__(self, build: Build, split: str, cache: Path) -> None:
-        directory = cache / f"{build.digest}-{split}-rows"
-        _make(directory, partial(self._write, build, split))
+    def __init__(
+        self,
+        build: Build,
+        split: str,
+        cache: Path,
+        extent: Extent = "crop",
+        objects: bool = False,
+    ) -> None:
+        name = f"{'rows' if extent == 'crop' else 'whole'}{'-and-objects' if objects else ''}"
+        directory = cache / f"{build.digest}-{split}-{name}"
+        _make(directory, partial(self._write, build, split, extent, objects))
         self.__setstate__(directory)
 
     def __getstate__(self) -> Path:
@@ -1683,14 +1912,18 @@ class _Records(_Index):
         self._wnids: dict[str, int] = json.loads((directory / "wnids.json").read_text())
 
     @staticmethod
-    def _write(build: Build, split: str, directory: Path) -> None:
+    def _write(build: Build, split: str, extent: Extent, objects: bool, directory: Path) -> None:
         features = build.features("masks", split)
+        if extent == "image":
+            features |= build.features("whole", split)
+        if objects:
+            features[_OBJECT] = Image()
         schema = Features({n: features[n] for n in features if n not in _PICTURES}).arrow_schema
         names, labels = [], []
         with pa.ipc.new_stream(str(directory / "rows.arrow"), schema) as rows:
             for file in build.files("masks", split):
-                for table in _scan(file, schema.names):
-                    rows.write_table(table.cast(schema))
+                for table in _rows(file, schema.names, extent, objects):
+                    rows.write_table(table.select(schema.names).cast(schema))
                     names += table["image_id"].to_pylist()
                     labels.append(table["label"].to_numpy())
         _Index.write(directory, names)
@@ -1785,8 +2018,8 @@ def _remove_leftovers(parent: Path) -> None:
 
 # The dataset --------------------------------------------------------------------------------------
 
-_FOR_IMAGES = {"image_id", "label", *_SIZE, "kinds", "grids", "grid_height", "grid_width"}
-_FOR_SELECTION = {"image_id", "label", "spuriosity_rank", "kinds", "activation_ranks"}
+_FOR_IMAGES = {"image_id", "label", *_SIZE, "kinds", "grids", *_CELLS}
+_FOR_SELECTION = {"image_id", "label", "spuriosity_rank", "kinds", "activation_ranks", "rank"}
 """Columns that are read, where they are stored, though the user may not want them."""
 
 _TAR_ROWS = 32
@@ -1811,6 +2044,8 @@ class SalientImageNet1MConfig(datasets.BuilderConfig):  # type: ignore[misc]
     on_missing: str = "error"
     on_mismatch: str = "error"
     geometry: str = "aligned"
+    extent: str = "crop"
+    objects: bool = False
     decode: bool = True
     cache: str | None = None
     streaming: bool = False
@@ -1917,7 +2152,8 @@ class SalientImageNet1M(datasets.ArrowBasedBuilder):  # type: ignore[misc]
     def _columns(self, stored: Features) -> Features:
         config = self.config
         if config.name == "images":
-            stored = image_features(stored, config.on_mismatch, config.geometry, config.decode)
+            told = config.on_mismatch, config.geometry, config.decode, config.extent, config.objects
+            stored = image_features(stored, *told)
         unknown = [name for name in config.columns or () if name not in stored]
         if unknown:
             raise SalientImageNetError(
@@ -1959,8 +2195,10 @@ class SalientImageNet1M(datasets.ArrowBasedBuilder):  # type: ignore[misc]
         columns = set(schema.names) | (_FOR_SELECTION if select else set())
         if source:
             columns = columns.difference(("image", *_PICTURES)) | _FOR_IMAGES
+        if self.config.extent == "image":
+            columns.add("box")
         for number, file in enumerate(files):
-            tables = _scan(file, columns)
+            tables = _rows(file, columns, cast(Extent, self.config.extent), self.config.objects)
             selected = map(select.apply, tables) if select else tables
             rows = self._with_images(selected, source) if source else selected
             with _skips_reported(file):
@@ -2036,6 +2274,8 @@ def load(
     on_missing: OnMissing = "error",
     on_mismatch: OnMismatch = "error",
     geometry: Geometry = "aligned",
+    extent: Extent = "crop",
+    objects: bool = False,
     decode: bool = True,
     num_proc: int | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
@@ -2046,7 +2286,7 @@ def load(
     ----------
     directory : str or path
         A build: a directory, or the id of a dataset on the Hub.
-    config : {"images", "masks", "rankings", "features"}, optional
+    config : {"images", "masks", "rankings", "features", "whole", "segmentations"}, optional
         ``images`` where `images` is given, else ``masks``.
     images : str, path or dataset, optional
         Your ImageNet: a directory (``train/<wnid>/*``, Kaggle's, a flat ``val``), an official tar
@@ -2073,7 +2313,8 @@ def load(
         With ``format="torch"``: whether to hand out masks, or grids for `render` on the device, to
         which you then say the `geometry`.
     threads : int, optional
-        With ``streaming``: threads of each worker that decode and transform images.
+        With ``streaming``: threads of each worker that decode and transform images. By default one
+        makes tensors while the main thread decodes, where a core is left for it; 0 starts none.
     on_missing : {"error", "skip"}
         What to do where masks or images have no counterpart; `skipped` counts them.
     on_mismatch : {"error", "warn", "skip"}
@@ -2082,6 +2323,12 @@ def load(
         ``skip`` look into the file of each image as rows are made, for its size.
     geometry : {"aligned", "upstream"}
         How masks lie on images, see `grid_box`.
+    extent : {"crop", "image"}
+        Masks of the central crop, outside of which they are 0, or of the whole image, of a build
+        with ``--whole-image``. Columns of numbers are those of the crop, but ``peaks``.
+    objects : bool
+        Give ``object_mask`` too, of a build with the config ``segmentations``: where people say
+        that the object is, None where nobody said it (see `Selection`), which is 0 in tensors.
     decode : bool
         False gives a dict with bytes or path in place of decoded images.
     num_proc, cache_dir : optional
@@ -2112,6 +2359,16 @@ def load(
                 "one that your transform calls."
             )
         transform = replace(transform, mask_size=mask_size)
+    if extent == "image" and config != "images":
+        raise SalientImageNetError(
+            f"extent='image' is of masks on images: say images=, or load the config whole in place "
+            f"of {config}."
+        )
+    if objects and config != "images":
+        raise SalientImageNetError(
+            "objects=True is of masks on images: say images=, or load the config segmentations in "
+            f"place of {config}."
+        )
     build = Build.open(directory)
     options: dict[str, Any] = {
         "select": select,
@@ -2119,6 +2376,9 @@ def load(
         "on_mismatch": on_mismatch,
         "geometry": geometry,
         "decode": decode,
+        # Where it is the default, datasets that were prepared without it are found again.
+        **({"extent": extent} if extent != "crop" else {}),
+        **({"objects": True} if objects else {}),
     }
     opened = _open_images(images, build, split, streaming) if config == "images" else None
     if opened is not None:
@@ -2127,6 +2387,8 @@ def load(
         dataset = dataset.select_columns(list(columns)) if columns else dataset
     else:
         split, base = _published(build, split, streaming)
+        _check_extent(build, base, extent, geometry)
+        _check_objects(build, base, select, objects)
         cache = None if cache_dir is None else os.fspath(cache_dir)
         builder = SalientImageNet1M(
             cache_dir=cache,
@@ -2256,6 +2518,10 @@ def _check_installed(package: str, what: str) -> None:
         raise SalientImageNetError(f"{what} needs the package {package}: pip install {package}.")
 
 
+_BESIDE = 4
+"""Rows of a batch whose tensors are made while the next are decoded."""
+
+
 @dataclass(frozen=True)
 class _Steps:
     """Decodes columns of `kinds` (`Features` would look at all, each time) and transforms."""
@@ -2275,12 +2541,33 @@ class _Steps:
         rows = [dict(zip(batch, row, strict=True)) for row in zip(*batch.values(), strict=True)]
         if self.threads:
             results = list(_pool(os.getpid(), self.threads).map(self.on_example, rows))
+        elif self.tensors and self.threads is None and _has_spare_core():
+            return _by_name(batch, self._tensors_beside(rows))
         else:
             results = [self.on_example(row) for row in rows]
-        if self.tensors:
-            results = self.tensors.batch(results)
-        names = results[0] if results else batch
-        return {name: [result[name] for result in results] for name in names}
+        return _by_name(batch, self.tensors.batch(results) if self.tensors else results)
+
+    def _tensors_beside(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Make tensors of a few rows in a thread, while this one decodes the next few."""
+        make, pool = cast(ToTensors, self.tensors).batch, _pool(os.getpid(), 1)
+        parts = [rows[start : start + _BESIDE] for start in range(0, len(rows), _BESIDE)]
+        pending = [pool.submit(make, [self.on_example(row) for row in part]) for part in parts]
+        return [result for part in pending for result in part.result()]
+
+
+def _by_name(batch: Iterable[str], results: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    names = results[0] if results else batch
+    return {name: [result[name] for result in results] for name in names}
+
+
+def _has_spare_core() -> bool:
+    """Tell whether a thread can run beside this one, and beside that of each other worker."""
+    torch = sys.modules.get("torch")
+    worker = torch.utils.data.get_worker_info() if torch is not None else None
+    # As torchrun tells each process of a machine how many they are.
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) * (worker.num_workers if worker else 1)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return (cores or 1) >= 2 * processes
 
 
 @lru_cache(maxsize=1)
@@ -2311,6 +2598,8 @@ def join(
     on_missing: OnMissing = "error",
     on_mismatch: OnMismatch = "error",
     geometry: Geometry = "aligned",
+    extent: Extent = "crop",
+    objects: bool = False,
     decode: bool = True,
     cache_dir: str | os.PathLike[str] | None = None,
     _below: str | None = None,  # see `place_of`
@@ -2330,7 +2619,7 @@ def join(
         What to do with images of another size, or another label, than masks were made from. Of a
         `datasets.Dataset` the labels and the sizes of some images are compared beforehand, and
         that of each image by the transforms; with ``warn`` and ``skip`` all sizes are.
-    directory, select, on_missing, geometry, decode, cache_dir
+    directory, select, on_missing, geometry, extent, objects, decode, cache_dir
         As for `load`.
 
     Returns
@@ -2365,8 +2654,11 @@ def join(
             raise SalientImageNetError(
                 f"The dataset has no column {name}: use {', '.join(dataset.features)}."
             )
-    features = image_features(build.features("masks", split), on_mismatch, geometry, decode)
-    records = _Records(build, split, _cache(cache_dir))
+    _check_extent(build, split, extent, geometry)
+    _check_objects(build, split, select, objects)
+    told = on_mismatch, geometry, decode, extent, objects
+    features = image_features(build.features("masks", split), *told)
+    records = _Records(build, split, _cache(cache_dir), extent, objects)
     joiner = _Join(
         records=records,
         filter=select.resolve(build, split) if select else None,
@@ -2598,11 +2890,12 @@ def _cut(
     scaled = (window[0] * x, window[1] * y, window[2] * x, window[3] * y)
     size = (mask_size, mask_size)
     cut = {"image": image, "window": scaled, "flip": flip, "mask_size": size}
-    for name in _PICTURES:
+    for name in (*_PICTURES, _OBJECT):
         if example.get(name) is not None:
             mask = example[name]
             # A picture that the user has made of a mask is of the copy's size.
-            part = scaled if isinstance(mask, SoftMask) else window
+            is_of_copy = not isinstance(mask, SoftMask) and mask.size == seen
+            part = window if is_of_copy else scaled
             cut[name] = _cut_mask(mask, part, size, flip)
     return {**example, **cut}
 
@@ -2766,9 +3059,12 @@ class ToTensors:
     Notes
     -----
     ``image`` is uint8 of shape (3, height, width); ``core_mask`` and ``spurious_mask`` are uint8 of
-    shape (1, height, width), zero where the class has no such feature. Without `render` there are
+    shape (1, height, width), zero where the class has no such feature; so is ``object_mask``, zero
+    where nobody drew the object. Without `render` there are
     ``grids`` (uint8, (features, grid_height, grid_width)), ``window`` (float64, (4,)) and ``flip``
-    (bool) instead. ``core`` and ``spurious`` (bool, (features,)) stand for ``kinds``. Nulls become
+    (bool) instead; of whole images, whose grids differ in size, ``box`` (float64, (4,)),
+    ``grid_height`` and ``grid_width`` as well, and `collate` stacks them. ``core`` and ``spurious``
+    (bool, (features,)) stand for ``kinds``. Nulls become
     NaN in ``spuriosity`` and -1 in ``spuriosity_rank``.
     """
 
@@ -2807,6 +3103,11 @@ class ToTensors:
                 pictures[name] = _gray(mask)
             elif self.render and name in example:
                 pictures[name] = SoftMask(_NO_GRIDS, _Target(width, height))
+        drawn = example.get(_OBJECT)
+        if isinstance(drawn, torch.Tensor):
+            pictures[_OBJECT] = drawn
+        elif _OBJECT in example:  # Without grids to render it from.
+            pictures[_OBJECT] = PIL.Image.fromarray(_sized(drawn, width, height))
         return pictures
 
     def _columns(self, examples: Sequence_[dict[str, Any]]) -> dict[str, Any]:
@@ -2817,7 +3118,7 @@ class ToTensors:
         columns: dict[str, Any] = {
             name: [example[name] for example in examples]
             for name in first
-            if name not in (*_PICTURES, *_WHERE)
+            if name not in (*_PICTURES, _OBJECT, *_WHERE)
         }
         if not self.render and "grids" in first:
             _check_columns(first, "core")
@@ -2828,6 +3129,9 @@ class ToTensors:
             windows = [e.get("window") or (0, 0, e["width"], e["height"]) for e in examples]
             columns["window"] = torch.tensor(windows, dtype=torch.float64)
             columns["flip"] = torch.tensor([bool(e.get("flip")) for e in examples])
+            if "box" in first:
+                columns["box"] = torch.tensor([e["box"] for e in examples], dtype=torch.float64)
+                columns |= {name: [example[name] for example in examples] for name in _CELLS}
         if kinds := columns.pop("kinds", None):
             for kind in KINDS:
                 columns[kind] = torch.tensor([[value == kind for value in row] for row in kinds])
@@ -2839,7 +3143,7 @@ class ToTensors:
         return columns
 
 
-_WHERE = ("grids", "grid_height", "grid_width", "window", "flip", "mask_size")
+_WHERE = ("grids", *_CELLS, "box", "window", "flip", "mask_size")
 """Columns of an example by which its masks are rendered: grids, and what a transform tells."""
 
 
@@ -2848,17 +3152,28 @@ def collate(examples: Sequence_[Mapping[str, Any]]) -> Any:
 
     For ``DataLoader(collate_fn=)``: what is small (labels, grids, numbers) goes from a worker to
     the main process in one message; by itself each tensor would take a piece of shared memory,
-    which costs more than a mask.
+    which costs more than a mask. Grids of whole images are padded to the largest of the batch.
     """
     import torch  # noqa: PLC0415
 
     batch = {}
+    if "box" in examples[0]:
+        grids = _padded([example["grids"] for example in examples])
+        examples = [{**e, "grids": own} for e, own in zip(examples, grids, strict=True)]
     for name, first in examples[0].items():
         on_cpu = isinstance(first, torch.Tensor) and first.device.type == "cpu"
         small = on_cpu and first.nbytes <= _SMALL
         stack = torch.stack if small else torch.utils.data.default_collate
         batch[name] = stack([example[name] for example in examples])
     return _Message(batch) if torch.utils.data.get_worker_info() else batch
+
+
+def _padded(grids: Sequence_[Any]) -> list[Any]:
+    """Return tensors (features, height, width) with zeros behind those that are smaller."""
+    from torch.nn.functional import pad  # noqa: PLC0415
+
+    height, width = (max(each.shape[side] for each in grids) for side in (1, 2))
+    return [pad(g, (0, width - g.shape[2], 0, height - g.shape[1])) for g in grids]
 
 
 _SMALL = 4096
@@ -2928,10 +3243,11 @@ class V2:
     ----------
     transforms : callable
         A pipeline of `torchvision.transforms.v2`, or what else takes a dict of ``image``
-        (``tv_tensors.Image``, uint8), ``core_mask`` and ``spurious_mask`` (uint8, (1, height,
-        width)). `RandAugment`, `TrivialAugmentWide` and `AutoAugment`, which torchvision refuses to
-        apply to masks, move them too. Or a pipeline on PIL images alone: of ``timm``, such as
-        ``create_transform`` makes, or of ``torchvision.transforms``.
+        (``tv_tensors.Image``, uint8), ``core_mask``, ``spurious_mask`` and, where asked for,
+        ``object_mask`` (uint8, (1, height, width)). `RandAugment`, `TrivialAugmentWide` and
+        `AutoAugment`, which torchvision refuses to apply to masks, move them too. Or a pipeline on
+        PIL images alone: of ``timm``, such as ``create_transform`` makes, or of
+        ``torchvision.transforms``.
 
     Raises
     ------
@@ -2954,7 +3270,8 @@ class V2:
     def __call__(self, example: dict[str, Any]) -> dict[str, Any]:
         """Return the example with transformed tensors in place of image and masks."""
         image = _decoded(example, self)
-        masks = {n: _sized(example[n], *image.size) for n in _PICTURES if n in example}
+        names = (*_PICTURES, _OBJECT)
+        masks = {n: _sized(example[n], *image.size) for n in names if n in example}
         alone = _takes_images_alone(self.transforms)
         return {**example, **(self._on_pil if alone else self._on_tensors)(image, masks)}
 

@@ -35,14 +35,16 @@ def chromium(profile: Path) -> Iterator[webdriver.Chrome]:
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     chrome = webdriver.Chrome(options, webdriver.ChromeService(driver))
-    yield chrome
-    chrome.quit()
+    try:
+        yield chrome
+    finally:
+        chrome.quit()
 
 
-def resize(browser: webdriver.Chrome, width: int) -> None:
+def resize(browser: webdriver.Chrome, width: int, height: int = 900) -> None:
     """Give pages so many pixels, and a finger where they are few."""
     is_phone = width < 600
-    screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": is_phone}
+    screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": is_phone}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
     browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": is_phone})
 

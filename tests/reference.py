@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -79,6 +80,42 @@ def image_row(
         "spurious_mask": unions["spurious"],
         "predicted": int(logits[0].argmax()),
     }
+
+
+def whole_cells(
+    width: int, height: int, stride: int, longest: int
+) -> tuple[list[list[int]], list[list[int]], float]:
+    """Return which rows and which columns of the resized image each cell stands for.
+
+    Those that are negative, or beyond the image, are padding. The third value is how many pixels of
+    the original a pixel of the resized one is, of the rows.
+    """
+    resize = transforms.Resize(256, max_size=longest)
+    shown = resize(Image.new("L", (width, height))).size[::-1]
+    cells = []
+    for size in shown:
+        count = 1
+        while count * stride < size:
+            count += 1
+        before = (count * stride - size) // 2
+        every = [pixel - before for pixel in range(count * stride)]
+        cells.append([every[cell * stride : (cell + 1) * stride] for cell in range(count)])
+    return cells[0], cells[1], height / shown[0]
+
+
+def whole_pixels(image: Image.Image, stride: int, longest: int) -> np.ndarray[Any, Any]:
+    """Return the whole image as the network sees it, padding mirrored pixel by pixel."""
+    rows, columns, _ = whole_cells(*image.size, stride, longest)
+    shown = np.asarray(transforms.Resize(256, max_size=longest)(image))
+
+    def inside(place: int, size: int) -> int:
+        while not 0 <= place < size and size > 1:
+            place = -place if place < 0 else 2 * (size - 1) - place
+        return place if size > 1 else 0
+
+    lines = [inside(place, shown.shape[0]) for cell in rows for place in cell]
+    places = [inside(place, shown.shape[1]) for cell in columns for place in cell]
+    return np.array([[shown[line, place] for place in places] for line in lines])
 
 
 def add_scores(rows: dict[str, dict[str, Any]], activations: dict[str, list[float]]) -> None:
@@ -271,6 +308,38 @@ def rcs(core: float, spurious: float) -> float:
     """Relative core sensitivity."""
     mean = (core + spurious) / 2
     return 0.0 if mean in (0, 1) else (core - spurious) / (2 * min(mean, 1 - mean))
+
+
+def pixel_auroc(mask: np.ndarray[Any, Any], places: np.ndarray[Any, Any]) -> float:
+    """Return how often a pixel of `places` is brighter than another, ties half: all pairs."""
+    others = np.sort(mask[~places])
+    below = np.searchsorted(others, mask[places], "left")
+    not_above = np.searchsorted(others, mask[places], "right")
+    return float((below + not_above).mean() / 2 / len(others))
+
+
+def pointing(mask: np.ndarray[Any, Any], places: np.ndarray[Any, Any]) -> float:
+    """Return the share of the brightest pixels that are in `places`, 0 of an empty mask."""
+    brightest = [
+        bool(place)
+        for value, place in zip(mask.flat, places.flat, strict=True)
+        if value == mask.max()
+    ]
+    return float(np.mean(brightest)) if mask.max() > 0 else 0.0
+
+
+def rank_correlation(pairs: list[tuple[int, int]]) -> float:
+    """Return Spearman's correlation of pairs without ties, by the differences of their ranks."""
+    columns = [sorted(column) for column in zip(*pairs, strict=True)]
+    ranks = [[columns[side].index(pair[side]) for side in (0, 1)] for pair in pairs]
+    count = len(pairs)
+    return 1 - 6 * sum((one - other) ** 2 for one, other in ranks) / (count * (count**2 - 1))
+
+
+def decoded(picture: bytes) -> np.ndarray[Any, Any]:
+    """Return where a PNG is white."""
+    with Image.open(io.BytesIO(picture)) as image:
+        return np.asarray(image.convert("L")) > 127
 
 
 def core_noise(

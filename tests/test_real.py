@@ -171,7 +171,7 @@ def test_another_checkpoint_of_the_same_name_is_refused(tmp_path: Path) -> None:
         votes=REAL / "discover_spurious_features.csv",
         checkpoint=tmp_path / "robust.pt",
         device="cpu",
-        limit=60,
+        limit=20,
         out=tmp_path / "out",
     )
     with pytest.raises(BuildError, match="Votes and network do not belong together"):

@@ -44,7 +44,7 @@ def numbers_are_sound(data: DataSet) -> Iterator[str]:
         }
 
     columns = ["label", "predicted", "width", "height", "activations", "peaks", "spuriosity"]
-    yield from chain(*_find(data, columns, look))
+    yield from chain(*find(data, columns, look))
 
 
 def features_are_the_class_s(data: DataSet) -> Iterator[str]:
@@ -61,7 +61,7 @@ def features_are_the_class_s(data: DataSet) -> Iterator[str]:
         same = (matrix(table["features"]) == features[rows]) & same_kinds
         return {"features or kinds that are not its class's": ~(same.all(axis=1) & known)}
 
-    yield from chain(*_find(data, ["label", "features", "kinds"], look))
+    yield from chain(*find(data, ["label", "features", "kinds"], look))
 
 
 def grids_decode(data: DataSet) -> Iterator[str]:
@@ -77,9 +77,9 @@ def grids_decode(data: DataSet) -> Iterator[str]:
         peaks, activations = (
             matrix(rows[name]).astype(np.float64) for name in ("peaks", "activations")
         )
-        grids = _grids(shape, rows)
+        grids = packed_grids(shape, rows)
         unlike_peak, unlike_activation = np.zeros((2, len(table)), np.bool_)
-        unlike_peak[~odd] = _unlike_peaks(grids, peaks)
+        unlike_peak[~odd] = unlike_peaks(grids, peaks)
         unlike_activation[~odd] = _unlike_activations(grids, peaks, activations, step)
         return {
             f"grids that are not {shape[0]} of {height} x {width}": odd,
@@ -89,7 +89,7 @@ def grids_decode(data: DataSet) -> Iterator[str]:
 
     columns = ["grids", "grid_height", "grid_width", "peaks", "activations"]
     # One fault brings the next.
-    yield from next(filter(None, _find(data, columns, look)), [])
+    yield from next(filter(None, find(data, columns, look)), [])
 
 
 def pictures_are_the_grids(data: DataSet) -> Iterator[str]:
@@ -100,33 +100,48 @@ def pictures_are_the_grids(data: DataSet) -> Iterator[str]:
     def look(table: pa.Table) -> dict[str, Rows]:
         bad = _have_other_size(shape, table)  # Which have no union.
         good = np.flatnonzero(~bad)
-        rows = table.take(pa.array(good))
-        grids = _grids(shape, rows)
-        for kind in KINDS:
-            chosen = _are(rows, kind)
-            unions = union(np.where(chosen[..., None], grids, 0).swapaxes(0, 1))
-            pictures = pc.struct_field(rows[f"{kind}_mask"], "bytes")
-            is_there = np.asarray(pictures.is_valid())
-            same = is_there == chosen.any(axis=1)
-            both = np.flatnonzero(is_there & same)
-            masks = unions[both].reshape(len(both), height, width)
-            same[both] = all_show(pictures.take(pa.array(both)).to_pylist(), masks)
-            bad[good] |= ~same
-        return {"a core_mask or spurious_mask that is not the union of its grids": bad}
+        bad[good] = unlike_pictures(table.take(pa.array(good)), height, width)
+        return {UNLIKE_PICTURES: bad}
 
     columns = ["grids", "kinds", *(f"{kind}_mask" for kind in KINDS)]
-    yield from chain(*_find(data, columns, look))
+    yield from chain(*find(data, columns, look))
 
 
-def _find(data: DataSet, columns: list[str], look: Look) -> list[list[str]]:
-    """Return for each fault the first rows that have it; all rows are looked at in one pass."""
+UNLIKE_PICTURES = "a core_mask or spurious_mask that is not the union of its grids"
+
+
+def unlike_pictures(rows: pa.Table, height: int, width: int) -> Rows:
+    """Return which rows, with grids of one size, have a picture that is not their union."""
+    kinds = rows["kinds"].type.list_size
+    grids = packed_grids((kinds, height * width), rows)
+    bad = np.zeros(len(rows), np.bool_)
+    for kind in KINDS:
+        chosen = _are(rows, kind)
+        unions = union(np.where(chosen[..., None], grids, 0).swapaxes(0, 1))
+        pictures = pc.struct_field(rows[f"{kind}_mask"], "bytes")
+        is_there = np.asarray(pictures.is_valid())
+        same = is_there == chosen.any(axis=1)
+        both = np.flatnonzero(is_there & same)
+        masks = unions[both].reshape(len(both), height, width)
+        same[both] = all_show(pictures.take(pa.array(both)).to_pylist(), masks)
+        bad |= ~same
+    return bad
+
+
+def find(data: DataSet, columns: list[str], look: Look) -> list[list[str]]:
+    """Return for each fault the first rows of masks that have it; all are looked at in one pass."""
+    tables = {split: data.tables("masks", split, ["image_id", *columns]) for split in data.splits}
+    return find_in(tables, look)
+
+
+def find_in(tables_by_split: dict[str, Iterator[pa.Table]], look: Look) -> list[list[str]]:
+    """Return for each fault the first rows that have it, of tables of each split."""
 
     def look_at(table: pa.Table) -> tuple[pa.ChunkedArray, dict[str, Rows]]:
         return table["image_id"], look(table)
 
     found: dict[str, list[str]] = {}
-    for split in data.splits:
-        tables = data.tables("masks", split, ["image_id", *columns])
+    for split, tables in tables_by_split.items():
         for ids, faults in in_threads(tables, look_at, usable_cores()):
             for what, bad in faults.items():
                 names = found.setdefault(what, [])
@@ -146,13 +161,14 @@ def _have_other_size(shape: tuple[int, int], table: pa.Table) -> Rows:
     return np.asarray(pc.binary_length(table["grids"]).to_numpy() != np.prod(shape))
 
 
-def _grids(shape: tuple[int, int], table: pa.Table) -> npt.NDArray[np.uint8]:
+def packed_grids(shape: tuple[int, int], table: pa.Table) -> npt.NDArray[np.uint8]:
     """Return grids that are known to be of one shape, (rows, features, cells)."""
     data = np.frombuffer(b"".join(table["grids"].to_pylist()), np.uint8)
     return data.reshape(len(table), *shape)
 
 
-def _unlike_peaks(grids: npt.NDArray[np.uint8], peaks: npt.NDArray[np.float64]) -> Rows:
+def unlike_peaks(grids: npt.NDArray[np.uint8], peaks: npt.NDArray[np.float64]) -> Rows:
+    """Return which rows have a grid whose maximum is not 255, or 0 where its peak is 0."""
     highest = np.where(peaks > 0, 255, 0)
     return np.asarray(((grids.max(axis=2) != highest) | (peaks < 0)).any(axis=1))
 

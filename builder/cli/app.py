@@ -20,6 +20,7 @@ from builder.cli import (
     evaluate,
     gallery,
     publish,
+    segmentations,
     status,
     train,
     tune_head,
@@ -130,6 +131,7 @@ _register(annotate.export, group=voting)
 app.add_typer(voting)
 _register(gallery.gallery)
 _register(evaluate.evaluate, evaluate.EXAMPLES)
+_register(segmentations.segmentations, segmentations.EXAMPLES)
 _register(train.train, train.EXAMPLES)
 _register(tune_head.tune_head, tune_head.EXAMPLES)
 _register(verify.verify)

@@ -44,6 +44,7 @@ def discover(search: Search) -> None:
         reporter = ConsoleReporter(Screen(stderr=True), interrupts.check)
         pairs = run_discover(search, reporter)
     reporter.say(
-        f"Done. {search.out} has {len(pairs):,} class-feature pairs to vote on: fill in the "
-        f"answers in {search.template}, which build takes as --votes."
+        f"Done. {search.out} has {len(pairs):,} class-feature pairs to vote on, on the page of "
+        f"salient-imagenet annotate, or by filling in {search.template}, which build takes as "
+        "--votes."
     )

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from builder.dataset.configs import WHOLE_IMAGES
 from builder.dataset.counts import share_as_labelled
+from builder.dataset.truth import truth_figures
 from builder.errors import printable
 from builder.evaluate.measures import BOTTOM, GAP, RCS, TOP, accuracy_of, overall
 from builder.network.importance import TOPS
@@ -43,6 +45,7 @@ def outcome_table(outcome: Outcome) -> Table:
     _add_predicted_as_labelled(table, outcome)
     table.add_row("masks", f"{counts['masks']:,}")
     table.add_row("bytes per mask", f"{counts['grid_bytes'] / counts['masks']:.1f}")
+    _add_whole_images(table, outcome.split)
     table.add_section()
     stages = outcome.stages
     for stage, seconds in stages.seconds.items():
@@ -53,6 +56,24 @@ def outcome_table(outcome: Outcome) -> Table:
         table.add_row("images this run", f"{outcome.images:,}")
         limit = f"{stages.limit}; the network waited {stages.waited:.0%} of the time"
         table.add_row("limited by", limit)
+    return table
+
+
+def segmentations_table(told: dict[str, Any]) -> Table:
+    """Return what came of the object masks of a release, and how masks lie on the objects."""
+    table = Table(title=printable(told["source"]), show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_row("masks in", f"{told['given']:,}")
+    for split, part in told["splits"].items():
+        table.add_row(f"rows out, {split}", f"{part['rows']:,}")
+    table.add_row("set aside", f"{sum(told['set_aside'].values()):,}")
+    for reason, count in told["set_aside"].items():
+        table.add_row(f"  {reason}", f"{count:,}")
+    for split, part in told["splits"].items():
+        table.add_section()
+        for name, value in truth_figures(part["truth"]):
+            table.add_row(f"{name}, {split}", value)
     return table
 
 
@@ -69,6 +90,17 @@ def _add_predicted_as_labelled(table: Table, outcome: Outcome) -> None:
             "again, and do not publish this."
         )
         table.caption_style = _LOUD
+
+
+def _add_whole_images(table: Table, split: dict[str, Any]) -> None:
+    if WHOLE_IMAGES not in split:
+        return
+    counts, likeness = (split[WHOLE_IMAGES][name] for name in ("counts", "agreement"))
+    table.add_row("masks of whole images", f"{counts['masks']:,}")
+    table.add_row("  bytes per mask", f"{counts['grid_bytes'] / counts['masks']:.1f}")
+    if likeness["mean"] is not None:
+        numbers = f"{likeness['mean']:.3f}, {likeness['lowest_decile']:.3f}"
+        table.add_row("  correlation with the others, mean and lowest decile", numbers)
 
 
 def _agreement(outcome: Outcome) -> str:
@@ -126,6 +158,7 @@ def status_tables(status: Status) -> Iterator[Table]:
         table = Table(title=f"{name}: finished", show_header=False)
         table.add_row("rows", f"{counts['rows']:,}")
         table.add_row("set aside", _reasons(counts["set_aside"]))
+        _add_whole_images(table, found)
         yield table
     for split in status.unfinished:
         yield _unfinished_table(split)

@@ -46,6 +46,25 @@ def mask_features(names: list[str], features_per_class: int) -> Features:
     )
 
 
+def whole_features(names: list[str], features_per_class: int) -> Features:
+    """Return the columns of the config ``whole``, a row per row of ``masks``.
+
+    ``box`` is what the grids cover: left, top, right and bottom in pixels of the original image.
+    """
+    masks = mask_features(names, features_per_class)
+    own = ("image_id", "label", "width", "height", "features", "kinds", "peaks", "grids")
+    return Features(
+        {
+            **{name: masks[name] for name in own},
+            "grid_height": Value("int32"),
+            "grid_width": Value("int32"),
+            "box": Sequence(Value("float64"), length=4),
+            "core_mask": Image(),
+            "spurious_mask": Image(),
+        }
+    )
+
+
 def ranking_features(names: list[str]) -> Features:
     """Return the columns of the config ``rankings``, sorted by label and spuriosity rank."""
     return Features(
@@ -101,6 +120,26 @@ def content_features() -> Features:
     """Return the columns of the config ``contents``: what the file of each image of masks was."""
     return Features(
         {"image_id": Value("string"), "bytes": Value("int64"), "content": Value("string")}
+    )
+
+
+def segmentation_features(names: list[str]) -> Features:
+    """Return the columns of the config ``segmentations``: objects that people drew, image by image.
+
+    Parameters
+    ----------
+    names : list of str
+        The name of each class, by label.
+    """
+    return Features(
+        {
+            "image_id": Value("string"),
+            "label": ClassLabel(names=names),
+            "object_mask": Image(),
+            "area": Value("float64"),
+            "distance": Value("float64"),
+            "release_rank": Value("int32"),
+        }
     )
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from builder.annotate.candidates import Candidate
 from builder.dataset.votes import ANSWERS, Vote
+from builder.demo.world import CORE, CUES, FIRST_CUE
 
 HOT = 0.5
 """Share of a map's peak above which a worker sees red."""
@@ -40,6 +41,22 @@ class Crowd:
     blur: float = 0.15
     slips: float = 0.05
     seed: int = 0
+
+
+def regions_of(label_map: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return what a worker who sees all would answer of each pixel, as an index into `ANSWERS`.
+
+    Parameters
+    ----------
+    label_map
+        From `Truth`, of any shape, which is also that of the result.
+    """
+    objects = [FIRST_CUE + index for index, cue in enumerate(CUES) if not cue.is_ground]
+    main, separate, background = map(
+        ANSWERS.index, ("main_object", "separate_object", "background")
+    )
+    places = [label_map == CORE, np.isin(label_map, objects)]
+    return np.select(places, [main, separate], background)
 
 
 def hot_shares(maps: NDArray[np.uint8], regions: NDArray[np.integer]) -> NDArray[np.float64]:

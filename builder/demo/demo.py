@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from builder.annotate.candidates import Candidate, read_candidates
 from builder.annotate.discover import discover
-from builder.dataset.votes import ANSWERS, Vote, write_votes
-from builder.demo.annotators import Crowd, cast_votes, hot_shares
+from builder.dataset.votes import Vote, write_votes
+from builder.demo.annotators import Crowd, cast_votes, hot_shares, regions_of
 from builder.demo.recovery import (
     DRAWS,
     GOALS,
@@ -32,9 +32,7 @@ from builder.demo.recovery import (
 )
 from builder.demo.training import Recipe, train_networks
 from builder.demo.world import (
-    CORE,
     CUES,
-    FIRST_CUE,
     TRUTH_FILE,
     Truth,
     World,
@@ -104,6 +102,11 @@ class Folder:
         return self.root / "features.csv"
 
     @property
+    def definitions(self) -> Path:
+        """What each class is, in words, for people who vote."""
+        return self.root / "definitions.txt"
+
+    @property
     def votes(self) -> Path:
         """The votes of the simulated workers."""
         return self.root / "votes.csv"
@@ -169,6 +172,7 @@ def run_demo(
         out.mkdir(parents=True, exist_ok=True)
         with exclusive(out):
             _claim(folder, world, recipe)
+            _define(folder, world)
             report = _read(folder.report)
             if report is not None and "evaluation" in report:  # An earlier version's is not.
                 reporter.say(f"Nothing to do: {out} already holds this very demo.")
@@ -202,6 +206,14 @@ def _claim(folder: Folder, world: World, recipe: Recipe) -> None:
         raise BuildError(
             f"{folder.root} holds another demo (another --seed or version): use another --out."
         )
+
+
+def _define(folder: Folder, world: World) -> None:
+    """Say what each class is: its wnid tells nobody, and a finished demo may be an earlier one."""
+    if not folder.definitions.exists():
+        names = zip(world.wnids, world.names, strict=True)
+        with atomic_write(folder.definitions) as file:
+            file.write("".join(f"{wnid}\ta {name}\n" for wnid, name in names).encode())
 
 
 def _make(folder: Folder, world: World, recipe: Recipe, reporter: Reporter) -> dict[str, Any]:
@@ -266,21 +278,11 @@ def _vote(folder: Folder, world: World, truth: Truth, candidates: list[Candidate
     votes: list[Vote] = []
     for pair, maps in zip(candidates, _maps(inference, batches), strict=True):
         masks = render(encode_grids(maps[:, pair.feature])[0])
-        regions = np.stack([_answers(truth.label_map(name)) for name in pair.images])
+        regions = np.stack([regions_of(truth.label_map(name)) for name in pair.images])
         words = (f"the {world.names[pair.label]}", "another object", "the background")
         shares = hot_shares(masks, regions)
         votes += cast_votes(pair, shares, words, Crowd(seed=world.seed))
     write_votes(folder.votes, votes)
-
-
-def _answers(label_map: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Return what a worker who sees all would answer of each pixel, as an index of `ANSWERS`."""
-    objects = [FIRST_CUE + index for index, cue in enumerate(CUES) if not cue.is_ground]
-    main, separate, background = map(
-        ANSWERS.index, ("main_object", "separate_object", "background")
-    )
-    places = [label_map == CORE, np.isin(label_map, objects)]
-    return np.select(places, [main, separate], background)
 
 
 def _evaluate(folder: Folder, world: World) -> dict[str, Results]:

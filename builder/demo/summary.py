@@ -103,5 +103,5 @@ Load:  from datasets import load_dataset
        print(next(iter(masks)))
 Read:  {folder.report} has all numbers, {folder.votes} the votes.
 Vote:  salient-imagenet annotate {folder.features} --images {folder.images} --network {NETWORK} \
---checkpoint {folder.robust} --votes {folder.root / "answers.db"}
+--checkpoint {folder.robust} --definitions {folder.definitions} --votes {folder.root / "answers.db"}
 """

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import multiprocessing
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,7 +141,13 @@ def load_pooled(paths: Sequence[Path]) -> Tensor:
         return torch.stack(list(pool.map(load, paths)))
 
 
-def train(pooled: Tensor, labels: Tensor, classes: int, recipe: Recipe) -> SmallConvNet:
+def train(
+    pooled: Tensor,
+    labels: Tensor,
+    classes: int,
+    recipe: Recipe,
+    network: Callable[[int], SmallConvNet] = SmallConvNet,
+) -> SmallConvNet:
     """Train a network on pooled images.
 
     Parameters
@@ -154,9 +160,11 @@ def train(pooled: Tensor, labels: Tensor, classes: int, recipe: Recipe) -> Small
         Number of classes.
     recipe
         How to train.
+    network
+        Makes the network for so many classes; by default the demo's own.
     """
     torch.manual_seed(recipe.seed)
-    net = SmallConvNet(classes).to(memory_format=torch.channels_last)
+    net = network(classes).to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(net.parameters(), recipe.rate, weight_decay=recipe.decay)
     batches = len(labels) // recipe.batch
     schedule = torch.optim.lr_scheduler.OneCycleLR(

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
-from torchvision.transforms import functional
 
+from builder.images.extent import CENTRAL_CROP, Extent
 from builder.images.sources import FORMATS
-from salient_imagenet_1m import CROP_SIZE, RESIZE_SIZE, resized_size
+from salient_imagenet_1m import resized_size
 
 _END_OF_JPEG = b"\xff\xd9"
 
@@ -44,21 +44,21 @@ class UnusableImageError(Exception):
         self.detail = detail
 
 
-def decode(data: bytes) -> Decoded:
-    """Decode an image and cut out what the network sees.
-
-    PIL decode to RGB with no EXIF rotation, Resize(256) on the short side (bilinear, antialias),
-    CenterCrop(224).
+def decode(data: bytes, extent: Extent = CENTRAL_CROP) -> Decoded:
+    """Decode an image, by PIL to RGB with no EXIF rotation, and make of it what the network sees.
 
     Parameters
     ----------
     data : bytes
         Of a file in one of `FORMATS`.
+    extent : Extent, optional
+        How much of the image the network sees; by default Resize(256) on the short side (bilinear,
+        antialias), CenterCrop(224).
 
     Returns
     -------
     Decoded
-        `pixels` has shape (224, 224, 3) and dtype uint8.
+        `pixels` has shape (height, width, 3), 224 x 224 of the crop, and dtype uint8.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def decode(data: bytes) -> Decoded:
             # A file in RGB is used as it is: converting would copy it.
             file.load()
             image: Image.Image = file if file.mode == "RGB" else file.convert("RGB")
-            resized = functional.resize(image, [RESIZE_SIZE], antialias=True)
+            pixels = extent(image)
     except UnusableImageError:
         raise
     except UnidentifiedImageError:
@@ -84,7 +84,7 @@ def decode(data: bytes) -> Decoded:
     except Exception as error:
         reason = "truncated" if "truncated" in str(error).lower() else "broken"
         raise UnusableImageError(reason, str(error) or type(error).__name__) from error
-    return Decoded(np.array(functional.center_crop(resized, [CROP_SIZE])), width, height)
+    return Decoded(pixels, width, height)
 
 
 def size_for_device(data: bytes) -> tuple[int, int] | None:

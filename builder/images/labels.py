@@ -56,7 +56,8 @@ def label_classes(images: Images, classes: int, outputs: Sequence[str] = ()) -> 
     if len(wnids) != classes:
         raise BuildError(
             f"The images have {len(wnids)} classes and the network {classes}, so it cannot be told "
-            "which is which: check --images and --network."
+            "which is which: say which class each output of the network is in a file for "
+            "--classes, or check --images and --network."
         )
     return {wnid: label for label, wnid in enumerate(wnids)}
 

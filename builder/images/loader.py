@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,11 +14,11 @@ from torch import Tensor
 from builder.errors import first_line
 from builder.images.content import Content, digest_of
 from builder.images.decode import UnusableImageError, decode, size_for_device
+from builder.images.extent import CENTRAL_CROP, Extent
 from builder.images.plan import Plan, SetAside
 from builder.images.sources import LARGEST_FILE, Images
 from builder.stages import Stages
 from builder.storage.retry import retry
-from salient_imagenet_1m import CROP_SIZE
 
 UNREADABLE = "unreadable"
 """Why an image is set aside whose bytes cannot be had."""
@@ -63,7 +64,8 @@ class LoadedBatch:
     members : ndarray of int64, shape (images,)
         Positions in the listing of the usable images.
     pixels : Tensor of uint8, shape (images, 224, 224, 3)
-        Without those that are still encoded.
+        Without those that are still encoded. Of whole images, whose shapes differ, flat: one image
+        behind the other; see `groups`.
     sizes : ndarray of int32, shape (images, 2)
         Width and height of the originals.
     contents : list of Content
@@ -73,6 +75,8 @@ class LoadedBatch:
         The time it took.
     encoded : dict of int to Encoded
         Images that the network's device is to decode, by their position in the batch.
+    shapes : list of (int, int), optional
+        Height and width of each of whole images, as the network sees them.
     """
 
     shard: int
@@ -83,6 +87,24 @@ class LoadedBatch:
     set_aside: list[SetAside]
     stages: Stages = field(default_factory=Stages)
     encoded: dict[int, Encoded] = field(default_factory=dict)
+    shapes: list[tuple[int, int]] | None = None
+
+    def groups(self) -> Iterator[tuple[npt.NDArray[np.int64], Tensor]]:
+        """Yield images that the network can see at a time, all of one shape.
+
+        Yields
+        ------
+        tuple of ndarray of int64 and Tensor of uint8, shape (images, height, width, 3)
+            Their positions in the batch, and their pixels.
+        """
+        if self.shapes is None:
+            yield np.arange(len(self.members)), self.pixels
+            return
+        sizes = [3 * height * width for height, width in self.shapes]
+        parts = self.pixels.split_with_sizes(sizes)
+        for shape in sorted(set(self.shapes)):
+            places = [place for place, own in enumerate(self.shapes) if own == shape]
+            yield np.array(places), torch.stack([parts[place].view(*shape, 3) for place in places])
 
 
 @dataclass(frozen=True)
@@ -92,6 +114,7 @@ class Loader:
     images: Images
     plan: Plan
     for_device: bool = False
+    extent: Extent = CENTRAL_CROP
 
     def __call__(self, batch: Batch, room: npt.NDArray[np.uint8] | None = None) -> LoadedBatch:
         """Load a batch; no image stops it.
@@ -99,12 +122,12 @@ class Loader:
         Parameters
         ----------
         batch : Batch
-        room : ndarray of uint8, shape (images or more, 224, 224, 3), optional
-            Where to put the pixels; by default memory of their own.
+        room : ndarray of uint8, shape (bytes,), optional
+            Where to put the pixels, see `room_for`; by default memory of their own.
         """
-        shape = (len(batch.members), CROP_SIZE, CROP_SIZE, 3)
-        pixels = np.empty(shape, np.uint8) if room is None else room
-        decoded = 0
+        room = np.empty(self.room_for(len(batch.members)), np.uint8) if room is None else room
+        used = 0
+        shapes: list[tuple[int, int]] = []
         stages = Stages()
         members: list[int] = []
         encoded: dict[int, Encoded] = {}
@@ -121,25 +144,32 @@ class Loader:
                     if size:
                         encoded[len(members)] = Encoded(*self._names(member), data)
                     else:
-                        image = decode(data)
-                        pixels[decoded] = image.pixels
-                        decoded += 1
+                        image = decode(data, self.extent)
+                        room[used : used + image.pixels.size] = image.pixels.reshape(-1)
+                        used += image.pixels.size
+                        shapes.append(image.pixels.shape[:2])
                         size = image.width, image.height
                 members.append(member)
                 sizes.append(size)
                 contents.append(content)
             except UnusableImageError as error:
                 set_aside.append(SetAside(*self._names(member), error.reason, error.detail))
+        pixels, shape = torch.from_numpy(room[:used]), self.extent.shape
         return LoadedBatch(
             batch.shard,
             np.array(members, np.int64),
-            torch.from_numpy(pixels[:decoded]),
+            pixels.view(-1, *shape, 3) if shape else pixels,
             np.array(sizes, np.int32).reshape(-1, 2),
             contents,
             set_aside,
             stages,
             encoded,
+            None if shape else shapes,
         )
+
+    def room_for(self, images: int) -> int:
+        """Return how many bytes the pixels of so many images can have."""
+        return 3 * self.extent.most_pixels * images
 
     def _names(self, member: int) -> tuple[str, str]:
         """Return an image's id and path."""

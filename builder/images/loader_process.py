@@ -19,7 +19,6 @@ import torch
 
 from builder.errors import BuildError
 from builder.images.loader import Batch, LoadedBatch, Loader
-from salient_imagenet_1m import CROP_SIZE
 
 AHEAD = 2
 """Batches that a process has at a time: one that waits to be taken, and one that it loads."""
@@ -46,7 +45,7 @@ class LoaderProcess:
     def __init__(self, loader: Loader, batch_size: int) -> None:
         # Safe although PyTorch has run: the process decodes, and runs none of its kernels.
         fork = multiprocessing.get_context("fork")
-        rooms = [_Room(batch_size) for _ in range(AHEAD)]
+        rooms = [_Room(batch_size, loader.room_for(batch_size)) for _ in range(AHEAD)]
         self._connection, other_end = fork.Pipe()
         self._given, self._taken = cycle(enumerate(rooms)), cycle(rooms)
         self._process = fork.Process(
@@ -75,7 +74,8 @@ class LoaderProcess:
         answer = self._answer()
         if isinstance(answer, Exception):
             raise answer
-        loaded = torch.from_numpy(next(self._taken).pixels[: answer.pop("images")])
+        shape = answer.pop("shape")
+        loaded = torch.from_numpy(next(self._taken).pixels[: prod(shape)]).view(shape)
         pixels = torch.empty_like(loaded, pin_memory=torch.cuda.is_available())
         return LoadedBatch(pixels=pixels.copy_(loaded), **answer)
 
@@ -106,12 +106,11 @@ class _Room:
     It is anonymous, and so none of /dev/shm, of which containers have little.
     """
 
-    def __init__(self, batch_size: int) -> None:
-        shape = (batch_size, CROP_SIZE, CROP_SIZE, 3)
+    def __init__(self, batch_size: int, room: int) -> None:
         members = batch_size * np.dtype(np.int64).itemsize
-        memory = mmap.mmap(-1, members + prod(shape))
+        memory = mmap.mmap(-1, members + room)
         self.members = np.frombuffer(memory, np.int64, batch_size)
-        self.pixels = np.frombuffer(memory, np.uint8, offset=members).reshape(shape)
+        self.pixels = np.frombuffer(memory, np.uint8, offset=members)
 
 
 def _serve(
@@ -141,5 +140,5 @@ def _load(loader: Loader, room: _Room, shard: int, images: int) -> dict[str, Any
         error.add_note(traceback.format_exc())
         return error
     answer = dict(vars(loaded))
-    answer["images"] = len(answer.pop("pixels"))
+    answer["shape"] = tuple(answer.pop("pixels").shape)
     return answer

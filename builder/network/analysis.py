@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from builder.dataset.votes import Votes
 from builder.errors import BuildError
@@ -54,7 +55,7 @@ class Predictor:
         BuildError
             If the network gives numbers that are not finite, or the device runs out of memory.
         """
-        _, activations, predicted = _forward(self.network, batch)
+        _, activations, predicted = _forward(self.network, batch.pixels)
         return Prediction(batch.members, activations, predicted, batch.set_aside)
 
 
@@ -112,18 +113,27 @@ class Analyser:
             As `Predictor` does.
         """
         stages = batch.stages
-        with self.occupancy.occupied(stages):
-            output, activations, predicted = _forward(self.network, batch)
-        with stages.time("masks"):
-            labels = self.plan.labels[batch.members]
-            masks = make_masks(output, self.votes.features[labels], self.votes.spurious[labels])
+        places, masks = [np.empty(0, np.int64)], []
+        activations = [np.empty((0, self.network.channels), np.float32)]
+        predicted = [np.empty(0, np.int64)]
+        for group, pixels in batch.groups():
+            with self.occupancy.occupied(stages):
+                output, pooled, classes = _forward(self.network, pixels)
+            with stages.time("masks"):
+                labels = self.plan.labels[batch.members[group]]
+                kinds = self.votes.features[labels], self.votes.spurious[labels]
+                masks.append(make_masks(output, *kinds))
+            places.append(group)
+            activations.append(pooled)
+            predicted.append(classes)
+        order = np.argsort(np.concatenate(places))
         return Analysis(
             shard=batch.shard,
             members=batch.members,
             sizes=batch.sizes,
-            activations=activations,
-            predicted=predicted,
-            masks=masks,
+            activations=np.concatenate(activations)[order],
+            predicted=np.concatenate(predicted)[order],
+            masks=Masks.gather(masks, order, self.votes.features_per_class),
             contents=batch.contents,
             set_aside=batch.set_aside,
             stages=stages,
@@ -131,11 +141,11 @@ class Analyser:
 
 
 def _forward(
-    network: Network, batch: LoadedBatch
+    network: Network, pixels: Tensor
 ) -> tuple[Output, npt.NDArray[np.float32], npt.NDArray[np.int64]]:
     """Return the network's output, and its activations and top-1 classes on the CPU."""
-    with memory_errors_as_sentences(network.device, len(batch.pixels)):
-        output = network(batch.pixels)
+    with memory_errors_as_sentences(network.device, len(pixels)):
+        output = network(pixels)
         # Also waits for the device, so that the time is the network's.
         activations = output.activations.cpu().numpy()
         predicted = output.logits.argmax(dim=1).cpu().numpy()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from builder.dataset.classes import class_names, read_classes
+from builder.images.extent import CENTRAL_CROP, Extent
 from builder.images.gpu_decode import DeviceDecoder
 from builder.images.labels import check_labels, label_classes
 from builder.images.loader import Batch, LoadedBatch, Loader, batches_of
@@ -55,6 +56,7 @@ class Inference:
         batches: Iterable[Batch] | None = None,
         *,
         gpu_decode: bool = False,
+        extent: Extent = CENTRAL_CROP,
     ) -> Iterator[Result]:
         """Load batches and work on them, and yield the results in the order of the batches.
 
@@ -67,10 +69,12 @@ class Inference:
             order of the plan.
         gpu_decode : bool
             Whether the network's device decodes JPEGs.
+        extent : Extent, optional
+            How much of each image the network sees; by default its central crop.
         """
         if batches is None:
             batches = batches_of(self.plan.order, self.batch_size)
-        loader = Loader(self.images, self.plan, for_device=gpu_decode)
+        loader = Loader(self.images, self.plan, for_device=gpu_decode, extent=extent)
         decode = DeviceDecoder(self.network.device)
         return process(
             batches,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,16 +23,44 @@ class Masks:
     ----------
     activations : ndarray of float32, shape (images, features)
     peaks : ndarray of float32, shape (images, features)
-    grids : ndarray of uint8, shape (images, features, height, width)
+    grids : list of ndarray of uint8, shape (features, height, width)
+        Of each image; those of whole images differ in height and width.
     core, spurious : list of (bytes or None)
         The union of each image's core (spurious) grids as PNG, None where there are none.
     """
 
     activations: npt.NDArray[np.float32]
     peaks: npt.NDArray[np.float32]
-    grids: npt.NDArray[np.uint8]
+    grids: list[npt.NDArray[np.uint8]]
     core: list[bytes | None]
     spurious: list[bytes | None]
+
+    @classmethod
+    def gather(cls, parts: list[Masks], order: npt.NDArray[np.int64], features: int) -> Masks:
+        """Return the masks of all images of a batch.
+
+        Parameters
+        ----------
+        parts : list of Masks
+            Of groups of the images.
+        order : ndarray of int64
+            Where each image of the batch is among those of the groups.
+        features : int
+            Of a class.
+        """
+        none = np.empty((0, features), np.float32)
+
+        def lists(name: str) -> list[Any]:
+            every = [value for part in parts for value in getattr(part, name)]
+            return [every[place] for place in order.tolist()]
+
+        return cls(
+            activations=np.concatenate([none, *(part.activations for part in parts)])[order],
+            peaks=np.concatenate([none, *(part.peaks for part in parts)])[order],
+            grids=lists("grids"),
+            core=lists("core"),
+            spurious=lists("spurious"),
+        )
 
 
 def make_masks(
@@ -59,7 +88,7 @@ def make_masks(
     return Masks(
         activations=output.activations.gather(1, channels).cpu().numpy(),
         peaks=peaks,
-        grids=grids,
+        grids=list(grids),
         core=[_union_png(*pair) for pair in zip(grids, ~spurious, strict=True)],
         spurious=[_union_png(*pair) for pair in zip(grids, spurious, strict=True)],
     )

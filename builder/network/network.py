@@ -101,8 +101,8 @@ class Network:
 
         Parameters
         ----------
-        pixels : Tensor of uint8, shape (images, 224, 224, 3)
-            On any device; pinned memory is copied without blocking.
+        pixels : Tensor of uint8, shape (images, height, width, 3)
+            On any device; pinned memory is copied without blocking. Crops are 224 x 224.
 
         Returns
         -------
@@ -111,6 +111,25 @@ class Network:
         """
         images = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2).float()
         return self._run(torch.addcmul(self._shift, images, self._scale))
+
+    def stride(self) -> int:
+        """Return how many pixels lie between two cells of the maps, of images of any size.
+
+        Raises
+        ------
+        BuildError
+            If the network takes images of one size only, or its maps do not grow with them.
+        """
+        stride = CROP_SIZE // self.grid_height
+        for height, width in ((1, 2), (self.grid_height + 2, self.grid_width + 1)):
+            pixels = torch.zeros((1, height * stride, width * stride, 3), dtype=torch.uint8)
+            try:
+                shape = self(pixels).maps.shape[2:]
+            except Exception as error:  # What libraries raise on sizes that they do not take.
+                raise BuildError(_of_one_size(self.name)) from error
+            if shape != (height, width):
+                raise BuildError(_of_one_size(self.name))
+        return stride
 
     def forward(self, images: Tensor) -> Output:
         """Run the network once, so that gradients can flow back to the images.
@@ -135,6 +154,13 @@ class Network:
         if self._rectified:
             maps = maps.relu()
         return Output(maps, maps.mean(dim=(2, 3)), logits.float())
+
+
+def _of_one_size(name: str) -> str:
+    return (
+        f"The network {name} does not take images of any size, so there are no masks of whole "
+        "images: leave out --whole-image."
+    )
 
 
 class Anatomy(NamedTuple):

@@ -18,7 +18,7 @@ from builder.dataset.subject import Subject
 from builder.pages.card import make_card
 from builder.pages.croissant import make_croissant
 from builder.pages.plots import kinds_plot, masks_plot, spuriosity_plot
-from builder.pages.preview import example_rows, write_preview
+from builder.pages.preview import example_rows
 from builder.storage.files import atomic_write
 
 PAGES_VERSION = "2"
@@ -28,18 +28,16 @@ It stands in the manifest, so that nobody takes the words of another version for
 """
 
 
-def write_pages(data: DataSet, split: str, target: Path) -> None:
-    """Write a split's preview, and the pages of all splits.
+def write_pages(data: DataSet, target: Path) -> None:
+    """Write the pages of all splits.
 
     Parameters
     ----------
     data : DataSet
-        With the split's other files, of which its manifest knows; it takes note of what is written.
-    split : str
+        With all other files, of which its manifest knows; it takes note of what is written.
     target : Path
         A directory that is laid out like the data set.
     """
-    data.manifest.record(target, [write_preview(data, split, target)])
     data.manifest.pages = PAGES_VERSION
     pages = make_pages(data)
     for name, content in pages.items():

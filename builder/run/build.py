@@ -9,14 +9,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from builder.dataset.configs import WHOLE_IMAGES
 from builder.dataset.counts import labels_look_wrong
 from builder.dataset.dataset import DataSet
 from builder.dataset.manifest import Manifest
+from builder.dataset.whole import count_whole, likeness
 from builder.errors import BuildError
+from builder.images.extent import WholeImage
 from builder.network.devices import find_device
 from builder.pages.pages import write_pages
+from builder.pages.preview import write_preview
 from builder.reporter import Reporter, SilentReporter
 from builder.run.finalise import Finaliser
+from builder.run.finalise_whole import WholeFinaliser
 from builder.run.ledger import read_ledgers
 from builder.run.runner import Run, ShardRunner
 from builder.run.workspace import Workspace
@@ -93,21 +98,24 @@ def build(settings: Settings, reporter: Reporter, stop: Stop | None = None) -> O
         If somebody asked to stop before all shards were finished.
     """
     start = time.perf_counter()
-    workspace = Workspace(settings.out, settings.split)
-    with _opened(settings, reporter, workspace) as (job, engine), exclusive(settings.out):
-        manifest = workspace.check(job.origin(), job.inputs())
-        images, stages = 0, Stages()
-        if settings.split in manifest.splits:
-            reporter.say(f"Nothing to do: {settings.out} already holds this very build.")
-        else:
-            _claim(workspace, job)
-            _warn_of_embeddings(job, reporter)
-            runner = ShardRunner(job, workspace.directory, engine, reporter, stop=stop)
-            run = runner.confirm() if settings.finalise_only else runner.run()
-            images, stages = run.images, run.stages
-            with stages.time("write"), reporter.track("finalising"):
-                _publish(job, run, workspace, manifest)
-        workspace.clean()
+    images, stages, done = 0, Stages(), []
+    with _opened(settings, reporter) as (jobs, engine), exclusive(settings.out):
+        for job in jobs:
+            workspace = workspace_of(job)
+            manifest = workspace.check(job.origin(), job.inputs())
+            if workspace.finished(manifest) is None:
+                _claim(workspace, job)
+                _warn_of_embeddings(job, reporter)
+                runner = ShardRunner(job, workspace.directory, engine, reporter, stop=stop)
+                run = runner.confirm() if settings.finalise_only else runner.run()
+                with run.stages.time("write"), reporter.track("finalising"):
+                    _publish(job, run, workspace, manifest)
+                images += run.images
+                stages.add(run.stages)
+                done.append(job)
+            workspace.clean()
+    if not done:
+        reporter.say(f"Nothing to do: {settings.out} already holds this very build.")
     split = manifest.splits[settings.split]
     return Outcome(
         out=settings.out,
@@ -134,42 +142,56 @@ def run_task(settings: Settings, reporter: Reporter, stop: Stop | None = None) -
     BuildError, Stopped
         As `build`.
     """
-    workspace = Workspace(settings.out, settings.split)
-    with _opened(settings, reporter, workspace) as (job, engine), shared(settings.out):
-        make_directory(workspace.directory)
-        with exclusive(workspace.directory, wait=True):
-            manifest = workspace.check(job.origin(), job.inputs())
-            if settings.split in manifest.splits:
-                reporter.say(f"Nothing to do: {settings.out} already holds this very build.")
-                return TaskOutcome(0, 0)
-            _claim(workspace, job)
-        task_directory = settings.task.directory(workspace.directory)
-        make_directory(task_directory)
-        with exclusive(task_directory):
-            run = ShardRunner(job, workspace.directory, engine, reporter, settings.task, stop).run()
-    return TaskOutcome(run.images, run.left)
+    runs = []
+    with _opened(settings, reporter) as (jobs, engine), shared(settings.out):
+        for job in jobs:
+            workspace = workspace_of(job)
+            make_directory(workspace.directory)
+            with exclusive(workspace.directory, wait=True):
+                manifest = workspace.check(job.origin(), job.inputs())
+                if workspace.finished(manifest) is not None:
+                    continue
+                _claim(workspace, job)
+            directory = settings.task.directory(workspace.directory)
+            make_directory(directory)
+            with exclusive(directory):
+                runner = ShardRunner(
+                    job, workspace.directory, engine, reporter, settings.task, stop
+                )
+                runs.append(runner.run())
+    if not runs:
+        reporter.say(f"Nothing to do: {settings.out} already holds this very build.")
+    return TaskOutcome(sum(run.images for run in runs), sum(run.left for run in runs))
+
+
+def workspace_of(job: Job) -> Workspace:
+    """Return where the work on a job is."""
+    return Workspace(job.settings.out, job.plan.split, is_whole=job.is_whole)
 
 
 @contextmanager
-def _opened(
-    settings: Settings, reporter: Reporter, workspace: Workspace
-) -> Iterator[tuple[Job, Engine]]:
-    """Open all inputs, and make the output's directory once they are found to be good."""
-    with _engine(settings, reporter, workspace) as engine:
-        job = open_job(settings, reporter, engine.device, engine.runs_on)
+def _opened(settings: Settings, reporter: Reporter) -> Iterator[tuple[list[Job], Engine]]:
+    """Open all inputs, and make the output's directory once they are found to be good.
+
+    Yields
+    ------
+    tuple of list of Job and Engine
+        The job of the crops, and that of whole images where these are wanted.
+    """
+    with _engine(settings, reporter) as engine:
+        jobs = jobs_of(open_job(settings, reporter, engine.device, engine.runs_on))
         with disk_errors_as_sentences(settings.out):
-            workspace.check(job.origin(), job.inputs())
+            for job in jobs:
+                workspace_of(job).check(job.origin(), job.inputs())
             make_directory(settings.out)
-            yield job, engine
+            yield jobs, engine
 
 
-def _engine(
-    settings: Settings, reporter: Reporter, workspace: Workspace
-) -> AbstractContextManager[Engine]:
+def _engine(settings: Settings, reporter: Reporter) -> AbstractContextManager[Engine]:
     if settings.finalise_only:
         # Nothing is computed, so that what computed the shards need not be here.
         with disk_errors_as_sentences(settings.out):
-            begun_on = workspace.begun_on()
+            begun_on = _begun_on(settings)
         if not begun_on:
             raise BuildError(
                 f"Nothing of the split {settings.split} was built in {settings.out} yet: check "
@@ -177,6 +199,26 @@ def _engine(
             )
         return nullcontext(InProcess(find_device("cpu"), begun_on))
     return open_engine(settings, reporter.say)
+
+
+def jobs_of(job: Job) -> list[Job]:
+    """Return the jobs that a build comes to, one after the other, from that of the crops."""
+    if not job.settings.whole_image:
+        return [job]
+    whole = job.of("image")
+    workspace = workspace_of(job)
+    manifest = Manifest.load(job.settings.out)
+    # Crops that are finished stay, whatever program or device they were made by.
+    return [whole] if manifest and workspace.finished(manifest) else [job, whole]
+
+
+def _begun_on(settings: Settings) -> str | None:
+    """Return the kind of device that the work was begun on which is to be finalised."""
+    crops = Workspace(settings.out, settings.split)
+    whole = Workspace(settings.out, settings.split, is_whole=True)
+    manifest = Manifest.load(settings.out)
+    is_added = settings.whole_image and manifest and crops.finished(manifest)
+    return whole.begun_on() if is_added else crops.begun_on()
 
 
 def _claim(workspace: Workspace, job: Job) -> None:
@@ -188,13 +230,37 @@ def _claim(workspace: Workspace, job: Job) -> None:
 
 
 def _warn_of_embeddings(job: Job, reporter: Reporter) -> None:
-    if job.settings.keep_embeddings:
+    if job.settings.keep_embeddings and not job.is_whole:
         size = len(job.plan.order) * job.network.channels * 2
         reporter.say(f"Keeping all pooled features takes another {size / 1e6:,.0f} MB.")
 
 
 def _publish(job: Job, run: Run, workspace: Workspace, manifest: Manifest) -> None:
     """Write the split's files to a hidden place, then move them to where they are seen."""
+    staged = workspace.new_stage()
+    data = DataSet(manifest, staged, workspace.out)
+    if job.is_whole:
+        _write_whole(job, data, workspace, staged)
+    else:
+        _write_crops(job, run, data, workspace, staged)
+    write_pages(data, staged)
+    workspace.install(manifest)
+
+
+def _write_whole(job: Job, data: DataSet, workspace: Workspace, staged: Path) -> None:
+    split, extent = job.plan.split, job.extent
+    assert isinstance(extent, WholeImage)
+    finaliser = WholeFinaliser(workspace.directory, job.plan, job.votes, job.names, extent)
+    finaliser.write(staged, data)
+    data.manifest.record(staged)
+    data.manifest.splits[split][WHOLE_IMAGES] = {
+        "inputs": job.inputs(),
+        "counts": count_whole(data, split),
+        "agreement": asdict(likeness(data, split)),
+    }
+
+
+def _write_crops(job: Job, run: Run, data: DataSet, workspace: Workspace, staged: Path) -> None:
     finaliser = Finaliser(
         directory=workspace.directory,
         plan=job.plan,
@@ -205,12 +271,10 @@ def _publish(job: Job, run: Run, workspace: Workspace, manifest: Manifest) -> No
         grid_width=job.network.grid_width,
         keep_embeddings=job.settings.keep_embeddings,
     )
-    staged = workspace.new_stage()
-    manifest.splits[job.plan.split] = {
+    data.manifest.splits[job.plan.split] = {
         "inputs": job.inputs(),
         "counts": asdict(finaliser.write(staged, workspace.out)),
         "agreement": run.agreement.as_json(),
     }
-    manifest.record(staged)
-    write_pages(DataSet(manifest, staged, workspace.out), job.plan.split, staged)
-    workspace.install(manifest)
+    data.manifest.record(staged)
+    data.manifest.record(staged, [write_preview(data, job.plan.split, staged)])

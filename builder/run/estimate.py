@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 from builder.reporter import Reporter
-from builder.run.workspace import Workspace
+from builder.run.build import jobs_of, workspace_of
 from builder.settings import Settings
 from builder.shards.job import Job, open_job
 from builder.shards.shard import shard_table
@@ -49,9 +49,13 @@ def estimate(settings: Settings, reporter: Reporter) -> Estimate:
         Wherever the build itself would raise it before its first image.
     """
     job = open_job(settings, reporter)
+    jobs = jobs_of(job)
     with disk_errors_as_sentences(settings.out):
-        Workspace(settings.out, settings.split).check(job.origin(), job.inputs())
-    sampled, seconds, size = _measure(job)
+        for each in jobs:
+            workspace_of(each).check(each.origin(), each.inputs())
+    measured = [_measure(each) for each in jobs]
+    sampled = measured[0][0]
+    seconds, size = (sum(each[part] for each in measured) for part in (1, 2))
     plan = job.plan
     scale = len(plan.order) / sampled
     return Estimate(
@@ -72,5 +76,6 @@ def _measure(job: Job) -> tuple[int, float, int]:
     start = time.perf_counter()
     analyses = list(job.analyse(batches))
     seconds = time.perf_counter() - start
-    table = shard_table(job.plan, analyses, embeddings=job.settings.keep_embeddings)
+    embeddings = job.settings.keep_embeddings and not job.is_whole
+    table = shard_table(job.plan, analyses, embeddings=embeddings, whole=job.is_whole)
     return sum(len(batch.members) for batch in batches), seconds, parquet_bytes(table)

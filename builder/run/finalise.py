@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Features
 
+from builder.dataset.configs import CONTENTS
 from builder.dataset.counts import Counts
 from builder.dataset.format import (
     content_features,
@@ -23,7 +24,7 @@ from builder.dataset.format import (
     parquet_schema,
     ranking_features,
 )
-from builder.dataset.layout import CONTENTS, SET_ASIDE_FILE, SET_ASIDE_SCHEMA, file_name
+from builder.dataset.layout import SET_ASIDE_FILE, SET_ASIDE_SCHEMA, file_name
 from builder.dataset.scores import NO_RANK, Scores, score
 from builder.dataset.votes import Votes
 from builder.errors import BuildError
@@ -192,8 +193,8 @@ class Finaliser:
             "features": fixed_lists(self.votes.features[labels]),
             "kinds": fixed_lists(np.where(self.votes.spurious[labels], "spurious", "core")),
             "activation_ranks": fixed_lists(scores.activation_ranks[part]),
-            "core_mask": _images(rows["core_mask"]),
-            "spurious_mask": _images(rows["spurious_mask"]),
+            "core_mask": as_pictures(rows["core_mask"]),
+            "spurious_mask": as_pictures(rows["spurious_mask"]),
             "spuriosity": pa.array(spuriosity, mask=np.isnan(spuriosity)),
             "spuriosity_rank": pa.array(ranks, mask=ranks == NO_RANK),
             **{name: pa.repeat(value, len(rows)) for name, value in constants.items()},
@@ -300,7 +301,7 @@ def _write_set_aside(target: Path, published: Path, split: str, set_aside: list[
         write_parquet(target / SET_ASIDE_FILE, SET_ASIDE_SCHEMA, [table])
 
 
-def _images(column: pa.ChunkedArray) -> pa.StructArray:
+def as_pictures(column: pa.ChunkedArray) -> pa.StructArray:
     """Return PNG bytes as the Arrow form of `datasets.Image`; null stays null."""
     data = column.combine_chunks()
     paths = pa.nulls(len(data), pa.string())

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from builder.dataset.manifest import Manifest
 from builder.errors import BuildError
 from builder.run.progress import PROGRESS_NAME, RUNNING, Progress
-from builder.run.workspace import WORK
+from builder.run.workspace import Workspace
 from builder.settings import DRIVERS, SPLITS
 from builder.shards.shard import set_aside_in
 from builder.storage.parquet import parquet_source
@@ -30,6 +30,7 @@ class SplitStatus:
     Attributes
     ----------
     split : str
+        Where it is of whole images, with ``-whole`` behind it.
     drivers : list of Progress
         Of each build, or task of one, that works or worked on it.
     shards, rows : int
@@ -108,8 +109,13 @@ def read_status(out: Path) -> Status:
     """
     manifest = Manifest.load(out)
     finished = manifest.splits if manifest else {}
-    begun = [name for name in SPLITS if (out / WORK / name).is_dir()]
-    unfinished = [_split_status(out / WORK / name) for name in begun if name not in finished]
+    work = [Workspace(out, name, is_whole=whole) for name in SPLITS for whole in (False, True)]
+    begun = [each for each in work if each.directory.is_dir()]
+    unfinished = [
+        _split_status(each.directory)
+        for each in begun
+        if manifest is None or each.finished(manifest) is None
+    ]
     if not manifest and not unfinished:
         raise BuildError(f"{out} holds no data set and no build of one: check the path.")
     return Status(finished, unfinished)

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from builder.dataset.configs import WHOLE_IMAGES
 from builder.dataset.layout import CARD_FILE, MANIFEST_FILE
 from builder.dataset.manifest import Manifest
 from builder.errors import BuildError
@@ -33,6 +34,10 @@ configs:
 """
 
 
+_ROWS = ("split", "seed", "limit", "images", "images_sha256", "shard_size")
+"""On which of the inputs it depends which rows a split has, and in which files."""
+
+
 class Workspace:
     """A data set's directory with, hidden in it, the work on one of its splits.
 
@@ -41,15 +46,17 @@ class Workspace:
     out : Path
         The data set.
     split : str
+    is_whole : bool
+        Whether the work is on masks of whole images, which a split that is finished gains.
     directory : Path
-        ``.build/<split>``: shards and running sums of the split while it is built.
+        ``.build/<split>``, or ``.build/<split>-whole``: shards and running sums while it is built.
     staged : Path
         The split's published files before they are moved into place.
     """
 
-    def __init__(self, out: Path, split: str) -> None:
-        self.out, self.split = out, split
-        self.directory = out / WORK / split
+    def __init__(self, out: Path, split: str, *, is_whole: bool = False) -> None:
+        self.out, self.split, self.is_whole = out, split, is_whole
+        self.directory = out / WORK / (f"{split}-{WHOLE_IMAGES}" if is_whole else split)
         self.staged = self.directory / "staged"
 
     def check(self, origin: dict[str, Any], inputs: dict[str, Any]) -> Manifest:
@@ -65,7 +72,7 @@ class Workspace:
         Returns
         -------
         Manifest
-            Of the data set as it is; the split is among its splits where it is finished.
+            Of the data set as it is; see `finished`.
 
         Raises
         ------
@@ -84,8 +91,15 @@ class Workspace:
             manifest = Manifest(origin)
         other = "use another --out, or the same inputs"
         self._compare(manifest.origin, origin, other)
+        finished = self.finished(manifest)
+        if finished is not None:
+            self._compare(finished["inputs"], inputs, other)
+            return manifest
         if self.split in manifest.splits:
-            self._compare(manifest.splits[self.split]["inputs"], inputs, other)
+            masks = manifest.splits[self.split]["inputs"]
+            found, expected = ({n: own.get(n) for n in _ROWS} for own in (masks, inputs))
+            self._compare(found, expected, other)
+            self._compare_noted(origin, inputs, other)
             return manifest
         for name, split in manifest.splits.items():
             # Of other images than ImageNet's the same ids may well be in each split.
@@ -96,15 +110,13 @@ class Workspace:
                     "check --images and --split; images that are others need other file names, by "
                     "which their masks are found."
                 )
-        # A note alone, without any shard, binds nobody.
-        noted = self.noted() if any(self.directory.glob("shards/*")) else None
-        if noted:
-            self._compare(
-                noted,
-                {**origin, **inputs},
-                f"{other}, or remove {self.directory} to begin anew",
-            )
+        self._compare_noted(origin, inputs, other)
         return manifest
+
+    def finished(self, manifest: Manifest) -> dict[str, Any] | None:
+        """Return what the manifest tells of the work once it is done, None before."""
+        split: dict[str, Any] | None = manifest.splits.get(self.split)
+        return split.get(WHOLE_IMAGES) if split and self.is_whole else split
 
     def claim(self, origin: dict[str, Any], inputs: dict[str, Any]) -> None:
         """Take note of what this build is made from, so that only the same is ever resumed."""
@@ -127,8 +139,9 @@ class Workspace:
             If the note of it is damaged.
         """
         manifest = Manifest.load(self.out)
-        if manifest and self.split in manifest.splits:
-            return str(manifest.splits[self.split]["inputs"]["device"])
+        finished = manifest and self.finished(manifest)
+        if finished:
+            return str(finished["inputs"]["device"])
         if not self._inputs_path.exists():
             return None
         device = (self.noted() or {}).get("device")
@@ -185,6 +198,16 @@ class Workspace:
     @property
     def _inputs_path(self) -> Path:
         return self.directory / "inputs.json"
+
+    def _compare_noted(self, origin: dict[str, Any], inputs: dict[str, Any], other: str) -> None:
+        # A note alone, without any shard, binds nobody.
+        noted = self.noted() if any(self.directory.glob("shards/*")) else None
+        if noted:
+            self._compare(
+                noted,
+                {**origin, **inputs},
+                f"{other}, or remove {self.directory} to begin anew",
+            )
 
     def _compare(self, found: dict[str, Any], expected: dict[str, Any], remedy: str) -> None:
         # In the order of expected: what a user names stands before what follows from it.

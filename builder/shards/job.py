@@ -7,7 +7,7 @@ import json
 import os
 import platform
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +19,7 @@ from builder.dataset.classes import IMAGENET_CLASSES
 from builder.dataset.subject import default_source
 from builder.dataset.votes import Votes, read_votes
 from builder.errors import BuildError
+from builder.images.extent import CENTRAL_CROP, Extent, WholeImage
 from builder.images.labels import imagenet_labels
 from builder.images.loader import Batch, batches_of
 from builder.images.plan import require_rows
@@ -32,10 +33,7 @@ from builder.stages import Occupancy
 from builder.storage.remote import is_remote
 from salient_imagenet_1m import CROP_SIZE, FORMAT_VERSION, RESIZE_SIZE
 
-PREPROCESSING = (
-    f"PIL RGB without EXIF rotation, Resize({RESIZE_SIZE}, bilinear, antialias), "
-    f"CenterCrop({CROP_SIZE}), ToTensor, Normalize"
-)
+PREPROCESSING = CENTRAL_CROP.preprocessing
 GPU_PREPROCESSING = f"JPEG decode and resize on the GPU by torchvision, else: {PREPROCESSING}"
 _LIBRARIES = ("datasets", "numpy", "pillow", "pyarrow", "timm", "torch", "torchvision")
 
@@ -50,11 +48,31 @@ class Job(Inference):
     votes : Votes
     runs_on : str
         The kind of device, ``cpu`` or ``cuda``, that computes the shards, here or elsewhere.
+    extent : Extent
+        How much of each image the network sees.
     """
 
     settings: Settings
     votes: Votes
     runs_on: str
+    extent: Extent = CENTRAL_CROP
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is of whole images, which come beside those of the crops."""
+        return self.extent.name == "image"
+
+    def of(self, extent: str) -> Job:
+        """Return the job of the same inputs that is of an extent, ``crop`` or ``image``.
+
+        Raises
+        ------
+        BuildError
+            If the network takes images of one size only.
+        """
+        if extent == CENTRAL_CROP.name:
+            return replace(self, extent=CENTRAL_CROP)
+        return replace(self, extent=WholeImage(self.network.stride(), self.settings.longest))
 
     def batches(self, shard: int) -> list[Batch]:
         """Return the batches of a shard; no batch holds images of two shards."""
@@ -65,7 +83,9 @@ class Job(Inference):
         is_one_place = self.workers and self.network.device.type != "cpu"
         occupancy = Occupancy(1 if is_one_place else torch.get_num_threads())
         analyser = Analyser(self.network, self.votes, self.plan, occupancy)
-        return self.run(analyser, batches, gpu_decode=self.settings.gpu_decode)
+        # Only crops, all of one size, are decoded there.
+        gpu_decode = self.settings.gpu_decode and not self.is_whole
+        return self.run(analyser, batches, gpu_decode=gpu_decode, extent=self.extent)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -108,6 +128,12 @@ class Job(Inference):
         said = {"title": self.settings.title, "source": source, "licence": self.settings.licence}
         return {name: text for name, text in said.items() if text is not None}
 
+    def _whole(self) -> dict[str, Any]:
+        """Return what masks of whole images depend on besides."""
+        if not isinstance(self.extent, WholeImage):
+            return {}
+        return {**asdict(self.extent), "preprocessing_of_whole": self.extent.preprocessing}
+
     def inputs(self) -> dict[str, Any]:
         """Return all that the bytes of this split depend on, besides `origin`."""
         return {
@@ -118,6 +144,7 @@ class Job(Inference):
             "images_sha256": self.plan.sha256,
             "batch_size": self.batch_size,
             "shard_size": self.plan.shard_size,
+            **self._whole(),
             "device": self.runs_on,
             "python": platform.python_version(),
             **_versions(),

@@ -21,6 +21,7 @@ from salient_imagenet_1m import pack_grids
 
 if TYPE_CHECKING:  # What only reads shards needs no PyTorch.
     from builder.network.analysis import Analysis
+    from builder.network.masks import Masks
 
 _FINGERPRINT = b"fingerprint"
 _SET_ASIDE = b"set_aside"
@@ -34,7 +35,13 @@ def shard_path(directory: Path, shard: int) -> Path:
 
 
 def write_shard(
-    path: Path, plan: Plan, analyses: list[Analysis], fingerprint: str, *, embeddings: bool
+    path: Path,
+    plan: Plan,
+    analyses: list[Analysis],
+    fingerprint: str,
+    *,
+    embeddings: bool,
+    whole: bool = False,
 ) -> str:
     """Write a shard.
 
@@ -49,6 +56,8 @@ def write_shard(
         Of all that the shard depends on.
     embeddings : bool
         Whether to keep the activations of all features, as float16.
+    whole : bool
+        Whether the masks are of whole images, whose grids have sizes of their own.
 
     Returns
     -------
@@ -56,7 +65,7 @@ def write_shard(
         The SHA-256 of the file, taken before it is written: what the disk does shows later.
     """
     set_aside = [image for analysis in analyses for image in analysis.set_aside]
-    table = shard_table(plan, analyses, embeddings=embeddings).replace_schema_metadata(
+    table = shard_table(plan, analyses, embeddings=embeddings, whole=whole).replace_schema_metadata(
         {
             _FINGERPRINT: fingerprint.encode(),
             _SET_ASIDE: json.dumps([dataclasses.astuple(image) for image in set_aside]),
@@ -74,10 +83,12 @@ def write_shard(
     return hashlib.sha256(content).hexdigest()
 
 
-def shard_table(plan: Plan, analyses: list[Analysis], *, embeddings: bool) -> pa.Table:
+def shard_table(
+    plan: Plan, analyses: list[Analysis], *, embeddings: bool, whole: bool = False
+) -> pa.Table:
     """Return the rows of a shard; what finalising adds is not yet there."""
     return pa.concat_tables(
-        [_table(plan, analysis, embeddings=embeddings) for analysis in analyses]
+        [_table(plan, analysis, embeddings=embeddings, whole=whole) for analysis in analyses]
     )
 
 
@@ -102,7 +113,7 @@ def contents_in(data: bytes) -> dict[str, Content]:
     return dict(zip(table["image_id"].to_pylist(), map(Content, *columns), strict=True))
 
 
-def _table(plan: Plan, analysis: Analysis, *, embeddings: bool) -> pa.Table:
+def _table(plan: Plan, analysis: Analysis, *, embeddings: bool, whole: bool) -> pa.Table:
     masks = analysis.masks
     columns = {
         "image_id": plan.ids.take(pa.array(analysis.members)),
@@ -112,6 +123,7 @@ def _table(plan: Plan, analysis: Analysis, *, embeddings: bool) -> pa.Table:
         "activations": fixed_lists(masks.activations),
         "peaks": fixed_lists(masks.peaks),
         "grids": pa.array([pack_grids(grids) for grids in masks.grids], pa.binary()),
+        **(_cell_columns(masks) if whole else {}),
         "core_mask": pa.array(masks.core, pa.binary()),
         "spurious_mask": pa.array(masks.spurious, pa.binary()),
         "predicted": pa.array(analysis.predicted, pa.int64()),
@@ -120,6 +132,13 @@ def _table(plan: Plan, analysis: Analysis, *, embeddings: bool) -> pa.Table:
     if embeddings:
         columns["embedding"] = fixed_lists(analysis.activations.astype(np.float16))
     return pa.table(columns)
+
+
+def _cell_columns(masks: Masks) -> dict[str, pa.Array]:
+    heights, widths = (
+        np.array([grids.shape[1:] for grids in masks.grids], np.int32).reshape(-1, 2).T
+    )
+    return {"grid_height": pa.array(heights), "grid_width": pa.array(widths)}
 
 
 def _content_columns(contents: list[Content]) -> dict[str, pa.Array]:

@@ -72,7 +72,8 @@ class ShardWorker:
             device=device,
             workers=workers,
         )
-        return ShardOrders(build, self._directory.absolute(), self._job.identity(), threads)
+        job, directory = self._job, self._directory.absolute()
+        return ShardOrders(build, directory, job.extent.name, job.identity(), threads)
 
     def run(self, shards: Iterable[int], advance: Callable[[int], None]) -> Iterator[ShardResult]:
         """Run shards in their order; while one is finished, later ones are loaded.
@@ -103,7 +104,8 @@ class ShardWorker:
         job, stages = self._job, Stages()
         importance = Importance.empty(job.network.classes, job.network.channels)
         for analysis in analyses:
-            importance.add(analysis.activations, analysis.predicted)
+            if not job.is_whole:  # That of the crops was what the votes were cast on.
+                importance.add(analysis.activations, analysis.predicted)
             stages.add(analysis.stages)
         with stages.time("write"):
             sha256 = write_shard(
@@ -111,7 +113,8 @@ class ShardWorker:
                 job.plan,
                 analyses,
                 job.fingerprint,
-                embeddings=job.settings.keep_embeddings,
+                embeddings=job.settings.keep_embeddings and not job.is_whole,
+                whole=job.is_whole,
             )
         images = len(job.plan.members(shard))
         return ShardResult(
@@ -133,6 +136,8 @@ class ShardOrders:
         With absolute paths, as the worker may have another working directory.
     directory : Path
         The working directory of the split.
+    extent : str
+        How much of each image the network sees: ``crop`` or ``image``.
     identity : dict
         All that the bytes of a shard depend on; the worker must find the same.
     threads : int
@@ -141,6 +146,7 @@ class ShardOrders:
 
     build: Settings
     directory: Path
+    extent: str
     identity: dict[str, Any]
     threads: int
 
@@ -151,7 +157,7 @@ class ShardOrders:
 
     def open(self) -> ShardWorker:
         """Open the inputs of the build."""
-        job = open_job(self.build, SilentReporter())
+        job = open_job(self.build, SilentReporter()).of(self.extent)
         require_same(self.identity, job.identity())
         return ShardWorker(job, self.directory)
 

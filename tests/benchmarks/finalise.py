@@ -27,6 +27,7 @@ from builder.dataset.manifest import Manifest
 from builder.images.plan import make_plan
 from builder.images.sources import NO_LABEL, FileStat, Unlisted
 from builder.pages.pages import write_pages
+from builder.pages.preview import write_preview
 from tests.benchmarks.imagenet import (
     CLASSES,
     IMAGES,
@@ -129,7 +130,9 @@ def finalise(base: Path, target: Path, rows: int) -> tuple[Manifest, float]:
     start = time.perf_counter()
     manifest = make_manifest(counts)
     manifest.record(target)
-    write_pages(DataSet(manifest, target), "train", target)
+    data = DataSet(manifest, target)
+    manifest.record(target, [write_preview(data, "train", target)])
+    write_pages(data, target)
     return manifest, time.perf_counter() - start
 
 

@@ -6,7 +6,8 @@ import numpy as np
 
 from builder.annotate.candidates import Candidate
 from builder.dataset.votes import ANSWERS
-from builder.demo.annotators import Crowd, cast_votes, hot_shares
+from builder.demo.annotators import Crowd, cast_votes, hot_shares, regions_of
+from builder.demo.world import BARE, CORE, CUES, FIRST_CUE
 
 PAIR = Candidate(3, "n90000004", "star", 2, 17, 0.5, 0.2, ("a", "b"))
 THINGS = ("the star", "another object", "the background")
@@ -16,6 +17,15 @@ def test_hot_shares_are_of_the_area_above_half_the_peak() -> None:
     mask = np.array([[[255, 255, 127], [200, 129, 0]]], np.uint8)
     regions = np.array([[[0, 0, 2], [1, 2, 2]]])
     assert hot_shares(mask, regions).tolist() == [0.5, 0.25, 0.25]
+
+
+def test_regions_are_what_a_worker_who_sees_all_would_answer() -> None:
+    seen = {BARE: "background", CORE: "main_object"} | {
+        FIRST_CUE + place: "background" if cue.is_ground else "separate_object"
+        for place, cue in enumerate(CUES)
+    }
+    label_map = np.array([list(seen)], np.uint8)
+    assert [ANSWERS[answer] for answer in regions_of(label_map)[0]] == list(seen.values())
 
 
 def test_a_silent_map_is_seen_on_the_background() -> None:

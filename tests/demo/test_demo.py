@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from datasets import load_dataset
 
+from builder.annotate.definitions import read_definitions
 from builder.cli import main
 from builder.dataset.votes import read_votes
 from builder.demo import demo
@@ -20,9 +22,12 @@ from builder.demo.demo import Folder, run_demo
 from builder.demo.recovery import AT_CHANCE, CONTROLS, GOALS, KEYS
 from builder.demo.summary import next_steps, recovery_table, reliance_table
 from builder.demo.training import Recipe
-from builder.demo.world import World
+from builder.demo.world import World, read_truth
 from builder.errors import BuildError
+from builder.segmentations.segmentations import add_segmentations
+from builder.settings import Segmentation
 from tests.quiet import Quiet
+from tests.releases import write_hard_imagenet
 
 TINY = World(classes=3, train=24, val=6, size=64)
 QUICK = Recipe(epochs=6, batch=24, rate=1e-2)
@@ -36,8 +41,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Return the report of the default demo, run as a user runs it."""
+def default(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the default demo, run as a user runs it."""
     out = tmp_path_factory.mktemp("default") / "demo"
     command = [sys.executable, "-m", "builder", "demo", "--out", str(out)]
     # Threads would wait for each other where other tests keep a core busy.
@@ -49,7 +54,13 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         check=True,
     )
     assert "gallery.html" in result.stdout
-    found: dict[str, Any] = json.loads(Folder(out).report.read_bytes())
+    return out
+
+
+@pytest.fixture(scope="module")
+def report(default: Path) -> dict[str, Any]:
+    """Return the report of the default demo."""
+    found: dict[str, Any] = json.loads(Folder(default).report.read_bytes())
     return found
 
 
@@ -79,6 +90,21 @@ def test_every_control_is_far_below_what_was_found(report: dict[str, Any]) -> No
 
 
 @pytest.mark.timeout(600)
+def test_masks_lie_on_drawn_objects_as_they_lie_on_planted_ones(
+    default: Path, report: dict[str, Any], tmp_path: Path
+) -> None:
+    data, release = shutil.copytree(default / "dataset", tmp_path / "data"), tmp_path / "release"
+    write_hard_imagenet(release, read_truth(default))
+    # The demo measures on validation images.
+    for part in ("train", "meta"):
+        shutil.rmtree(release / part)
+    told = add_segmentations(Segmentation(data, hard_imagenet=release), Quiet())
+    core = told["splits"]["validation"]["truth"]["core"]
+    assert abs(core["auroc"] - report["core_auroc"]) <= 0.01
+    assert abs(core["pointing"] - report["core_pointing"]) <= 0.01
+
+
+@pytest.mark.timeout(600)
 def test_uncovered_classes_count_as_chance(report: dict[str, Any]) -> None:
     for key in KEYS:
         covered = report["coverage"][key]
@@ -91,10 +117,12 @@ def test_uncovered_classes_count_as_chance(report: dict[str, Any]) -> None:
 def test_the_closing_words_name_what_is_there(report: dict[str, Any], tiny: Path) -> None:
     assert recovery_table(report).row_count == len(KEYS)
     assert reliance_table(report).row_count == 5
-    words = next_steps(Folder(tiny), report)
-    for path in (Folder(tiny).gallery, Folder(tiny).dataset, Folder(tiny).report):
+    folder = Folder(tiny)
+    words = next_steps(folder, report)
+    for path in (folder.gallery, folder.dataset, folder.report, folder.definitions):
         assert str(path) in words
         assert path.exists()
+    assert read_definitions(folder.definitions)["n90000001"] == "a spotted disc"
 
 
 def test_the_report_has_every_key_found_and_under_controls(tiny: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections import Counter
 from pathlib import Path
@@ -86,6 +87,28 @@ def test_errors_of_a_transform(world: World, error: type[Exception], threads: in
 
     with pytest.raises((error, RuntimeError)):  # a generator turns StopIteration into the latter
         list(stream(world, transform=fail, threads=threads))
+
+
+@pytest.mark.parametrize("spare", [True, False])
+def test_tensors_are_made_beside_the_decoding_where_a_core_is_left(
+    world: World, spare: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    makers = set()
+    make = si.ToTensors.batch
+
+    def noted(self: si.ToTensors, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        makers.add(threading.current_thread() is threading.main_thread())
+        return make(self, rows)
+
+    monkeypatch.setattr(si, "_has_spare_core", lambda: spare)
+    monkeypatch.setattr(si.ToTensors, "batch", noted)
+    made = list(stream(world, transform=si.CenterCrop()))
+    assert makers == {not spare}
+    plain = list(stream(world, transform=si.CenterCrop(), threads=0))
+    assert makers == {True, not spare}
+    for one, other in zip(made, plain, strict=True):
+        assert one["image_id"] == other["image_id"]
+        assert one["core_mask"].equal(other["core_mask"])
 
 
 def test_memory(world: World) -> None:

@@ -150,6 +150,11 @@ def test_selections(world: World) -> None:
     for ids in ("n01440764_10026", [3], 5):
         with pytest.raises(si.SalientImageNetError, match=r"ids cannot be .*: give a list"):
             si.Selection(ids=ids)  # type: ignore[arg-type]
+    with pytest.raises(si.SalientImageNetError, match="validated cannot be 1: give True or False"):
+        si.Selection(validated=1)  # type: ignore[arg-type]
+    for same in (-0.1, 80, "most", float("nan")):
+        with pytest.raises(si.SalientImageNetError, match=r"same cannot be .*: give a share"):
+            si.Selection(same=same)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("split", ["train[:1000%]", "train[:abc]", "train["])
@@ -217,6 +222,32 @@ def test_a_split_that_climbs(world: World, tmp_path: Path) -> None:
     rewrite(other, lambda m: m["files"].update({f"masks/{name}": {}}))
     with pytest.raises(si.SalientImageNetError, match=r"lists 'masks/\.\./x-0.*not the name of a"):
         si.load(other.build, split="../x", streaming=True)
+
+
+def change_rows(path: Path, column: str, value: str) -> None:
+    """Give all rows of a Parquet file another text."""
+    table = pq.read_table(path)
+    place = table.schema.get_field_index(column)
+    texts = pa.array([value] * len(table))
+    pq.write_table(table.set_column(place, table.schema.field(place), texts), path)
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+@pytest.mark.parametrize("way", ["the image id", "a wnid"])
+def test_images_whose_names_climb(world: World, tmp_path: Path, way: str, streaming: bool) -> None:
+    """What lies beside the images is not theirs, though a build may name it."""
+    other = world.copy(tmp_path)
+    outside = other.images / "private"
+    shutil.copytree(other.images / "train" / WNIDS[0], outside)
+    name = next(outside.iterdir()).stem
+    if way == "the image id":
+        change_rows(other.build / SHARD, "image_id", f"../private/{name}")
+    else:
+        change_rows(other.build / SHARD, "image_id", name)
+        change_rows(other.build / "features/train-00000-of-00001.parquet", "wnid", "../private")
+    sentence = rf"an image {name} in the folder \.\./private, which may lie outside of .*/train: "
+    with pytest.raises(si.SalientImageNetError, match=sentence):
+        next(iter(si.load(other.build, images=other.images, split="train", streaming=streaming)))
 
 
 @pytest.mark.parametrize("name", [SHARD, "manifest.json"])

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import salient_imagenet_1m as si
-from tests.loader.conftest import WNIDS, World
+from builder.dataset.format import pair_features, parquet_schema
+from tests.loader.conftest import NAMES, WNIDS, World
 
 
 def ids(world: World, selection: si.Selection, way: str) -> list[str]:
@@ -98,6 +102,105 @@ def test_masks_outside_the_zone_are_left_out(world: World) -> None:
                 )
             else:
                 assert mask is None
+
+
+STUDY = {(0, 0): (True, 1.0), (0, 1): (False, 0.6), (1, 3): (True, 0.8), (1, 4): (False, 0.8)}
+"""What a study found of some pairs, by label and place in the row."""
+
+
+@pytest.fixture(scope="module")
+def studied(world: World, tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Return the world with a build whose features have the columns of a study."""
+    build = tmp_path_factory.mktemp("studied") / "build"
+    shutil.copytree(world.build, build)
+    for path in (build / "features").iterdir():
+        rows = pq.read_table(path).to_pylist()
+        for row in rows:
+            found = STUDY.get((row["label"], row["rank"] - 1), (None, None))
+            row["validated"], row["same"] = found
+        schema = parquet_schema(pair_features(NAMES, are_validated=True))
+        pq.write_table(pa.Table.from_pylist(rows, schema), path)
+    return World(build, world.images, world.rows)
+
+
+BY_STUDY = [
+    (si.Selection(validated=True), {(0, 0), (1, 3)}),
+    (si.Selection(validated=False), {(0, 1), (1, 4)}),
+    (si.Selection(same=0.8), {(0, 0), (1, 3), (1, 4)}),
+    (si.Selection(same=0), set(STUDY)),
+    (si.Selection(validated=True, same=0.9), {(0, 0)}),
+    (si.Selection(validated=True, labels=[1]), {(1, 3)}),
+]
+
+
+@pytest.mark.parametrize("way", ["images", "masks", "join", "join stream"])
+@pytest.mark.parametrize(("selection", "pairs"), BY_STUDY, ids=str)
+def test_pairs_are_selected_by_what_a_study_found(
+    studied: World, way: str, selection: si.Selection, pairs: set[tuple[int, int]]
+) -> None:
+    labels = {label for label, _ in pairs}
+    expected = {row["image_id"] for row in studied.rows["train"] if row["label"] in labels}
+    assert set(ids(studied, selection, way)) == expected
+
+
+@pytest.mark.parametrize(("selection", "pairs"), BY_STUDY, ids=str)
+def test_masks_of_other_pairs_are_left_out(
+    studied: World, selection: si.Selection, pairs: set[tuple[int, int]]
+) -> None:
+    rows = {row["image_id"]: row for row in studied.rows["train"]}
+    stream = si.load(
+        studied.build, images=studied.images, split="train", streaming=True, select=selection
+    )
+    for example in stream:
+        row = rows[example["image_id"]]
+        kinds = [
+            kind if (row["label"], place) in pairs else None
+            for place, kind in enumerate(row["kinds"])
+        ]
+        assert example["kinds"] == kinds
+        for kind in si.KINDS:
+            mask = example[f"{kind}_mask"]
+            if kind in kinds:
+                expected = si.render(row | {"kinds": kinds}, kind)
+                np.testing.assert_array_equal(np.asarray(mask), expected)
+            else:
+                assert mask is None
+
+
+def test_a_zone_and_a_study_are_combined(studied: World) -> None:
+    select = si.Selection(zone="validated", validated=True)
+    rows = si.load(studied.build, split="train", select=select)
+    places = {0: 0, 1: 3}
+    expected = {
+        row["image_id"]
+        for row in studied.rows["train"]
+        if row["label"] in places and row["activation_ranks"][places[row["label"]]] < 2
+    }
+    assert expected
+    assert set(rows["image_id"]) == expected
+    assert all(sum(kind is not None for kind in kinds) == 1 for kinds in rows["kinds"])
+
+
+@pytest.mark.parametrize(("selection", "pairs"), BY_STUDY, ids=str)
+def test_features_and_rankings_of_a_study(
+    studied: World, selection: si.Selection, pairs: set[tuple[int, int]]
+) -> None:
+    for columns in (None, ["label", "feature"]):
+        rows = si.load(studied.build, "features", split="val", select=selection, columns=columns)
+        found = {(row["label"], row["feature"] - 10 * row["label"]) for row in rows}
+        assert found == pairs
+    if any(label == 1 for label, _ in pairs):  # Of the two classes the one that is ranked.
+        rankings = si.load(studied.build, "rankings", split="train", select=selection)
+        assert set(rankings["label"]) == {1}
+
+
+@pytest.mark.parametrize("way", ["images", "masks", "join"])
+@pytest.mark.parametrize("selection", [si.Selection(validated=False), si.Selection(same=0.5)])
+def test_without_a_study_nothing_can_be_selected_by_it(
+    world: World, way: str, selection: si.Selection
+) -> None:
+    with pytest.raises(si.SalientImageNetError, match="was built from votes without a study"):
+        ids(world, selection, way)
 
 
 def test_rankings_and_features(world: World) -> None:

@@ -286,10 +286,13 @@ class Site:
     # What they have in common
 
     def _person(self, request: Request) -> Person | None:
-        if request.state.role == READ:
-            return None
-        key = request.cookies.get(self._cookie)
-        return recognise(self._database, key) if key else None
+        """Return who sits there, which the database is asked once for each request."""
+        if not hasattr(request.state, "person"):
+            key = request.cookies.get(self._cookie)
+            may_vote = request.state.role != READ
+            request.state.person = recognise(self._database, key) if key and may_vote else None
+        person: Person | None = request.state.person
+        return person
 
     def _known(self, request: Request) -> Person:
         person = self._person(request)
@@ -337,11 +340,13 @@ class Site:
 
     def _nothing_left(self, topic: _Topic, request: Request) -> Response:
         """Say why a person is asked nothing: all is done, or others look, or pictures are made."""
-        progress = topic.ballots.progress(self._known(request).id)
+        person = self._known(request).id
+        progress = topic.ballots.progress(person)
         return self._page(
             "done.html.jinja",
             request,
             progress=progress,
+            earlier=topic.ballots.last(person),
             topic=topic.path,
             trouble=self._trouble() if progress.left else None,
         )

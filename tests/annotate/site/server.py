@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Thread
 from urllib.parse import urlencode
 
 ROOT = Path(__file__).parents[3]
@@ -20,10 +21,15 @@ ROOT = Path(__file__).parents[3]
 
 @dataclass
 class Server:
-    """A server of a study in a process of its own."""
+    """A server in a process of its own.
 
-    directory: Path
-    options: tuple[str, ...] = ()
+    Attributes
+    ----------
+    words : tuple of str
+        The module that serves, and its options but for the port.
+    """
+
+    words: tuple[str, ...]
     port: int = 0
     _process: subprocess.Popen[str] | None = None
 
@@ -34,19 +40,23 @@ class Server:
 
     def start(self) -> None:
         """Start it, at the port that it had before."""
-        command = [sys.executable, "-m", "tests.annotate.site.study", str(self.directory)]
         self._process = subprocess.Popen(
-            [*command, "--port", str(self.port), *self.options],
+            [sys.executable, "-m", *self.words, "--port", str(self.port)],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stderr=subprocess.PIPE,
             text=True,
         )
         assert self._process.stderr
-        said = self._process.stderr.readline()
-        found = re.search(r"http://127\.0\.0\.1:(\d+)/", said)
-        assert found, said + self._process.stderr.read()
-        self.port = int(found[1])
+        said = []
+        for line in self._process.stderr:
+            said.append(line)
+            if found := re.search(r"http://127\.0\.0\.1:(\d+)/", line):
+                self.port = int(found[1])
+                # Who says more than a pipe holds would else wait for a reader.
+                Thread(target=self._process.stderr.read, daemon=True).start()
+                return
+        raise AssertionError("".join(said))
 
     def kill(self) -> None:
         """End it as a power cut would, with SIGKILL."""
@@ -54,17 +64,24 @@ class Server:
         self._process.kill()
         self._process.wait()
 
-    def stop(self) -> str:
-        """Press Ctrl-C, and return what it says."""
+    def stop(self) -> None:
+        """Press Ctrl-C."""
         assert self._process
         self._process.send_signal(signal.SIGINT)
-        return self._process.communicate(timeout=20)[1]
+        self._process.wait(timeout=20)
 
 
 @contextmanager
 def serving(directory: Path, *options: str) -> Iterator[Server]:
+    """Run the server of a study while the block lasts."""
+    with running("tests.annotate.site.study", str(directory), *options) as server:
+        yield server
+
+
+@contextmanager
+def running(*words: str) -> Iterator[Server]:
     """Run a server while the block lasts."""
-    server = Server(directory, options)
+    server = Server(words)
     server.start()
     try:
         yield server

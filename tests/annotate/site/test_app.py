@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from builder.annotate.database import Database
+from builder.annotate.people import Person, recognise
 from tests.annotate.site.conftest import OPINION, VOTE, Opener, Study
 from tests.annotate.site.study import candidates
 
@@ -65,6 +67,23 @@ def test_definitions_are_shown_where_there_are_some(open_study: Opener) -> None:
     assert 'class="definition"' not in visitor.get("/vote").text
 
 
+@pytest.mark.parametrize("path", ["/", "/vote", "/maps", "/pairs/0", "/pairs/0/vote", "/nowhere"])
+def test_who_sits_there_is_asked_once(
+    study: Study, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    visitor = study.visitor("Ada")
+    visitor.post("/pairs/0/vote", data=VOTE)
+    asked: list[str] = []
+
+    def count(database: Database, key: str) -> Person | None:
+        asked.append(key)
+        return recognise(database, key)
+
+    monkeypatch.setattr("builder.annotate.site.app.recognise", count)
+    visitor.get(path)
+    assert len(asked) == 1
+
+
 def test_undo_shows_the_answer_and_takes_another(study: Study) -> None:
     visitor = study.visitor("Ada")
     visitor.post("/pairs/0/vote", data=VOTE)
@@ -97,6 +116,24 @@ def test_when_all_is_answered_the_page_says_so(open_study: Opener) -> None:
     for page in (ada.get("/vote").text, ben.get("/vote").text):
         assert "Done, thank you" in page
         assert "refresh" not in page
+
+
+@pytest.mark.parametrize("path", ["vote", "maps"])
+@pytest.mark.parametrize("unmade", [set(), {4}], ids=["all is done", "pictures are being made"])
+def test_who_has_nothing_to_answer_can_undo(
+    open_study: Opener, path: str, unmade: set[int]
+) -> None:
+    study = open_study(candidates()[:2])
+    study.exhibits.unmade = unmade
+    visitor = study.visitor("Ada")
+    assert "Undo" not in visitor.get(f"/{path}").text
+    form = VOTE if path == "vote" else OPINION
+    for pair in range(2 - len(unmade)):
+        visitor.post(f"/pairs/{pair}/{path}", data=form)
+    page = visitor.get(f"/{path}").text
+    assert f'action="/pairs/1/{path}"' not in page
+    assert f'href="/pairs/{1 - len(unmade)}/{path}" data-key="u"' in page
+    assert f"your last answer was {'main object' if path == 'vote' else 'same'}, conf" in page
 
 
 def test_pairs_whose_pictures_are_not_made_come_later(study: Study) -> None:

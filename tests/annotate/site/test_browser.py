@@ -1,125 +1,32 @@
-"""Three people vote in a browser, with keys, a mouse and a thumb, and the server is killed."""
+"""The pages in a browser: keys, widths, and what is seen of them."""
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
 from datasets import load_dataset
-from PIL import Image
 from selenium import webdriver
-from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
+from builder.annotate.candidates import PairName
 from builder.annotate.export import export
-from builder.dataset.votes import ANSWERS, read_votes
+from builder.dataset.votes import ANSWERS
 from builder.run.build import build
 from builder.settings import VotesExport
-from tests.annotate.site.server import Server, serving
+from tests.annotate.site.server import serving
 from tests.annotate.site.study import candidates
+from tests.annotate.site.visitor import Said, Visitor
+from tests.annotate.site.voters import PEOPLE, Habits, exported, vote
 from tests.conftest import World
 from tests.quiet import Quiet
 
-PAIRS = len(candidates())
-
-
-def said(name: str, pair: int) -> tuple[str, int, str]:
-    """Return what a person answers: each has habits of their own."""
-    if name == "Ada":  # Careful: the second of each class is water, the third a hand.
-        answer = {1: "background", 2: "separate_object"}.get(pair % 5, "main_object")
-        return answer, 5, f"seen on {pair}"
-    if name == "Ben":  # Quick: all is the object.
-        return "main_object", 3, "the thing"
-    answer = "background" if pair % 5 in (1, 2) else "main_object"  # Takes hands for background.
-    return answer, 1 + pair % 5, "water \N{WATER WAVE} <b>"
-
-
-@dataclass
-class Visitor:
-    """A person at a browser."""
-
-    browser: webdriver.Chrome
-    server: Server
-
-    def find(self, selector: str) -> WebElement:
-        """Wait for an element."""
-        return WebDriverWait(self.browser, 20).until(
-            lambda browser: browser.find_element(By.CSS_SELECTOR, selector)
-        )
-
-    def keys(self, *keys: str) -> None:
-        """Press keys, wherever the focus is."""
-        ActionChains(self.browser).send_keys(*keys).perform()
-
-    def sign_in(self, name: str) -> None:
-        """Begin, or go on."""
-        self.browser.get(f"{self.server.address}/")
-        self.find("#name").send_keys(name, Keys.ENTER)
-        self.find("form.questions, .card h1")
-
-    def sign_out(self) -> None:
-        """Leave."""
-        self.find(".who button").click()
-        self.find("#name")
-
-    @property
-    def pair(self) -> int:
-        """Which pair is asked about."""
-        action = self.find("form.questions").get_attribute("action") or ""
-        return int(action.split("/")[-2])
-
-    def is_done(self) -> bool:
-        """Whether all is answered."""
-        return "Done" in self.browser.title
-
-    def next_after(self, pair: int) -> None:
-        """Wait for another page."""
-        script = (
-            "return document.readyState === 'complete' && !document.querySelector("
-            f"'form.questions[action*=\"/pairs/{pair}/\"]')"
-        )
-        WebDriverWait(self.browser, 20).until(lambda browser: browser.execute_script(script))
-
-    def with_keys(self, name: str) -> None:
-        """Answer without the mouse."""
-        pair = self.pair
-        answer, confidence, reason = said(name, pair)
-        self.keys(str(1 + ANSWERS.index(answer)), "asdfg"[confidence - 1])
-        # When both are answered, the words are next.
-        assert self.browser.switch_to.active_element.get_attribute("id") == "reasons"
-        self.keys(reason, Keys.ENTER)
-        self.next_after(pair)
-
-    def with_mouse(self, name: str) -> None:
-        """Answer by clicks, and type but the words."""
-        pair = self.pair
-        answer, confidence, reason = said(name, pair)
-        self.find(f"label:has([name=answer][value={answer}])").click()
-        self.find(f"label:has([name=confidence][value='{confidence}'])").click()
-        self.find("#reasons").send_keys(reason)
-        self.find("button.save").click()
-        self.next_after(pair)
-
-    def screen(self, width: int, height: int = 800) -> None:
-        """Give the window a size, and below 500 a thumb."""
-        self.browser.execute_cdp_cmd(
-            "Emulation.setDeviceMetricsOverride",
-            {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500},
-        )
-
-    def screenshot(self) -> np.ndarray:
-        """Return what is seen."""
-        data = base64.b64decode(self.browser.get_screenshot_as_base64())
-        return np.asarray(Image.open(io.BytesIO(data)).convert("L"))
+PAIRS = {f"{pair.name}, feature {pair.feature}": pair for pair in candidates()}
+"""By the title of its page."""
 
 
 @pytest.fixture
@@ -131,57 +38,41 @@ def visitor(browser: webdriver.Chrome, tmp_path: Path) -> Iterator[Visitor]:
         browser.delete_all_cookies()
 
 
-def complaints(browser: webdriver.Chrome) -> list[str]:
-    """Return what the browser has to say against the pages, as of what the policy forbids."""
-    return [entry["message"] for entry in browser.get_log("browser")]
+def said(visitor: Visitor, habits: Habits) -> tuple[PairName, Said]:
+    """Return what a person answers on a page: each has an opinion of their own."""
+    pair = PAIRS[visitor.browser.title]
+    if habits is PEOPLE[0]:  # Careful: the second of each class is water, the third a hand.
+        answer = {2: "background", 3: "separate_object"}.get(pair.rank, "main_object")
+        return pair.key, Said(answer, 5, f"seen on {pair.feature}")
+    if habits is PEOPLE[1]:  # Quick: all is the object.
+        return pair.key, Said("main_object", 3, "the thing")
+    answer = "background" if pair.rank in (2, 3) else "main_object"  # Takes hands for background.
+    return pair.key, Said(answer, pair.rank, "water \N{WATER WAVE} <b>\"'&")
 
 
 def test_three_people_vote_and_what_they_say_builds(
-    visitor: Visitor, world: World, tmp_path: Path
+    browser: webdriver.Chrome, world: World, tmp_path: Path
 ) -> None:
-    visitor.sign_in("Ada")
-    for _ in range(6):
-        visitor.with_keys("Ada")
-    pair = visitor.pair
-    visitor.server.kill()
-    try:  # The answer is sent to nobody, and the page is lost.
-        visitor.keys("1", "g", "lost", Keys.ENTER)
-    except WebDriverException as error:
-        assert "ERR_CONNECTION" in str(error)
-    visitor.server.start()
-    visitor.browser.get(f"{visitor.server.address}/vote")
-    assert visitor.pair == pair == 6
-    assert "6 of your 15" in visitor.find(".progress").text
-    while not visitor.is_done():
-        visitor.with_keys("Ada")
-    visitor.sign_out()
-    visitor.sign_in("Ben")
-    while not visitor.is_done():
-        visitor.with_mouse("Ben")
-    visitor.sign_out()
-    visitor.screen(390, 844)
-    visitor.sign_in("Cy")
-    while not visitor.is_done():
-        visitor.with_mouse("Cy")
+    """On a drawn world, whose truth is known, and with its pictures: tests.benchmarks.voting."""
+    with serving(tmp_path, "--answers", str(len(PEOPLE))) as server:
+        given = vote(server, browser, len(PAIRS), said)
     out = tmp_path / "votes.csv"
-    assert export(VotesExport(str(tmp_path / "votes.db"), out), Quiet()) == 3 * PAIRS
-    rows = {
-        (row.label, row.rank): (row.main_object, row.separate_object, row.background)
-        for row in read_votes(out).pairs
-    }
-    for number, pair_of in enumerate(candidates()):
-        answers = [said(name, number)[0] for name in ("Ada", "Ben", "Cy")]
-        assert rows[pair_of.label, pair_of.rank] == tuple(map(answers.count, ANSWERS))
+    assert export(VotesExport(str(tmp_path / "votes.db"), out), Quiet()) == len(given)
+    assert given.keys() == {(who.name, *pair.key) for who in PEOPLE for pair in candidates()}
+    assert exported(out) == given
     build(world.settings(tmp_path / "data", votes=out), Quiet())
     built = load_dataset(str(tmp_path / "data"), "features", split="train", streaming=True)
     kinds = [row["sub_kind"] or row["kind"] for row in built]
     assert kinds == ["core", "background", "mixed", "core", "core"] * 3
-    assert [text for text in complaints(visitor.browser) if "ERR_CONNECTION" not in text] == []
 
 
 def test_keys_do_all_that_a_mouse_does(visitor: Visitor) -> None:
     visitor.sign_in("Ada")
-    visitor.with_keys("Ada")
+    visitor.keys("1", "g")
+    # When both are answered, the words are next.
+    assert visitor.browser.switch_to.active_element.get_attribute("id") == "reasons"
+    visitor.keys("seen on 0", Keys.ENTER)
+    visitor.next_after(0)
     assert "main object, confidence 5" in visitor.find(".saved").text
     visitor.keys("u")  # Undo: the answer before, to be changed.
     assert visitor.find("[name=change]").get_attribute("value") == "1"
@@ -209,7 +100,7 @@ def test_keys_do_all_that_a_mouse_does(visitor: Visitor) -> None:
     assert visitor.find("#reasons").get_attribute("value") == "x123"
     assert visitor.find("[name=answer]:checked").get_attribute("value") == ANSWERS[1]
     assert visitor.find("[name=confidence]:checked").get_attribute("value") == "4"
-    assert complaints(visitor.browser) == []
+    assert visitor.complaints() == []
 
 
 def test_without_an_answer_nothing_is_sent(visitor: Visitor) -> None:

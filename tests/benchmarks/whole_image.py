@@ -1,0 +1,243 @@
+"""Masks of whole images beside those of their central crops.
+
+    python -m tests.benchmarks.whole_image [--directory DIR] [--epochs N]
+
+Draws the demo's world in DIR and trains two networks on crops, as the demo does: the demo's own,
+each cell of which sees 28 x 28 pixels, and a narrow ResNet, each cell of which sees 276. Features
+and kinds come from the truth: the five most important of each class, spurious where less than half
+of their heat is on the core object. On validation images it prints pixel AUROC and pointing of
+
+- the masks of the crop over all pixels, 0 outside of the box, and over those of the box alone;
+- the masks of the whole image, over all pixels and over those of the box,
+
+for images padded to strides by zero and by their mirror image, and with the zeros that each
+convolution pads with, or mirror images in their place.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock
+
+from builder.dataset.metrics import mask_auroc, points_into
+from builder.demo.training import Recipe, load_pooled, train
+from builder.demo.world import CORE, FIRST_CUE, TRUTH_FILE, World, read_truth, write_world
+from builder.images.extent import CentralCrop, Extent, WholeImage
+from builder.network.architectures import Architecture
+from builder.network.convnet import MEAN, STD, SmallConvNet
+from builder.network.network import Network
+from salient_imagenet_1m import Box, crop_box, encode_grids, render, whole_box
+
+FEATURES = 5
+LONGEST = 640
+STRIDE = 16
+KINDS = ("core", "spurious")
+
+Bools = npt.NDArray[np.bool_]
+Grids = npt.NDArray[np.uint8]
+
+
+class NarrowResNet(SmallConvNet):
+    """A ResNet of 7 blocks and 96 channels, between the demo network's ends: 14 x 14 cells of 224
+    pixels, each of which sees 276 x 276."""
+
+    def __init__(self, classes: int) -> None:
+        width = 96
+        super().__init__(classes, width)
+        blocks = [(16, 16, 1), (16, 16, 1), (16, 32, 2), (32, 32, 1)]
+        blocks += [(32, width, 2), (width, width, 1), (width, width, 1)]
+        self.trunk = nn.Sequential(
+            nn.Conv2d(3, 16, 3, padding=1, bias=False),
+            nn.BatchNorm2d(16),
+            nn.ReLU(),
+            *(BasicBlock(i, o, s, _shortcut(i, o, s)) for i, o, s in blocks),
+        )
+
+
+def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Module | None:
+    if inputs == outputs:
+        return None
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+
+
+class ZeroPadded(WholeImage):
+    """A whole image padded by what is zero once normalised."""
+
+    def __call__(self, image: Image.Image) -> npt.NDArray[np.uint8]:
+        mirrored = super().__call__(image)
+        height, width = mirrored.shape[:2]
+        framed = np.full_like(mirrored, round(255 * MEAN))
+        shown = WholeImage(1, self.longest)(image)
+        top, left = (height - shown.shape[0]) // 2, (width - shown.shape[1]) // 2
+        framed[top : top + shown.shape[0], left : left + shown.shape[1]] = shown
+        return framed
+
+
+@dataclass(frozen=True)
+class Planted:
+    """An image of the world, and where its class's things are in it."""
+
+    label: int
+    image: Image.Image
+    places: dict[str, Bools]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--directory", type=Path)
+    parser.add_argument("--epochs", type=int, default=Recipe().epochs)
+    options = parser.parse_args()
+    torch.set_flush_denormal(True)
+    with tempfile.TemporaryDirectory() as temporary:
+        root = options.directory or Path(temporary)
+        world = World()
+        if not (root / TRUTH_FILE).exists():
+            write_world(root, world, lambda count: None)
+        images = {split: list(planted(root, split)) for split in ("train", "val")}
+        for name, make in (("demo's network", SmallConvNet), ("narrow ResNet", NarrowResNet)):
+            model = trained(root, world, make, options.epochs)
+            print(f"\n{name}")
+            report(world, model, images)
+
+
+def planted(root: Path, split: str) -> Iterator[Planted]:
+    truth = read_truth(root)
+    for name, row in truth.rows.items():
+        if row["split"] != split:
+            continue
+        with Image.open(root / "images" / split / row["wnid"] / f"{name}.JPEG") as file:
+            image = file.convert("RGB")
+        with Image.open(root / "truth" / f"{name}.png") as file:
+            shown = np.asarray(file)
+        cues = [FIRST_CUE + cue for cue in row["cues"]]
+        yield Planted(
+            row["label"], image, {"core": shown == CORE, "spurious": np.isin(shown, cues)}
+        )
+
+
+def trained(
+    root: Path, world: World, make: Callable[[int], SmallConvNet], epochs: int
+) -> SmallConvNet:
+    """Return a network trained on the crops, as the demo trains its robust one."""
+    path = root / f"{make.__name__}-{epochs}.pt"
+    model = make(world.classes)
+    if not path.exists():
+        rows = [row for row in read_truth(root).rows.values() if row["split"] == "train"]
+        files = [root / "images/train" / row["wnid"] / f"{row['image_id']}.JPEG" for row in rows]
+        labels = torch.tensor([row["label"] for row in rows])
+        model = train(load_pooled(files), labels, world.classes, Recipe(epochs=epochs), make)
+        torch.save(model.state_dict(), path)
+    model.load_state_dict(torch.load(path, weights_only=True))
+    return model.eval()
+
+
+def report(world: World, model: SmallConvNet, images: dict[str, list[Planted]]) -> None:
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    network = opened(model)
+    features, spurious = chosen(world, network, images["train"])
+    print(f"{np.count_nonzero(spurious)} of {spurious.size} features are spurious")
+    print("| masks | pixels | core AUROC | core pointing | spurious AUROC | spurious pointing |")
+    print("|---|---|---|---|---|---|")
+    crop = scores(network, CentralCrop(), images["val"], features, spurious)
+    print_rows("crop, outside 0", crop)
+    pads = {"zero": ZeroPadded, "mirror": WholeImage}
+    for padded, convolved in product(pads, pads):
+        model = type(model)(world.classes)
+        model.load_state_dict(state)
+        if convolved == "mirror":
+            mirror_in_convolutions(model)
+        found = scores(
+            opened(model), pads[padded](STRIDE, LONGEST), images["val"], features, spurious
+        )
+        print_rows(f"whole, {padded} around the image, {convolved} in convolutions", found)
+
+
+def opened(model: SmallConvNet) -> Network:
+    architecture = Architecture("planted", model.eval(), [MEAN] * 3, [STD] * 3)
+    return Network(architecture, torch.device("cpu"), "float32")
+
+
+def mirror_in_convolutions(model: nn.Module) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d) and any(module.padding):
+            module.padding_mode = "reflect"
+
+
+def maps_of(network: Network, extent: Extent, image: Image.Image) -> Tensor:
+    return network(torch.from_numpy(extent(image))[None]).maps[0]
+
+
+def chosen(world: World, network: Network, images: list[Planted]) -> tuple[Any, Bools]:
+    """Return the most important features of each class, and which of them are spurious."""
+    sums = np.zeros((world.classes, network.channels))
+    heat, on_core = np.zeros_like(sums), np.zeros_like(sums)
+    for one in images:
+        maps = maps_of(network, CentralCrop(), one.image).numpy()
+        box = crop_box(*one.image.size)
+        core = Image.fromarray(255 * one.places["core"].astype(np.uint8)).resize(
+            maps.shape[:0:-1], Image.Resampling.BOX, box
+        )
+        sums[one.label] += maps.mean((1, 2))
+        heat[one.label] += maps.sum((1, 2))
+        on_core[one.label] += (maps * np.asarray(core) / 255).sum((1, 2))
+    order = np.argsort(-sums * network.head_weight.numpy(), axis=1)[:, :FEATURES]
+    shares = np.take_along_axis(on_core / np.maximum(heat, 1e-9), order, 1)
+    return order, shares <= 0.5
+
+
+def scores(
+    network: Network, extent: Extent, images: list[Planted], features: Any, spurious: Bools
+) -> dict[str, dict[str, list[float]]]:
+    """Return AUROC and pointing of each mask, over all pixels and over those of the crop's box."""
+    found: dict[str, dict[str, list[float]]] = {
+        pixels: defaultdict(list) for pixels in ("all", "box")
+    }
+    for one in images:
+        grids, _ = encode_grids(maps_of(network, extent, one.image)[features[one.label]].numpy())
+        width, height = one.image.size
+        box = crop_box(width, height)
+        if isinstance(extent, WholeImage):
+            box = whole_box(width, height, extent.stride, extent.longest)
+        for kind, mask in masks(grids, box, spurious[one.label], width, height).items():
+            place = one.places[kind]
+            inside = tuple(map(round, crop_box(width, height)))
+            parts = {"all": np.s_[:, :], "box": np.s_[inside[1] : inside[3], inside[0] : inside[2]]}
+            for pixels, part in parts.items():
+                if place[part].any():
+                    found[pixels][f"{kind} AUROC"].append(mask_auroc(mask[part], place[part]))
+                    found[pixels][f"{kind} pointing"].append(points_into(mask[part], place[part]))
+    return found
+
+
+def masks(grids: Grids, box: Box, spurious: Bools, width: int, height: int) -> dict[str, Grids]:
+    """Return the masks of the kinds that there are, at the image's size."""
+    kinds = {"core": ~spurious, "spurious": spurious}
+    row = {"grids": grids, "width": width, "height": height, "box": box, **kinds}
+    return {kind: render(row, kind) for kind in KINDS if kinds[kind].any()}
+
+
+def print_rows(name: str, found: dict[str, dict[str, list[float]]]) -> None:
+    for pixels, values in found.items():
+        cells = [
+            f"{np.mean(values[f'{kind} {metric}']):.4f}"
+            for kind in KINDS
+            for metric in ("AUROC", "pointing")
+        ]
+        print(f"| {name} | {pixels} | {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
