@@ -869,6 +869,7 @@ def image_features(
     geometry: str = "aligned",
     decode: bool = True,
     extent: str = "crop",
+    objects: bool = False,
 ) -> Features:
     """Return the columns of the config ``images``, from those of ``masks``."""
     mask = partial(SoftMaskFeature, geometry=geometry, copies=on_mismatch == "warn", extent=extent)
@@ -877,8 +878,9 @@ def image_features(
         **{name: mask() for name in _PICTURES},
     }
     rest = {name: masks[name] for name in masks if name not in first}
+    drawn = {_OBJECT: Image(decode=decode)} if objects else {}
     box = {"box": datasets.Sequence(Value("float64"), length=4)} if extent == "image" else {}
-    return Features({**first, **rest, **box})
+    return Features({**first, **drawn, **rest, **box})
 
 
 def _local(path: str) -> Any:
@@ -1014,6 +1016,8 @@ _OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "render": _YES_OR_NO,
     "decode": _YES_OR_NO,
     "ranked": _YES_OR_NO,
+    "objects": _YES_OR_NO,
+    "segmented": _YES_OR_NO,
     "validated": _YES_OR_NO,
     "same": (_is_part, "a share of people, from 0 to 1"),
     "size": _PIXELS,
@@ -1038,6 +1042,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 
 _NEEDED = {"directory", "streaming", "render", "decode", "ranked", "size", "resize", "scale"}
 _NEEDED |= {"ratio", "flip", "transforms", "on_missing", "on_mismatch", "geometry", "extent"}
+_NEEDED |= {"objects", "segmented"}
 
 
 def _check_options(given: Mapping[str, Any]) -> None:
@@ -1061,13 +1066,15 @@ def _check_select(select: Any) -> None:
 
 # A build ------------------------------------------------------------------------------------------
 
-CONFIGS = ("images", "masks", "rankings", "features", "whole")
+CONFIGS = ("images", "masks", "rankings", "features", "whole", "segmentations")
 
 _ALIASES = {"val": "validation"}
 _PICTURES = ("core_mask", "spurious_mask")
+_OBJECT = "object_mask"
 _BATCH_ROWS = 1024
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
-_SHARD_NAME = re.compile(r"(masks|rankings|features|whole)/\w+-\d{5,}-of-\d{5,}\.parquet")
+_CONFIG = "masks|rankings|features|whole|segmentations"
+_SHARD_NAME = re.compile(rf"({_CONFIG})/\w+-\d{{5,}}-of-\d{{5,}}\.parquet")
 _MALFORMED = ValueError | KeyError | TypeError | AttributeError | ArithmeticError | RecursionError
 """What json, or a look into what it read, raises."""
 
@@ -1271,13 +1278,24 @@ _OF_EXTENT = {"peaks", "grids", *_CELLS, "box"}
 """Columns that ``whole`` has in place of those of ``masks``."""
 
 
-def _rows(file: str, columns: Iterable[str], extent: Extent) -> Iterator[pa.Table]:
-    """Yield rows of a file of ``masks``, with the grids of whole images where these are wanted."""
-    if extent == "crop":
-        yield from _scan(file, columns)
-        return
+def _rows(
+    file: str, columns: Iterable[str], extent: Extent, objects: bool = False
+) -> Iterator[pa.Table]:
+    """Yield rows of a file of ``masks`` with what is wanted from the files beside it."""
+    stored = set(columns) - ({_OBJECT} if objects else set())
+    tables = _scan(file, stored) if extent == "crop" else _of_whole_images(file, stored)
+    yield from _with_objects(file, tables) if objects else tables
+
+
+def _beside(file: str, config: str) -> str:
+    """Return the file of another config that has images of those of a file of ``masks``."""
     folder, _, name = file.rpartition("/")
-    beside = f"{folder.rpartition('/')[0]}/whole/{name}"
+    return f"{folder.rpartition('/')[0]}/{config}/{name}"
+
+
+def _of_whole_images(file: str, columns: Collection[str]) -> Iterator[pa.Table]:
+    """Yield rows of a file of ``masks``, with the grids of whole images."""
+    beside = _beside(file, "whole")
     own = {"image_id", *columns} - _OF_EXTENT
     parts = zip(_scan(file, own), _scan(beside, {"image_id", *_OF_EXTENT}), strict=True)
     for table, whole in parts:
@@ -1290,6 +1308,31 @@ def _rows(file: str, columns: Iterable[str], extent: Extent) -> Iterator[pa.Tabl
         yield table
 
 
+def _with_objects(file: str, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Yield rows of a file of ``masks`` with their object masks, null where nobody drew one."""
+    objects = pa.concat_tables(_scan(_beside(file, "segmentations"), ["image_id", _OBJECT]))
+    for table in tables:
+        places = pc.index_in(table["image_id"], objects["image_id"])
+        yield table.append_column(_OBJECT, objects[_OBJECT].take(places))
+
+
+def _require(build: Build, config: str, split: str | None, what: str, remedy: str) -> None:
+    """See that a build has a config that not every build has, of a split or of all."""
+    for name in build.splits if split is None else [split]:
+        if not any(file.startswith(f"{config}/{name}-") for file in build.manifest["files"]):
+            raise SalientImageNetError(
+                f"{build.location} has no {what} of the split {name}: {remedy}."
+            )
+
+
+def _check_objects(build: Build, split: str | None, select: Selection | None, wanted: bool) -> None:
+    if wanted:
+        remedy = "add some with salient-imagenet segmentations, or leave out objects=True"
+        _require(build, "segmentations", split, "object masks", remedy)
+    elif select and select.segmented:
+        raise SalientImageNetError("segmented=True selects by object masks: say objects=True.")
+
+
 def _check_extent(build: Build, split: str | None, extent: Extent, geometry: Geometry) -> None:
     if extent == "crop":
         return
@@ -1297,12 +1340,8 @@ def _check_extent(build: Build, split: str | None, extent: Extent, geometry: Geo
         raise SalientImageNetError(
             f"The geometry {geometry} is that of crops: use extent='crop', or leave it out."
         )
-    for name in build.splits if split is None else [split]:
-        if not any(file.startswith(f"whole/{name}-") for file in build.manifest["files"]):
-            raise SalientImageNetError(
-                f"{build.location} has no masks of whole images of the split {name}: build it with "
-                "--whole-image, or use extent='crop'."
-            )
+    remedy = "build it with --whole-image, or use extent='crop'"
+    _require(build, "whole", split, "masks of whole images", remedy)
 
 
 # Selections ---------------------------------------------------------------------------------------
@@ -1339,6 +1378,8 @@ class Selection:
     same : float, optional
         Only masks of pairs of which at least that share of the people asked, from 0 to 1, said that
         all maps show the same thing.
+    segmented : bool
+        Only images that have an object mask; with ``objects=True``.
     """
 
     labels: Sequence_[int | str] | None = None
@@ -1348,6 +1389,7 @@ class Selection:
     zone: Zone | None = None
     validated: bool | None = None
     same: float | None = None
+    segmented: bool = False
     # Of classes, once resolved: how many images there are, and which ranks and pairs are taken.
     _sizes: Any = field(default=None, repr=False, compare=False)
     _ends: Any = field(default=None, repr=False, compare=False)
@@ -1431,6 +1473,8 @@ class Selection:
             if self._ends is not None:
                 most, least = self._ends
                 kept &= (ranks < most[labels]) | (ranks >= least[labels])
+        if self.segmented:
+            kept &= table[_OBJECT].is_valid().to_numpy()
         if self._pairs is not None:
             kept &= self._pairs.any(axis=1)[labels]
             if "rank" in table.column_names:  # a row per pair
@@ -1830,10 +1874,17 @@ _NONE = -1
 class _Records(_Index):
     """The rows of ``masks`` of a split without the pictures, by image id, memory-mapped."""
 
-    def __init__(self, build: Build, split: str, cache: Path, extent: Extent = "crop") -> None:
-        name = "rows" if extent == "crop" else "whole"
+    def __init__(
+        self,
+        build: Build,
+        split: str,
+        cache: Path,
+        extent: Extent = "crop",
+        objects: bool = False,
+    ) -> None:
+        name = f"{'rows' if extent == 'crop' else 'whole'}{'-and-objects' if objects else ''}"
         directory = cache / f"{build.digest}-{split}-{name}"
-        _make(directory, partial(self._write, build, split, extent))
+        _make(directory, partial(self._write, build, split, extent, objects))
         self.__setstate__(directory)
 
     def __getstate__(self) -> Path:
@@ -1849,15 +1900,17 @@ class _Records(_Index):
         self._wnids: dict[str, int] = json.loads((directory / "wnids.json").read_text())
 
     @staticmethod
-    def _write(build: Build, split: str, extent: Extent, directory: Path) -> None:
+    def _write(build: Build, split: str, extent: Extent, objects: bool, directory: Path) -> None:
         features = build.features("masks", split)
         if extent == "image":
             features |= build.features("whole", split)
+        if objects:
+            features[_OBJECT] = Image()
         schema = Features({n: features[n] for n in features if n not in _PICTURES}).arrow_schema
         names, labels = [], []
         with pa.ipc.new_stream(str(directory / "rows.arrow"), schema) as rows:
             for file in build.files("masks", split):
-                for table in _rows(file, schema.names, extent):
+                for table in _rows(file, schema.names, extent, objects):
                     rows.write_table(table.select(schema.names).cast(schema))
                     names += table["image_id"].to_pylist()
                     labels.append(table["label"].to_numpy())
@@ -1980,6 +2033,7 @@ class SalientImageNet1MConfig(datasets.BuilderConfig):  # type: ignore[misc]
     on_mismatch: str = "error"
     geometry: str = "aligned"
     extent: str = "crop"
+    objects: bool = False
     decode: bool = True
     cache: str | None = None
     streaming: bool = False
@@ -2086,7 +2140,7 @@ class SalientImageNet1M(datasets.ArrowBasedBuilder):  # type: ignore[misc]
     def _columns(self, stored: Features) -> Features:
         config = self.config
         if config.name == "images":
-            told = config.on_mismatch, config.geometry, config.decode, config.extent
+            told = config.on_mismatch, config.geometry, config.decode, config.extent, config.objects
             stored = image_features(stored, *told)
         unknown = [name for name in config.columns or () if name not in stored]
         if unknown:
@@ -2132,7 +2186,7 @@ class SalientImageNet1M(datasets.ArrowBasedBuilder):  # type: ignore[misc]
         if self.config.extent == "image":
             columns.add("box")
         for number, file in enumerate(files):
-            tables = _rows(file, columns, cast(Extent, self.config.extent))
+            tables = _rows(file, columns, cast(Extent, self.config.extent), self.config.objects)
             selected = map(select.apply, tables) if select else tables
             rows = self._with_images(selected, source) if source else selected
             with _skips_reported(file):
@@ -2209,6 +2263,7 @@ def load(
     on_mismatch: OnMismatch = "error",
     geometry: Geometry = "aligned",
     extent: Extent = "crop",
+    objects: bool = False,
     decode: bool = True,
     num_proc: int | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
@@ -2219,7 +2274,7 @@ def load(
     ----------
     directory : str or path
         A build: a directory, or the id of a dataset on the Hub.
-    config : {"images", "masks", "rankings", "features", "whole"}, optional
+    config : {"images", "masks", "rankings", "features", "whole", "segmentations"}, optional
         ``images`` where `images` is given, else ``masks``.
     images : str, path or dataset, optional
         Your ImageNet: a directory (``train/<wnid>/*``, Kaggle's, a flat ``val``), an official tar
@@ -2259,6 +2314,9 @@ def load(
     extent : {"crop", "image"}
         Masks of the central crop, outside of which they are 0, or of the whole image, of a build
         with ``--whole-image``. Columns of numbers are those of the crop, but ``peaks``.
+    objects : bool
+        Give ``object_mask`` too, of a build with the config ``segmentations``: where people say
+        that the object is, None where nobody said it (see `Selection`), which is 0 in tensors.
     decode : bool
         False gives a dict with bytes or path in place of decoded images.
     num_proc, cache_dir : optional
@@ -2294,6 +2352,11 @@ def load(
             f"extent='image' is of masks on images: say images=, or load the config whole in place "
             f"of {config}."
         )
+    if objects and config != "images":
+        raise SalientImageNetError(
+            "objects=True is of masks on images: say images=, or load the config segmentations in "
+            f"place of {config}."
+        )
     build = Build.open(directory)
     options: dict[str, Any] = {
         "select": select,
@@ -2303,6 +2366,7 @@ def load(
         "decode": decode,
         # Where it is the default, datasets that were prepared without it are found again.
         **({"extent": extent} if extent != "crop" else {}),
+        **({"objects": True} if objects else {}),
     }
     opened = _open_images(images, build, split, streaming) if config == "images" else None
     if opened is not None:
@@ -2312,6 +2376,7 @@ def load(
     else:
         split, base = _published(build, split, streaming)
         _check_extent(build, base, extent, geometry)
+        _check_objects(build, base, select, objects)
         cache = None if cache_dir is None else os.fspath(cache_dir)
         builder = SalientImageNet1M(
             cache_dir=cache,
@@ -2522,6 +2587,7 @@ def join(
     on_mismatch: OnMismatch = "error",
     geometry: Geometry = "aligned",
     extent: Extent = "crop",
+    objects: bool = False,
     decode: bool = True,
     cache_dir: str | os.PathLike[str] | None = None,
     _below: str | None = None,  # see `place_of`
@@ -2541,7 +2607,7 @@ def join(
         What to do with images of another size, or another label, than masks were made from. Of a
         `datasets.Dataset` the labels and the sizes of some images are compared beforehand, and
         that of each image by the transforms; with ``warn`` and ``skip`` all sizes are.
-    directory, select, on_missing, geometry, extent, decode, cache_dir
+    directory, select, on_missing, geometry, extent, objects, decode, cache_dir
         As for `load`.
 
     Returns
@@ -2577,8 +2643,10 @@ def join(
                 f"The dataset has no column {name}: use {', '.join(dataset.features)}."
             )
     _check_extent(build, split, extent, geometry)
-    features = image_features(build.features("masks", split), on_mismatch, geometry, decode, extent)
-    records = _Records(build, split, _cache(cache_dir), extent)
+    _check_objects(build, split, select, objects)
+    told = on_mismatch, geometry, decode, extent, objects
+    features = image_features(build.features("masks", split), *told)
+    records = _Records(build, split, _cache(cache_dir), extent, objects)
     joiner = _Join(
         records=records,
         filter=select.resolve(build, split) if select else None,
@@ -2810,11 +2878,12 @@ def _cut(
     scaled = (window[0] * x, window[1] * y, window[2] * x, window[3] * y)
     size = (mask_size, mask_size)
     cut = {"image": image, "window": scaled, "flip": flip, "mask_size": size}
-    for name in _PICTURES:
+    for name in (*_PICTURES, _OBJECT):
         if example.get(name) is not None:
             mask = example[name]
             # A picture that the user has made of a mask is of the copy's size.
-            part = scaled if isinstance(mask, SoftMask) else window
+            is_of_copy = not isinstance(mask, SoftMask) and mask.size == seen
+            part = window if is_of_copy else scaled
             cut[name] = _cut_mask(mask, part, size, flip)
     return {**example, **cut}
 
@@ -2978,7 +3047,8 @@ class ToTensors:
     Notes
     -----
     ``image`` is uint8 of shape (3, height, width); ``core_mask`` and ``spurious_mask`` are uint8 of
-    shape (1, height, width), zero where the class has no such feature. Without `render` there are
+    shape (1, height, width), zero where the class has no such feature; so is ``object_mask``, zero
+    where nobody drew the object. Without `render` there are
     ``grids`` (uint8, (features, grid_height, grid_width)), ``window`` (float64, (4,)) and ``flip``
     (bool) instead; of whole images, whose grids differ in size, ``box`` (float64, (4,)),
     ``grid_height`` and ``grid_width`` as well, and `collate` stacks them. ``core`` and ``spurious``
@@ -3021,6 +3091,11 @@ class ToTensors:
                 pictures[name] = _gray(mask)
             elif self.render and name in example:
                 pictures[name] = SoftMask(_NO_GRIDS, _Target(width, height))
+        drawn = example.get(_OBJECT)
+        if isinstance(drawn, torch.Tensor):
+            pictures[_OBJECT] = drawn
+        elif _OBJECT in example:  # Without grids to render it from.
+            pictures[_OBJECT] = PIL.Image.fromarray(_sized(drawn, width, height))
         return pictures
 
     def _columns(self, examples: Sequence_[dict[str, Any]]) -> dict[str, Any]:
@@ -3031,7 +3106,7 @@ class ToTensors:
         columns: dict[str, Any] = {
             name: [example[name] for example in examples]
             for name in first
-            if name not in (*_PICTURES, *_WHERE)
+            if name not in (*_PICTURES, _OBJECT, *_WHERE)
         }
         if not self.render and "grids" in first:
             _check_columns(first, "core")
@@ -3156,10 +3231,11 @@ class V2:
     ----------
     transforms : callable
         A pipeline of `torchvision.transforms.v2`, or what else takes a dict of ``image``
-        (``tv_tensors.Image``, uint8), ``core_mask`` and ``spurious_mask`` (uint8, (1, height,
-        width)). `RandAugment`, `TrivialAugmentWide` and `AutoAugment`, which torchvision refuses to
-        apply to masks, move them too. Or a pipeline on PIL images alone: of ``timm``, such as
-        ``create_transform`` makes, or of ``torchvision.transforms``.
+        (``tv_tensors.Image``, uint8), ``core_mask``, ``spurious_mask`` and, where asked for,
+        ``object_mask`` (uint8, (1, height, width)). `RandAugment`, `TrivialAugmentWide` and
+        `AutoAugment`, which torchvision refuses to apply to masks, move them too. Or a pipeline on
+        PIL images alone: of ``timm``, such as ``create_transform`` makes, or of
+        ``torchvision.transforms``.
 
     Raises
     ------
@@ -3182,7 +3258,8 @@ class V2:
     def __call__(self, example: dict[str, Any]) -> dict[str, Any]:
         """Return the example with transformed tensors in place of image and masks."""
         image = _decoded(example, self)
-        masks = {n: _sized(example[n], *image.size) for n in _PICTURES if n in example}
+        names = (*_PICTURES, _OBJECT)
+        masks = {n: _sized(example[n], *image.size) for n in names if n in example}
         alone = _takes_images_alone(self.transforms)
         return {**example, **(self._on_pil if alone else self._on_tensors)(image, masks)}
 

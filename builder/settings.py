@@ -674,9 +674,9 @@ class Training:
         typer.Option(
             metavar="NAME",
             rich_help_panel=_METHOD,
-            help="erm (labels alone), noise (noise where the model is not to look), saliency (a "
-            "penalty on the loss's gradient there), cam (one on the class's activation map there), "
-            "or a sum such as noise+saliency.",
+            help="What is done where the model is not to look: erm (nothing), noise, saliency (a "
+            "penalty on the loss's gradient), cam (one on the class's activation map), or a sum "
+            "such as noise+saliency.",
         ),
     ] = "noise"
     region: Annotated[
@@ -727,13 +727,21 @@ class Training:
     ] = 90
     opt: Annotated[
         str,
-        typer.Option(metavar="NAME", rich_help_panel=_RECIPE, help="The optimizer of timm."),
+        typer.Option(
+            metavar="NAME", rich_help_panel=_RECIPE, help="The optimizer, by timm's name of it."
+        ),
     ] = "sgd"
     lr: Annotated[
-        float, typer.Option(min=0, metavar="X", rich_help_panel=_RECIPE, help="The learning rate.")
+        float,
+        typer.Option(
+            min=0, metavar="X", rich_help_panel=_RECIPE, help="The largest learning rate."
+        ),
     ] = 0.1
     weight_decay: Annotated[
-        float, typer.Option(min=0, metavar="X", rich_help_panel=_RECIPE, help="The weight decay.")
+        float,
+        typer.Option(
+            min=0, metavar="X", rich_help_panel=_RECIPE, help="The optimizer's weight decay."
+        ),
     ] = 1e-4
     sched: Annotated[
         str,
@@ -755,7 +763,7 @@ class Training:
     smoothing: Annotated[
         float,
         typer.Option(
-            min=0, max=1, metavar="X", rich_help_panel=_RECIPE, help="The smoothing of labels."
+            min=0, max=1, metavar="X", rich_help_panel=_RECIPE, help="How much labels are smoothed."
         ),
     ] = 0.0
     augment: Annotated[
@@ -969,6 +977,83 @@ class Publication:
             "Only with --private.",
         ),
     ] = None
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The options of ``salient-imagenet segmentations``.
+
+    Raises
+    ------
+    BuildError
+        If not exactly one release is named, or what the card is to say is no text.
+    """
+
+    data: Annotated[
+        Path,
+        typer.Argument(
+            parser=parse_location,
+            metavar="DIR",
+            help="The directory of a data set that build made, to which the object masks are added "
+            "in place of those that it has, if any.",
+        ),
+    ]
+    hard_imagenet: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="The release of Hard ImageNet: folders train and val of masks, and meta.",
+        ),
+    ] = None
+    rival10: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The release of RIVAL10: folders of entire_object_masks."),
+    ] = None
+    masks: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Any folder of masks that are called as their images are, in folders as these are "
+            "or not. What is brighter than half of the brightest pixel is the object.",
+        ),
+    ] = None
+    images: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SOURCE",
+            help="The images that the data set was built from: a mask then has to be as large as "
+            "the image that is there. By default as large as the data set says that it is.",
+        ),
+    ] = None
+    source: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            rich_help_panel=_DESCRIPTION,
+            help="Who drew the masks, a name or a URL; by default the name of the release.",
+        ),
+    ] = None
+    licence: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            rich_help_panel=_DESCRIPTION,
+            help="Under which terms the masks may be used; by default those of the release.",
+        ),
+    ] = None
+
+    def __post_init__(self) -> None:
+        if len([path for path in (self.hard_imagenet, self.rival10, self.masks) if path]) != 1:
+            raise BuildError(
+                "Say where the masks are: give one of --hard-imagenet, --rival10 and --masks."
+            )
+        for name in ("source", "licence"):
+            _check_text(name, getattr(self, name))
+
+    @property
+    def release(self) -> Path:
+        """Where the masks are, however they are laid out there."""
+        return self.hard_imagenet or self.rival10 or self.masks or Path()
 
 
 def _check_known(name: str, value: str, known: tuple[str, ...]) -> None:

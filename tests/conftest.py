@@ -20,11 +20,13 @@ from selenium import webdriver
 from builder.dataset import votes
 from builder.dataset.votes import ANSWERS, Vote
 from builder.demo.world import World as PlantedWorld
-from builder.demo.world import write_world
+from builder.demo.world import read_truth, write_world
 from builder.run.build import build
-from builder.settings import Settings
+from builder.segmentations.segmentations import add_segmentations
+from builder.settings import Segmentation, Settings
 from tests.browser import chromium
 from tests.quiet import Quiet
+from tests.releases import write_hard_imagenet
 
 # Freed memory is kept for the next tensor, instead of asking the system for zeroed pages each time,
 # which took a tenth of the processor's time. The C library reads this when a process starts: those
@@ -195,6 +197,22 @@ def planted(planted_world: World, tmp_path_factory: pytest.TempPathFactory) -> P
     out = tmp_path_factory.mktemp("planted") / "out"
     build(planted_world.settings(out), Quiet())
     build(planted_world.settings(out, split="validation"), Quiet())
+    return out
+
+
+@pytest.fixture(scope="session")
+def hard_imagenet(planted_world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a release laid out like Hard ImageNet, of the tiny world's core objects."""
+    root = tmp_path_factory.mktemp("release") / "hardImageNet"
+    write_hard_imagenet(root, read_truth(planted_world.root.parent))
+    return root
+
+
+@pytest.fixture(scope="session")
+def segmented(planted: Path, hard_imagenet: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the build of the tiny world with object masks."""
+    out = shutil.copytree(planted, tmp_path_factory.mktemp("segmented") / "out")
+    add_segmentations(Segmentation(out, hard_imagenet=hard_imagenet), Quiet())
     return out
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -265,6 +266,38 @@ def rcs(core: float, spurious: float) -> float:
     """Relative core sensitivity."""
     mean = (core + spurious) / 2
     return 0.0 if mean in (0, 1) else (core - spurious) / (2 * min(mean, 1 - mean))
+
+
+def pixel_auroc(mask: np.ndarray[Any, Any], places: np.ndarray[Any, Any]) -> float:
+    """Return how often a pixel of `places` is brighter than another, ties half: all pairs."""
+    others = np.sort(mask[~places])
+    below = np.searchsorted(others, mask[places], "left")
+    not_above = np.searchsorted(others, mask[places], "right")
+    return float((below + not_above).mean() / 2 / len(others))
+
+
+def pointing(mask: np.ndarray[Any, Any], places: np.ndarray[Any, Any]) -> float:
+    """Return the share of the brightest pixels that are in `places`, 0 of an empty mask."""
+    brightest = [
+        bool(place)
+        for value, place in zip(mask.flat, places.flat, strict=True)
+        if value == mask.max()
+    ]
+    return float(np.mean(brightest)) if mask.max() > 0 else 0.0
+
+
+def rank_correlation(pairs: list[tuple[int, int]]) -> float:
+    """Return Spearman's correlation of pairs without ties, by the differences of their ranks."""
+    columns = [sorted(column) for column in zip(*pairs, strict=True)]
+    ranks = [[columns[side].index(pair[side]) for side in (0, 1)] for pair in pairs]
+    count = len(pairs)
+    return 1 - 6 * sum((one - other) ** 2 for one, other in ranks) / (count * (count**2 - 1))
+
+
+def decoded(picture: bytes) -> np.ndarray[Any, Any]:
+    """Return where a PNG is white."""
+    with Image.open(io.BytesIO(picture)) as image:
+        return np.asarray(image.convert("L")) > 127
 
 
 def core_noise(

@@ -12,9 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from builder.dataset.configs import CONTENTS
 from builder.dataset.counts import LATER, Counts
 from builder.dataset.dataset import DataSet
-from builder.dataset.layout import CONTENTS, SET_ASIDE_FILE, SET_ASIDE_SCHEMA, order_keys
+from builder.dataset.layout import SET_ASIDE_FILE, SET_ASIDE_SCHEMA, order_keys
 from builder.storage.parquet import column_bytes
 
 

@@ -7,31 +7,18 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import Features
 
+from builder.dataset.configs import CONFIGS, Contents
 from builder.dataset.dataset import DataSet, UnreadableError, columns_of
-from builder.dataset.format import (
-    content_features,
-    embedding_features,
-    mask_features,
-    pair_features,
-    parquet_schema,
-    preview_features,
-    ranking_features,
-    whole_features,
-)
+from builder.dataset.format import parquet_schema
 from builder.dataset.layout import (
-    CONTENTS,
-    EMBEDDINGS,
     MANIFEST_FILE,
-    PUBLISHED_CONFIGS,
+    MASKS_SET_ASIDE_FILE,
     SET_ASIDE_FILE,
     SET_ASIDE_SCHEMA,
-    WHOLE_IMAGES,
     file_name,
     file_pattern,
 )
-from builder.pages.preview import PREVIEW
 from builder.storage.files import sha256_of
 
 NOT_OURS = (".gitattributes", ".git/", ".cache/", ".publish/")
@@ -47,6 +34,7 @@ _NULLABLE = {
     "activation_std",
     "validated",
     "same",
+    "release_rank",
 }
 
 
@@ -79,20 +67,16 @@ def nothing_else_is_there(directory: Path, data: DataSet) -> Iterator[str]:
 
 def files_are_complete(data: DataSet) -> Iterator[str]:
     """Yield configs whose numbered files are not all there, or not of one build."""
-    kept = [CONTENTS] if data.manifest.origin["keep_embeddings"] else [CONTENTS, EMBEDDINGS]
     for split in data.splits:
-        has_whole = WHOLE_IMAGES in data.manifest.splits[split]
-        optional = kept if has_whole else [*kept, WHOLE_IMAGES]
-        for config in PUBLISHED_CONFIGS:
-            names = data.files(config, split)
-            if config in optional and not names:
-                continue
-            expected = [file_name(config, split, index, len(names)) for index in range(len(names))]
-            if not names:
-                yield f"there are no files {file_pattern(config, split)}"
+        told = data.manifest.splits[split]
+        for name, config in CONFIGS.items():
+            names = data.files(name, split)
+            expected = [file_name(name, split, index, len(names)) for index in range(len(names))]
+            if not names and config.is_needed(data.manifest.origin, told):
+                yield f"there are no files {file_pattern(name, split)}"
             elif names != expected:
                 odd = min(set(names) - set(expected) or set(expected))
-                yield f"{odd} is none of {len(names)} consecutive files of {config}, {split}"
+                yield f"{odd} is none of {len(names)} consecutive files of {name}, {split}"
 
 
 def schemas_are_the_formats(data: DataSet) -> Iterator[str]:
@@ -102,23 +86,14 @@ def schemas_are_the_formats(data: DataSet) -> Iterator[str]:
         for config, schema in schemas.items():
             for name in data.files(config, split):
                 yield from _compare(data, name, schema)
-    if SET_ASIDE_FILE in data.manifest.files:
-        yield from _compare(data, SET_ASIDE_FILE, SET_ASIDE_SCHEMA)
+    for name in (SET_ASIDE_FILE, MASKS_SET_ASIDE_FILE):
+        if name in data.manifest.files:
+            yield from _compare(data, name, SET_ASIDE_SCHEMA)
 
 
 def _schemas(data: DataSet) -> dict[str, pa.Schema]:
-    names, count = data.names, data.features_per_class
-    features: dict[str, Features] = {
-        "masks": mask_features(names, count),
-        "rankings": ranking_features(names),
-        "features": pair_features(names, are_validated="validated" in data.pair_fields),
-        PREVIEW: preview_features(names, count),
-        CONTENTS: content_features(),
-        WHOLE_IMAGES: whole_features(names, count),
-    }
-    if data.manifest.origin["keep_embeddings"]:
-        features[EMBEDDINGS] = embedding_features(data.manifest.origin["channels"])
-    return {config: parquet_schema(columns) for config, columns in features.items()}
+    of = Contents(data.names, data.manifest.origin, "validated" in data.pair_fields)
+    return {name: parquet_schema(config.columns(of)) for name, config in CONFIGS.items()}
 
 
 def _compare(data: DataSet, name: str, expected: pa.Schema) -> Iterator[str]:

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
+from builder.dataset.configs import CONTENTS
 from builder.dataset.dataset import DataSet
-from builder.dataset.layout import CONTENTS
 from builder.errors import first_line
 from builder.images.content import digest_of
 from builder.images.sources import FORMATS, LARGEST_FILE, Images, find_images

@@ -8,7 +8,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from builder.checks import counts, files, pages, rows, scores, whole
+from builder.checks import counts, files, pages, rows, scores, segmentations, whole
 from builder.checks.images import images_are_those
 from builder.checks.scores import ScoredDataSet
 from builder.dataset.layout import MANIFEST_FILE
@@ -46,6 +46,7 @@ _CONTENT: dict[str, Find] = {
     "whole images are the rows'": whole.rows_are_the_masks,
     "masks of whole images are sound": whole.grids_decode,
     "counts of whole images are right": whole.counts_are_right,
+    "object masks are of the images": segmentations.object_masks_are_of_the_images,
     "preview is the masks'": pages.preview_is_the_masks,
     "the card's header is the data's": pages.header_is_the_data_s,
 }
@@ -114,12 +115,22 @@ def checks(directory: Path, images: str | None = None, split: str | None = None)
             return
     for name, find in _CONTENT.items():
         yield _run(name, find, data)
+    yield from _figures_of_object_masks(data)
     if data.manifest.pages == PAGES_VERSION:
         yield _run("card, plots and croissant are the data's", pages.pages_are_the_data_s, data)
     else:
         yield Check("card, plots and croissant are another release's: not compared", [])
     for part, found in opened.items():
         yield Check(f"images are those of {part}", _some(images_are_those(data, found, part)))
+
+
+def _figures_of_object_masks(data: ScoredDataSet) -> Iterator[Check]:
+    """Check what the manifest says of object masks; where that is right, tell it."""
+    name = "figures of object masks recompute"
+    check = _run(name, segmentations.figures_of_object_masks_are_right, data)
+    yield check
+    if check.passed:
+        yield from (Check(figure, []) for figure in segmentations.figures(data))
 
 
 def _open(directory: Path) -> ScoredDataSet:

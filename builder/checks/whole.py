@@ -19,8 +19,8 @@ from builder.checks.rows import (
     unlike_peaks,
     unlike_pictures,
 )
+from builder.dataset.configs import WHOLE_IMAGES
 from builder.dataset.dataset import DataSet
-from builder.dataset.layout import WHOLE_IMAGES
 from builder.dataset.whole import count_whole, likeness
 from builder.storage.parquet import matrix
 from salient_imagenet_1m import KINDS, whole_box

@@ -20,6 +20,7 @@ from builder.cli import (
     evaluate,
     gallery,
     publish,
+    segmentations,
     status,
     train,
     verify,
@@ -129,6 +130,7 @@ _register(annotate.export, group=voting)
 app.add_typer(voting)
 _register(gallery.gallery)
 _register(evaluate.evaluate, evaluate.EXAMPLES)
+_register(segmentations.segmentations, segmentations.EXAMPLES)
 _register(train.train, train.EXAMPLES)
 _register(verify.verify)
 _register(publish.publish, publish.EXAMPLES)

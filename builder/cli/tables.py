@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from builder.dataset.configs import WHOLE_IMAGES
 from builder.dataset.counts import share_as_labelled
-from builder.dataset.layout import WHOLE_IMAGES
+from builder.dataset.truth import truth_figures
 from builder.errors import printable
 from builder.evaluate.measures import GAP, RCS, accuracy_of, overall
 from builder.network.importance import TOPS
@@ -55,6 +56,24 @@ def outcome_table(outcome: Outcome) -> Table:
         table.add_row("images this run", f"{outcome.images:,}")
         limit = f"{stages.limit}; the network waited {stages.waited:.0%} of the time"
         table.add_row("limited by", limit)
+    return table
+
+
+def segmentations_table(told: dict[str, Any]) -> Table:
+    """Return what came of the object masks of a release, and how masks lie on the objects."""
+    table = Table(title=printable(told["source"]), show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_row("masks in", f"{told['given']:,}")
+    for split, part in told["splits"].items():
+        table.add_row(f"rows out, {split}", f"{part['rows']:,}")
+    table.add_row("set aside", f"{sum(told['set_aside'].values()):,}")
+    for reason, count in told["set_aside"].items():
+        table.add_row(f"  {reason}", f"{count:,}")
+    for split, part in told["splits"].items():
+        table.add_section()
+        for name, value in truth_figures(part["truth"]):
+            table.add_row(f"{name}, {split}", value)
     return table
 
 

@@ -123,6 +123,26 @@ def content_features() -> Features:
     )
 
 
+def segmentation_features(names: list[str]) -> Features:
+    """Return the columns of the config ``segmentations``: objects that people drew, image by image.
+
+    Parameters
+    ----------
+    names : list of str
+        The name of each class, by label.
+    """
+    return Features(
+        {
+            "image_id": Value("string"),
+            "label": ClassLabel(names=names),
+            "object_mask": Image(),
+            "area": Value("float64"),
+            "distance": Value("float64"),
+            "release_rank": Value("int32"),
+        }
+    )
+
+
 def preview_features(names: list[str], features_per_class: int) -> Features:
     """Return the columns of the config ``preview``.
 

@@ -7,18 +7,10 @@ import re
 
 import pyarrow as pa
 
+from builder.dataset.configs import CONFIGS
 from builder.settings import SPLITS
 
-CONTENTS = "contents"
-"""The config by which a copy of the images is compared; builds of earlier releases lack it."""
-
-WHOLE_IMAGES = "whole"
-"""The config of masks of whole images, which is there only on demand."""
-
-EMBEDDINGS = "embeddings"
-"""The config that is there only on demand."""
-
-PUBLISHED_CONFIGS = ("masks", "rankings", "features", "preview", CONTENTS, EMBEDDINGS, WHOLE_IMAGES)
+PUBLISHED_CONFIGS = tuple(CONFIGS)
 """The first is the default one."""
 
 IMAGES = "images"
@@ -27,6 +19,7 @@ IMAGES = "images"
 MANIFEST_FILE = "manifest.json"
 CARD_FILE = "README.md"
 SET_ASIDE_FILE = "set_aside.parquet"
+MASKS_SET_ASIDE_FILE = "segmentations_set_aside.parquet"
 CROISSANT_FILE = "croissant.json"
 MASKS_PLOT = "plots/masks.svg"
 KINDS_PLOT = "plots/kinds.svg"
@@ -34,7 +27,7 @@ SPURIOSITY_PLOT = "plots/spuriosity.svg"
 
 SINGLE_FILES = (
     *(CARD_FILE, CROISSANT_FILE, MASKS_PLOT, KINDS_PLOT, SPURIOSITY_PLOT),
-    SET_ASIDE_FILE,
+    *(SET_ASIDE_FILE, MASKS_SET_ASIDE_FILE),
 )
 """Those that a data set has one of, beside its manifest; all others are a config's of a split."""
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from builder.dataset.layout import MANIFEST_FILE, SINGLE_FILES, WHOLE_IMAGES, is_published
+from builder.dataset.configs import WHOLE_IMAGES
+from builder.dataset.layout import MANIFEST_FILE, SINGLE_FILES, is_published
 from builder.errors import BuildError
 from builder.settings import SPLITS
 from builder.storage.files import require_plain_files, sha256_of
@@ -35,6 +36,8 @@ _WHOLE_INPUTS = {"stride": int, "longest": int}
 _INPUTS = {"images_sha256": str, "seed": int, "device": str}
 _COUNTS = {"rows": int, "classes": int, "set_aside": dict}
 _FILE = {"bytes": int, "sha256": str}
+_ADDITION = {"source": str, "licence": str, "given": int, "set_aside": dict, "splits": dict}
+_PART_OF_ADDITION = {"rows": int, "truth": dict}
 """What every reader needs of each part."""
 
 
@@ -54,6 +57,9 @@ class Manifest:
         Bytes and SHA-256 of each file, by its path in the data set.
     pages : str
         The version of the pages' text; that of another version may differ.
+    additions : dict of str to dict
+        By config, what was added to the builds from elsewhere: its source and licence, what was
+        given and set aside, and what came of each split. Data sets without any lack the key.
     """
 
     origin: dict[str, Any]
@@ -61,9 +67,10 @@ class Manifest:
     splits: dict[str, Any] = field(default_factory=dict)
     files: dict[str, Any] = field(default_factory=dict)
     pages: str = ""
+    additions: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        tables = (self.origin, self.splits, self.files)
+        tables = (self.origin, self.splits, self.files, self.additions)
         if not all(isinstance(table, dict) for table in tables):
             raise TypeError("origin, splits and files are tables")
 
@@ -123,6 +130,10 @@ class Manifest:
             if not is_published(name):
                 yield f"lists the file {name}"
             yield from _lacking(file, _FILE, name)
+        for name, addition in self.additions.items():
+            yield from _lacking(addition, _ADDITION, f"the addition {name}")
+            for split, part in addition["splits"].items():
+                yield from _lacking(part, _PART_OF_ADDITION, f"{name} of {split}")
 
     def record(self, directory: Path, names: Iterable[str] | None = None) -> None:
         """Take note of the bytes and hash of files.
@@ -145,6 +156,7 @@ class Manifest:
             "splits": dict(sorted(self.splits.items())),
             "files": dict(sorted(self.files.items())),
             "pages": self.pages,
+            **({"additions": self.additions} if self.additions else {}),
         }
         return (json.dumps(content, indent=2) + "\n").encode()
 

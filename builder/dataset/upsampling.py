@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
-from salient_imagenet_1m import Box
+from salient_imagenet_1m import CROP_SIZE, KINDS, Box, union
 
 _STRIP = 7 * 32_768
 """Multiplications of one matrix product: with more, OpenBLAS starts threads."""
@@ -34,6 +36,27 @@ def upsample(grids: NDArray[np.generic], height: int, width: int) -> NDArray[np.
         strip = slice(start, start + step)
         np.matmul(rows[strip], wide, out=upsampled[..., strip, :])
     return upsampled
+
+
+def kind_masks(
+    grids: NDArray[np.uint8], kinds: Sequence[str]
+) -> dict[str, NDArray[np.uint8] | None]:
+    """Render the core and the spurious mask of an image over the square that the network saw.
+
+    Parameters
+    ----------
+    grids : ndarray of uint8, shape (features, grid_height, grid_width)
+    kinds : sequence of str
+        Of each feature.
+
+    Returns
+    -------
+    dict of str to (ndarray of uint8, shape (224, 224), or None)
+        By kind; None where the class has no feature of the kind.
+    """
+    masks = np.rint(upsample(grids, CROP_SIZE, CROP_SIZE)).astype(np.uint8)
+    chosen = {kind: masks[[own == kind for own in kinds]] for kind in KINDS}
+    return {kind: union(own) if len(own) else None for kind, own in chosen.items()}
 
 
 def sample(

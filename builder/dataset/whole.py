@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from builder.dataset.configs import WHOLE_IMAGES
 from builder.dataset.dataset import DataSet
-from builder.dataset.layout import WHOLE_IMAGES
 from builder.dataset.upsampling import sample, upsample
 from builder.storage.parquet import column_bytes
 from salient_imagenet_1m import Box, crop_box, unpack_grids

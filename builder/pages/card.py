@@ -10,11 +10,13 @@ from typing import Any
 
 import jinja2
 
+from builder.dataset.configs import CONFIGS, SEGMENTATIONS
 from builder.dataset.counts import labels_look_wrong, share_as_labelled
 from builder.dataset.dataset import DataSet
 from builder.dataset.layout import KINDS_PLOT, MASKS_PLOT, SPURIOSITY_PLOT
 from builder.dataset.statistics import split_statistics, vote_statistics
 from builder.dataset.subject import Subject
+from builder.dataset.truth import truth_figures
 from builder.network.importance import TOPS
 from builder.pages.header import holds_images, make_header
 from builder.pages.preview import example_rows
@@ -33,17 +35,6 @@ _OWN_TERMS = (
     "only such people in as may have them."
 )
 """The same, of other images."""
-
-_ROWS = {
-    "masks": "image",
-    "rankings": "image of a class with a spurious feature, sorted",
-    "features": "class-feature pair",
-    "preview": "image, a few of each split",
-    "contents": "image: how large its file is, and a hash of it",
-    "whole": "image, in the order of masks: masks of the whole image",
-    "embeddings": "image: the activations of all features, as float16",
-}
-"""What has a row in each config."""
 
 _MARKUP = re.compile(r"[\\`*\[\]|~$]|(?<!\w)_|_(?!\w)")
 """What Markdown takes for markup, but for HTML; an underscore within a word is none."""
@@ -82,7 +73,7 @@ def make_card(data: DataSet) -> str:
         configs=[
             {
                 "name": name,
-                "row": _ROWS[name],
+                "row": CONFIGS[name].row,
                 "columns": [f"`{column}`" for column in data.schema(name).names],
             }
             for name in data.configs
@@ -91,6 +82,7 @@ def make_card(data: DataSet) -> str:
         of_votes=vote_statistics(data.votes),
         of_splits={name: split_statistics(data, name) for name in splits},
         set_aside=_set_aside(splits),
+        objects=data.manifest.additions.get(SEGMENTATIONS),
         doubtful=[
             name
             for name, split in splits.items()
@@ -125,6 +117,7 @@ def _template() -> jinja2.Template:
         ),
         "agreement": _agreement,
         "as_labelled": _as_labelled,
+        "figures": truth_figures,
     }
     return cards.from_string(template_path().read_text("utf-8"))
 

@@ -15,9 +15,9 @@ from PIL import Image as Pillow
 from builder.dataset.dataset import DataSet
 from builder.dataset.format import parquet_schema, preview_features
 from builder.dataset.layout import file_name
-from builder.dataset.upsampling import upsample
+from builder.dataset.upsampling import kind_masks
 from builder.storage.parquet import write_parquet
-from salient_imagenet_1m import CROP_SIZE, KINDS, union, unpack_grids
+from salient_imagenet_1m import KINDS, unpack_grids
 
 PREVIEW = "preview"
 
@@ -130,10 +130,8 @@ def rendered_masks(rows: pa.Table) -> dict[str, list[Mask]]:
     found: dict[str, list[Mask]] = {kind: [] for kind in KINDS}
     for row in rows.select(["grids", "grid_height", "grid_width", "kinds"]).to_pylist():
         grids = unpack_grids(row["grids"], row["grid_height"], row["grid_width"])
-        masks = np.rint(upsample(grids, CROP_SIZE, CROP_SIZE)).astype(np.uint8)
-        for kind in KINDS:
-            chosen = masks[[own == kind for own in row["kinds"]]]
-            found[kind].append(union(chosen) if len(chosen) else None)
+        for kind, mask in kind_masks(grids, row["kinds"]).items():
+            found[kind].append(mask)
     return found
 
 

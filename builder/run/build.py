@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from builder.dataset.configs import WHOLE_IMAGES
 from builder.dataset.counts import labels_look_wrong
 from builder.dataset.dataset import DataSet
-from builder.dataset.layout import WHOLE_IMAGES
 from builder.dataset.manifest import Manifest
 from builder.dataset.whole import count_whole, likeness
 from builder.errors import BuildError

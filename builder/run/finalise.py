@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Features
 
+from builder.dataset.configs import CONTENTS
 from builder.dataset.counts import Counts
 from builder.dataset.format import (
     content_features,
@@ -23,7 +24,7 @@ from builder.dataset.format import (
     parquet_schema,
     ranking_features,
 )
-from builder.dataset.layout import CONTENTS, SET_ASIDE_FILE, SET_ASIDE_SCHEMA, file_name
+from builder.dataset.layout import SET_ASIDE_FILE, SET_ASIDE_SCHEMA, file_name
 from builder.dataset.scores import NO_RANK, Scores, score
 from builder.dataset.votes import Votes
 from builder.errors import BuildError

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from builder.dataset.configs import CONTENTS, WHOLE_IMAGES
 from builder.dataset.dataset import DataSet
 from builder.dataset.format import parquet_schema, whole_features
-from builder.dataset.layout import CONTENTS, WHOLE_IMAGES, file_name
+from builder.dataset.layout import file_name
 from builder.dataset.votes import Votes
 from builder.errors import BuildError
 from builder.images.extent import WholeImage

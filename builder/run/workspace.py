@@ -7,7 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from builder.dataset.layout import CARD_FILE, MANIFEST_FILE, WHOLE_IMAGES
+from builder.dataset.configs import WHOLE_IMAGES
+from builder.dataset.layout import CARD_FILE, MANIFEST_FILE
 from builder.dataset.manifest import Manifest
 from builder.errors import BuildError
 from builder.storage.files import (

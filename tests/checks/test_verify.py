@@ -572,6 +572,97 @@ def test_pages_of_another_release_are_held_against_the_data_only_where_they_are_
     assert failed(verify(data)).keys() == {HEADER}
 
 
+OBJECTS, FIGURES = "object masks are of the images", "figures of object masks recompute"
+
+
+def change_addition(**changes: Any) -> Callable[[Path], None]:
+    def spoil(data: Path) -> None:
+        change_manifest(data, lambda content: content["additions"]["segmentations"].update(changes))
+
+    return spoil
+
+
+def another_truth(data: Path) -> None:
+    def change(content: dict[str, Any]) -> None:
+        truth = content["additions"]["segmentations"]["splits"]["train"]["truth"]
+        truth["core"]["auroc"] += 0.01
+
+    change_manifest(data, change)
+
+
+OBJECT_FAULTS = {
+    "an object mask of another image": Fault(
+        lambda data: edit(first(data, "segmentations"), "object_mask", swap), {OBJECTS, FIGURES}, ""
+    ),
+    "a picture that is none": Fault(
+        in_row("object_mask", lambda mask: {"bytes": b"", "path": None}, "segmentations"),
+        {OBJECTS},
+        "cannot be read",
+    ),
+    "another area": Fault(
+        in_row("area", lambda area: area / 2, "segmentations"), {OBJECTS}, "an area or a distance"
+    ),
+    "another label": Fault(
+        in_row("label", lambda label: 2 - label or 1, "segmentations"), {OBJECTS}, "another label"
+    ),
+    "a rank below 0": Fault(
+        in_row("release_rank", lambda rank: -1, "segmentations"), {OBJECTS}, "a release rank below"
+    ),
+    "an order of its own": Fault(
+        lambda data: write(
+            first(data, "segmentations"),
+            pq.read_table(first(data, "segmentations")).take([1, 0, *range(2, 36)]),
+        ),
+        {OBJECTS},
+        "another order",
+    ),
+    "a mask that is not told of": Fault(
+        lambda data: write(
+            first(data, "segmentations"), pq.read_table(first(data, "segmentations"))[1:]
+        ),
+        {FIGURES},
+        "train has 35 object masks, not 36",
+    ),
+    "a mask that is nowhere": Fault(
+        change_addition(given=52), {FIGURES}, "neither in the data set nor set aside"
+    ),
+    "a reason that nothing has": Fault(
+        change_addition(set_aside={"empty": 1}), {FIGURES}, "0 masks are set aside"
+    ),
+    "another figure": Fault(another_truth, {FIGURES}, "is not what the manifest says"),
+    "no word of where they are from": Fault(
+        lambda data: change_manifest(data, lambda content: content.pop("additions")),
+        {FIGURES},
+        "does not tell where the object masks are from",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OBJECT_FAULTS)
+def test_faults_of_object_masks_are_found(segmented: Path, tmp_path: Path, name: str) -> None:
+    data = shutil.copytree(segmented, tmp_path / "data")
+    OBJECT_FAULTS[name].spoil(data)
+    record(data)
+    check(data, OBJECT_FAULTS[name])
+
+
+def test_figures_of_object_masks_are_told(segmented: Path) -> None:
+    manifest = Manifest.load(segmented)
+    assert manifest
+    core = manifest.additions["segmentations"]["splits"]["train"]["truth"]["core"]
+    said = f"core mask on the object, AUROC of its pixels, train: {core['auroc']:.3f}"
+    assert said in [check.name for check in verify(segmented) if check.passed]
+
+
+def test_an_addition_that_lacks_what_readers_need_is_refused(
+    segmented: Path, tmp_path: Path
+) -> None:
+    data = shutil.copytree(segmented, tmp_path / "data")
+    change_addition(given="many")(data)
+    with pytest.raises(BuildError, match="lacks given in the addition segmentations"):
+        verify(data)
+
+
 def test_of_many_problems_the_first_are_told(data: Path) -> None:
     edit(first(data), "width", lambda values: [0 for _ in values])
     record(data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,9 +22,12 @@ from builder.demo.demo import Folder, run_demo
 from builder.demo.recovery import AT_CHANCE, CONTROLS, GOALS, KEYS
 from builder.demo.summary import next_steps, recovery_table, reliance_table
 from builder.demo.training import Recipe
-from builder.demo.world import World
+from builder.demo.world import World, read_truth
 from builder.errors import BuildError
+from builder.segmentations.segmentations import add_segmentations
+from builder.settings import Segmentation
 from tests.quiet import Quiet
+from tests.releases import write_hard_imagenet
 
 TINY = World(classes=3, train=24, val=6, size=64)
 QUICK = Recipe(epochs=6, batch=24, rate=1e-2)
@@ -37,8 +41,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Return the report of the default demo, run as a user runs it."""
+def default(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the default demo, run as a user runs it."""
     out = tmp_path_factory.mktemp("default") / "demo"
     command = [sys.executable, "-m", "builder", "demo", "--out", str(out)]
     # Threads would wait for each other where other tests keep a core busy.
@@ -50,7 +54,13 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         check=True,
     )
     assert "gallery.html" in result.stdout
-    found: dict[str, Any] = json.loads(Folder(out).report.read_bytes())
+    return out
+
+
+@pytest.fixture(scope="module")
+def report(default: Path) -> dict[str, Any]:
+    """Return the report of the default demo."""
+    found: dict[str, Any] = json.loads(Folder(default).report.read_bytes())
     return found
 
 
@@ -77,6 +87,21 @@ def test_every_control_is_far_below_what_was_found(report: dict[str, Any]) -> No
             assert value <= report[key] - 0.2, (control, key)
     shuffled = report["controls"]["votes shuffled"]
     assert shuffled["separation_auroc"] <= report["separation_auroc"] - 0.3
+
+
+@pytest.mark.timeout(600)
+def test_masks_lie_on_drawn_objects_as_they_lie_on_planted_ones(
+    default: Path, report: dict[str, Any], tmp_path: Path
+) -> None:
+    data, release = shutil.copytree(default / "dataset", tmp_path / "data"), tmp_path / "release"
+    write_hard_imagenet(release, read_truth(default))
+    # The demo measures on validation images.
+    for part in ("train", "meta"):
+        shutil.rmtree(release / part)
+    told = add_segmentations(Segmentation(data, hard_imagenet=release), Quiet())
+    core = told["splits"]["validation"]["truth"]["core"]
+    assert abs(core["auroc"] - report["core_auroc"]) <= 0.01
+    assert abs(core["pointing"] - report["core_pointing"]) <= 0.01
 
 
 @pytest.mark.timeout(600)

@@ -65,6 +65,19 @@ def test_a_second_version_sends_what_changed_and_removes_what_is_gone(
     }
 
 
+def test_object_masks_that_are_added_later_are_sent_alone(
+    hub: Hub, planted: Path, segmented: Path, reporter: Quiet
+) -> None:
+    publish(Publication(planted, NAME), reporter)
+    received = hub.received.copy()
+    publish(Publication(segmented, NAME), reporter)
+    assert hub.files(NAME) == contents(segmented)
+    masks = {path.stat().st_size for path in (segmented / "segmentations").iterdir()}
+    assert set((hub.received - received).values()) == masks
+    publish(Publication(planted, NAME), reporter)
+    assert hub.files(NAME) == contents(planted)
+
+
 def test_what_others_put_there_stays(hub: Hub, planted: Path, reporter: Quiet) -> None:
     publish(Publication(planted, NAME), reporter)
     license_file = hub.repos[NAME].tree["README.md"]

@@ -1,0 +1,1 @@
+"""Objects that people drew, added to a data set: the command `segmentations`."""
