@@ -1202,7 +1202,8 @@ class Build:
         if not self.features("features", split).keys() >= set(found):
             raise SalientImageNetError(
                 f"{self.location} was built from votes without a study of maps: leave validated= "
-                "and same= out of the Selection, or build from votes with the columns of one."
+                "and same= out of the Selection, or build from votes that have the columns "
+                "Validation.validated and Validation.same."
             )
         return self.scan("features", split, ["label", "rank", *found])
 

@@ -674,9 +674,9 @@ class Training:
         typer.Option(
             metavar="NAME",
             rich_help_panel=_METHOD,
-            help="erm (labels alone), noise (noise where the model is not to look), saliency (a "
-            "penalty on the loss's gradient there), cam (one on the class's activation map there), "
-            "or a sum such as noise+saliency.",
+            help="What is done where the model is not to look: erm (nothing), noise, saliency (a "
+            "penalty on the loss's gradient), cam (one on the class's activation map), or a sum "
+            "such as noise+saliency.",
         ),
     ] = "noise"
     region: Annotated[
@@ -727,13 +727,21 @@ class Training:
     ] = 90
     opt: Annotated[
         str,
-        typer.Option(metavar="NAME", rich_help_panel=_RECIPE, help="The optimizer of timm."),
+        typer.Option(
+            metavar="NAME", rich_help_panel=_RECIPE, help="The optimizer, by timm's name of it."
+        ),
     ] = "sgd"
     lr: Annotated[
-        float, typer.Option(min=0, metavar="X", rich_help_panel=_RECIPE, help="The learning rate.")
+        float,
+        typer.Option(
+            min=0, metavar="X", rich_help_panel=_RECIPE, help="The largest learning rate."
+        ),
     ] = 0.1
     weight_decay: Annotated[
-        float, typer.Option(min=0, metavar="X", rich_help_panel=_RECIPE, help="The weight decay.")
+        float,
+        typer.Option(
+            min=0, metavar="X", rich_help_panel=_RECIPE, help="The optimizer's weight decay."
+        ),
     ] = 1e-4
     sched: Annotated[
         str,
@@ -755,7 +763,7 @@ class Training:
     smoothing: Annotated[
         float,
         typer.Option(
-            min=0, max=1, metavar="X", rich_help_panel=_RECIPE, help="The smoothing of labels."
+            min=0, max=1, metavar="X", rich_help_panel=_RECIPE, help="How much labels are smoothed."
         ),
     ] = 0.0
     augment: Annotated[

@@ -58,7 +58,14 @@ def export(settings: VotesExport, reporter: Reporter) -> int:
     votes = [_vote(pairs[row["pair"]], people[row["person"]], row) for row in rows]
     with disk_errors_as_sentences(settings.out.parent):
         write_votes(settings.out, votes, _validations(database, pairs, wanted))
+    fewest = min(counts[row["pair"]] for row in rows)
+    if fewest < MINIMUM_VOTES:
+        reporter.say(f"Some pairs have {_many(fewest, 'vote')}: give build --min-votes {fewest}.")
     return len(votes)
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _validations(
@@ -89,7 +96,8 @@ def _tell_lacking(
     )
     others = ", ..." if len(lacking) > _NAMED else ""
     sentence = (
-        f"{len(lacking):,} of {len(pairs):,} pairs have fewer than {wanted} answers ({few}{others})"
+        f"{len(lacking):,} of {len(pairs):,} pairs have fewer than {_many(wanted, 'answer')} "
+        f"({few}{others})"
     )
     if not settings.partial:
         raise BuildError(f"{sentence}: let people go on, or export what there is with --partial.")
@@ -110,7 +118,7 @@ def _of_whole_classes(
         named = ", ".join(printable(wnid) for wnid in classes if wnid in short)
         reporter.say(
             f"{len(short):,} of {len(classes):,} classes are left out, since a feature of theirs "
-            f"has fewer than {enough} votes: {named}."
+            f"has fewer than {_many(enough, 'vote')}: {named}."
         )
     return [row for row in rows if pairs[row["pair"]].wnid not in short]
 

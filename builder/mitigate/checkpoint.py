@@ -15,7 +15,8 @@ from torch.optim import Optimizer
 from builder.errors import BuildError
 from builder.mitigate.weights import write_tensors
 
-_STEPS, _GROUPS, _NUMBERS = "steps", "groups", "numbers"
+_STEPS, _NUMBERS = "steps", "numbers"
+_STATE, _GROUPS = "optimizer", "groups"
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,13 @@ class Checkpoint:
         for index, values in told["state"].items():
             for key, value in values.items():
                 found: dict[str, Any] = tensors if isinstance(value, Tensor) else numbers
-                found[f"optimizer/{index}/{key}"] = value
-        notes = {_STEPS: steps, _NUMBERS: numbers, _GROUPS: told["param_groups"]}
+                found[f"{_STATE}/{index}/{key}"] = value
+        for index, group in enumerate(told["param_groups"]):
+            # Some optimizers count their steps there, in a tensor.
+            for key, value in group.items():
+                found = tensors if isinstance(value, Tensor) else numbers
+                found[f"{_GROUPS}/{index}/{key}"] = value
+        notes = {_STEPS: steps, _NUMBERS: numbers}
         write_tensors(path, tensors, {name: json.dumps(note) for name, note in notes.items()})
 
     def load(self, path: Path) -> int:
@@ -58,16 +64,13 @@ class Checkpoint:
             with safe_open(path, "pt") as file:
                 notes = file.metadata()
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            steps, numbers, groups = (
-                json.loads(notes[name]) for name in (_STEPS, _NUMBERS, _GROUPS)
-            )
+            steps, numbers = (json.loads(notes[name]) for name in (_STEPS, _NUMBERS))
             for name, module in self.modules.items():
                 module.load_state_dict(_below(name, tensors))
-            state: dict[int, dict[str, Any]] = {}
-            for name, value in _below("optimizer", {**tensors, **numbers}).items():
-                index, _, key = name.partition("/")
-                state.setdefault(int(index), {})[key] = value
-            self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+            told = {**tensors, **numbers}
+            groups = _by_index(_below(_GROUPS, told))
+            state = _by_index(_below(_STATE, told))
+            self.optimizer.load_state_dict({"state": state, "param_groups": list(groups.values())})
         except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise BuildError(
                 f"{path} is damaged, or of another model: remove it to begin anew."
@@ -78,3 +81,12 @@ class Checkpoint:
 def _below(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
     prefix = f"{name}/"
     return {key.removeprefix(prefix): v for key, v in values.items() if key.startswith(prefix)}
+
+
+def _by_index(values: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+    """Return the values of names such as ``3/momentum_buffer``, by the number in their order."""
+    found: dict[int, dict[str, Any]] = {}
+    for name in sorted(values, key=lambda name: int(name.partition("/")[0])):
+        index, _, key = name.partition("/")
+        found.setdefault(int(index), {})[key] = values[name]
+    return found

@@ -48,31 +48,7 @@ def read_state_dict(path: Path) -> StateDict:
     BuildError
         If the file is missing, is no checkpoint, or needs unsafe unpickling.
     """
-    if path.suffix == SAFETENSORS:
-        return _read_safetensors(path)
-    try:
-        with path.open("rb") as file:
-            # PyTorch's message is the same for any file that is no pickle at all.
-            is_pickled = zipfile.is_zipfile(file) or _starts_like_pickle(file)
-    except OSError as error:
-        raise BuildError(
-            f"The checkpoint {path} cannot be read ({error.strerror or error}): check --checkpoint."
-        ) from error
-    no_checkpoint = f"{path} is no PyTorch checkpoint, or only a part of one: check --checkpoint."
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if not is_pickled:
-            raise BuildError(no_checkpoint) from error
-        raise BuildError(
-            f"The checkpoint {path} can only be read by running code that it brings along, which "
-            "this program refuses: where you trust the file, load it with the library that wrote "
-            "it and save its tensors alone, torch.save({'model': checkpoint['model']}, PATH)."
-        ) from error
-    except Exception as error:
-        raise BuildError(no_checkpoint) from error
+    content = _safetensors_of(path) if path.suffix == SAFETENSORS else _unpickled(path)
     for key in ("model", "state_dict"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -92,7 +68,33 @@ def read_state_dict(path: Path) -> StateDict:
     return dict(content)
 
 
-def _read_safetensors(path: Path) -> StateDict:
+def _unpickled(path: Path) -> Any:
+    try:
+        with path.open("rb") as file:
+            # PyTorch's message is the same for any file that is no pickle at all.
+            is_pickled = zipfile.is_zipfile(file) or _starts_like_pickle(file)
+    except OSError as error:
+        raise BuildError(
+            f"The checkpoint {path} cannot be read ({error.strerror or error}): check --checkpoint."
+        ) from error
+    no_checkpoint = f"{path} is no PyTorch checkpoint, or only a part of one: check --checkpoint."
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if not is_pickled:
+            raise BuildError(no_checkpoint) from error
+        raise BuildError(
+            f"The checkpoint {path} can only be read by running code that it brings along, which "
+            "this program refuses: where you trust the file, load it with the library that wrote "
+            "it and save its tensors alone, torch.save({'model': checkpoint['model']}, PATH)."
+        ) from error
+    except Exception as error:
+        raise BuildError(no_checkpoint) from error
+
+
+def _safetensors_of(path: Path) -> StateDict:
     try:
         with safe_open(path, "pt") as file:
             told = json.loads((file.metadata() or {}).get(ORDER, "[]"))

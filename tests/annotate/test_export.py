@@ -66,6 +66,7 @@ def test_votes_of_one_person_build_and_the_card_says_so(
     said = {"Ada": [0, 1, 2, 0, 0] * 3}
     out = tmp_path / "votes.csv"
     assert export(VotesExport(answered(tmp_path, said, answers=1), out), reporter) == 15
+    assert reporter.lines == ["Some pairs have 1 vote: give build --min-votes 1."]
     with pytest.raises(BuildError, match=r"has 1 vote.s.: collect at least 3, .* --min-votes"):
         build(world.settings(tmp_path / "data", votes=out), reporter)
     build(world.settings(tmp_path / "data", votes=out, min_votes=1), reporter)
@@ -119,6 +120,12 @@ def test_a_part_is_that_of_whole_classes(tmp_path: Path, reporter: Quiet) -> Non
         "1 of 3 classes are left out, since a feature of theirs has fewer than 3 votes: n90000003.",
     ]
     assert list(read_votes(out).labels) == list(CLASSES[:2])
+
+
+def test_of_one_answer_a_sentence_says_answer(tmp_path: Path) -> None:
+    votes = answered(tmp_path, {}, answers=1)
+    with pytest.raises(BuildError, match=r"^15 of 15 pairs have fewer than 1 answer \(class"):
+        export(VotesExport(votes, tmp_path / "votes.csv"), Quiet())
 
 
 @pytest.mark.parametrize("partial", [False, True])

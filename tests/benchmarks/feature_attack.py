@@ -6,9 +6,10 @@ Runs the demo where DIR holds none, finds the features of both networks, and att
 of each pair. The thing of a pair is the planted one that most of its heat is on: the core object of
 the class or a cue. For each network it prints
 
+- how well heat maps tell the thing's pixels from the others (AUROC over pixels, mean over images);
 - by how much attacks raise the feature, over pairs (means of the five images);
-- how well the size of the change tells the thing's pixels from the others (AUROC over pixels, mean
-  over images), after the first step, the tenth and the last;
+- how well the size of the change tells the thing's pixels, after the first step, the tenth and the
+  last;
 - how often the change outside the thing points, in colour, to the thing rather than to the other
   thing of the class that the image shows.
 """
@@ -47,6 +48,8 @@ LOOKS = (1, 10, STEPS)
 class Seen(NamedTuple):
     """What came of the top images of a pair."""
 
+    heat: list[float]
+    """AUROC of the heat map of each image."""
     rise: float
     aurocs: list[list[float]]
     """After each of the steps looked at, of each image."""
@@ -90,8 +93,8 @@ def attack_pair(network: Network, pair: Candidate, folder: Folder, truth: Truth)
     maps = network(pixels).maps[:, pair.feature].numpy()
     labels = np.stack([truth.label_map(name) for name in pair.images])
     values = [CORE, *(FIRST_CUE + cue for cue in World().cues_of(pair.label))]
-    hot = upsample(encode_grids(maps)[0], *labels.shape[1:]) > 255 / 2
-    thing = max(values, key=lambda value: int((labels[hot] == value).sum()))
+    heat = upsample(encode_grids(maps)[0], *labels.shape[1:])
+    thing = max(values, key=lambda value: int((labels[heat > 255 / 2] == value).sum()))
     images = (pixels / 255).permute(0, 3, 1, 2)
     features = torch.full((len(images),), pair.feature)
     attacks, done, current = [], 0, images
@@ -100,10 +103,12 @@ def attack_pair(network: Network, pair: Candidate, folder: Folder, truth: Truth)
         attacks.append(attack)
         done, current = look, attack.images
     changes = [(attack.images - images).permute(0, 2, 3, 1).numpy() for attack in attacks]
+    places = labels == thing
     return Seen(
+        list(map(mask_auroc, np.rint(heat).astype(np.uint8), places)),
         float(attacks[-1].after.mean() / attacks[0].before.mean()),
         [
-            [mask_auroc(sizes(one), own == thing) for one, own in zip(change, labels, strict=True)]
+            [mask_auroc(sizes(one), own) for one, own in zip(change, places, strict=True)]
             for change in changes
         ],
         list(directions(changes[-1], pixels.numpy() / 255, labels, thing, values)),
@@ -142,6 +147,7 @@ def directions(
 def report(name: str, seen: list[Seen]) -> None:
     rises = np.array([each.rise for each in seen])
     print(f"{name}: {len(seen)} pairs")
+    print(f"  AUROC of heat maps on the thing: {np.nanmean([each.heat for each in seen]):.2f}")
     print(
         f"  raised at least 3 times: {(rises >= 3).mean():.0%}; lowest {rises.min():.1f}, "
         f"median {np.median(rises):.1f}"

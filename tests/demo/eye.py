@@ -88,8 +88,9 @@ def _colours(
     few = image[::8, ::8], heat[::8, ::8]
 
     def misfit(divisor: float) -> float:
-        colours = few[1] * divisor - few[0]
-        distances = np.linalg.norm(colours[..., None, :] - scale, axis=-1)
+        left = few[1] * divisor - few[0]
+        distances = np.linalg.norm(left[..., None, :] - scale, axis=-1)
         return float(distances.min(axis=-1).mean())
 
-    return heat * min(SCALES, key=misfit) - image
+    colours: npt.NDArray[np.float64] = heat * min(SCALES, key=misfit) - image
+    return colours

@@ -11,7 +11,8 @@ from timm.models import get_pretrained_cfg
 
 from builder.errors import BuildError
 from builder.evaluate.classifier import Classifier, View
-from builder.evaluate.models import Entry, load_classifier, model_list
+from builder.evaluate.models import Entry, load_classifier, model_list, new_classifier
+from builder.mitigate.weights import write_tensors
 from builder.settings import Evaluation
 
 
@@ -44,6 +45,38 @@ def test_models_are_named_one_by_one_and_by_list(tmp_path: Path) -> None:
         Entry("timm:vgg11", None, "", "timm:vgg11"),
         Entry("timm:resnet18", Path("some.pt"), "ResNets", "timm:resnet18"),
     ]
+
+
+def test_a_checkpoint_is_that_of_the_one_model() -> None:
+    [entry] = model_list(listed(model=["timm:vgg11"], checkpoint=Path("m.safetensors")))
+    assert entry == Entry("timm:vgg11", Path("m.safetensors"), "", "timm:vgg11")
+    for others in ({"model": ["a", "b"]}, {"models": "papers"}, {}):
+        with pytest.raises(BuildError, match="--checkpoint is of one model"):
+            listed(checkpoint=Path("m.safetensors"), **others)
+
+
+@pytest.mark.parametrize(
+    "name", ["small-convnet", "timm:test_resnet", "torchvision:squeezenet1_0", "efficientnet-lite0"]
+)
+def test_a_new_classifier_has_an_output_per_class(name: str) -> None:
+    made = new_classifier(name, 7)
+    size = made.view.size
+    assert made.model.eval()(torch.rand(1, 3, size, size)).shape == (1, 7)
+    assert made.wnids is None
+
+
+def test_weights_of_other_classes_make_a_head_of_them(tmp_path: Path) -> None:
+    trained = new_classifier("efficientnet-lite0", 7)
+    write_tensors(tmp_path / "w.safetensors", trained.model.state_dict())
+    loaded = load_classifier("efficientnet-lite0", tmp_path / "w.safetensors")
+    assert loaded.weights_sha256 == trained.weights_sha256
+
+
+@pytest.mark.parametrize("name", ["timm:resnet5O", "torchvision:resnet5O", "resnet50", "hf:a/b"])
+def test_what_is_no_new_classifier_is_a_sentence(name: str) -> None:
+    said = r"has no model|There is no network|comes with its weights"
+    with pytest.raises(BuildError, match=said):
+        new_classifier(name, 7)
 
 
 def test_one_network_with_several_weights_has_several_titles(tmp_path: Path) -> None:

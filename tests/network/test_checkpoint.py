@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
@@ -90,6 +91,28 @@ def test_a_state_dict_is_found_where_it_usually_lies(
     path = tmp_path / "network.pt"
     torch.save(wrap(tensors()), path, _use_new_zipfile_serialization=zipped)
     assert_same(read_state_dict(path), tensors())
+
+
+@pytest.mark.parametrize("metadata", [None, {"order": '["fc.weight", "a", 3]'}])
+def test_safetensors_come_in_the_order_that_they_tell(
+    tmp_path: Path, metadata: dict[str, str] | None
+) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_file(tensors(), path, metadata)
+    expected = tensors() if metadata is None else dict(reversed(tensors().items()))
+    assert_same(read_state_dict(path), expected)
+
+
+@pytest.mark.parametrize("keep", [0, 7, 60, -1])
+def test_half_of_a_file_of_safetensors_is_called_so(tmp_path: Path, keep: int) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_file(tensors(), path)
+    path.write_bytes(path.read_bytes()[:keep])
+    assert "holds no safetensors, or only a part of them" in refuse(path)
+
+
+def test_safetensors_that_are_not_there_are_a_sentence(tmp_path: Path) -> None:
+    assert "cannot be read" in refuse(tmp_path / "weights.safetensors")
 
 
 def test_the_robust_format_is_taken_apart() -> None:
