@@ -1006,6 +1006,10 @@ _OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
         "the name of a split, such as 'train'",
     ),
     "columns": (_is_list_of_names, "a list of names, such as ['image', 'label']"),
+    "ids": (
+        lambda value: not isinstance(value, str) and _is_list_of_names(value),
+        "a list of image ids, such as ['n01440764_10026']",
+    ),
     "image_column": _NAME,
     "id_column": _NAME,
     "transform": (callable, "a function of an example, such as si.CenterCrop(224)"),
@@ -1372,6 +1376,9 @@ class Selection:
         activation of the feature), or where the first release had them (the top 65 images). An
         image stays when one of its masks does; the ``kinds`` of features outside the zone become
         null, and `core_mask` and `spurious_mask` leave them out.
+    ids : sequence of str, optional
+        Image ids: of the images, or of the rows of ``rankings``. Those that there are none of are
+        left out.
     validated : bool, optional
         Only masks of class-feature pairs whose maps people compared and found to show the same
         thing; or, if False, found not to. What is left out is left out as by `zone`.
@@ -1387,6 +1394,7 @@ class Selection:
     most_spurious: float | None = None
     least_spurious: float | None = None
     zone: Zone | None = None
+    ids: Sequence_[str] | None = None
     validated: bool | None = None
     same: float | None = None
     segmented: bool = False
@@ -1403,6 +1411,8 @@ class Selection:
         if wrong := [label for label in self.labels or () if not isinstance(label, str | Integral)]:
             raise SalientImageNetError(f"{wrong[0]!r} is no class: use labels or wnids.")
         _check_options(vars(self))
+        if self.ids is not None:
+            object.__setattr__(self, "ids", tuple(self.ids))
         for name in ("most_spurious", "least_spurious"):
             part = getattr(self, name)
             if part is not None and not (_is_count(part) or _is_share(part)):
@@ -1466,6 +1476,8 @@ class Selection:
         kept = np.ones(len(table), np.bool_)
         if self.labels is not None:
             kept &= np.isin(labels, self.labels)
+        if self.ids is not None and "image_id" in table.column_names:
+            kept &= pc.is_in(table["image_id"], pa.array(self.ids, pa.string())).to_numpy()
         if "spuriosity_rank" in table.column_names:
             ranks = table["spuriosity_rank"].fill_null(-1).to_numpy()
             if self.ranked or self.most_spurious or self.least_spurious:
@@ -2007,7 +2019,7 @@ def _remove_leftovers(parent: Path) -> None:
 # The dataset --------------------------------------------------------------------------------------
 
 _FOR_IMAGES = {"image_id", "label", *_SIZE, "kinds", "grids", *_CELLS}
-_FOR_SELECTION = {"label", "spuriosity_rank", "kinds", "activation_ranks", "rank"}
+_FOR_SELECTION = {"image_id", "label", "spuriosity_rank", "kinds", "activation_ranks", "rank"}
 """Columns that are read, where they are stored, though the user may not want them."""
 
 _TAR_ROWS = 32

@@ -147,6 +147,18 @@ Workers = Annotated[
 ]
 
 
+LoadingThreads = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        metavar="N",
+        rich_help_panel=_HARDWARE,
+        help="How many threads load images ahead of the models; by default one per core on "
+        "CUDA, and none on a CPU, whose cores have enough to do.",
+    ),
+]
+
+
 VotesPlace = Annotated[
     str,
     typer.Option(
@@ -567,6 +579,14 @@ class Evaluation(EngineSettings):
             "your own with a table per model: name, family, and weights if they are in a file.",
         ),
     ] = None
+    head: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="A head that tune-head wrote: the only --model is evaluated with it too. May be "
+            "given several times.",
+        ),
+    ] = None
     split: SplitName = "validation"
     k: Annotated[
         int,
@@ -597,16 +617,7 @@ class Evaluation(EngineSettings):
         ),
     ] = False
     batch_size: BatchSize = None
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            metavar="N",
-            rich_help_panel=_HARDWARE,
-            help="How many threads load images ahead of the models; by default one per core on "
-            "CUDA, and none on a CPU, whose cores have enough to do.",
-        ),
-    ] = None
+    workers: LoadingThreads = None
     seed: Annotated[
         int,
         typer.Option(
@@ -872,6 +883,124 @@ class Training:
     def methods(self) -> frozenset[str]:
         """What the loss is made of besides that of labels."""
         return frozenset(self.method.split("+")) - {"erm"}
+
+
+TUNINGS = ("sgd", "dfr")
+CHOICES = ("least-spurious", "random", "misclassified")
+
+
+@dataclass(frozen=True)
+class HeadTuning:
+    """The options of ``salient-imagenet tune-head``.
+
+    Raises
+    ------
+    BuildError
+        If the method or the choice of images is unknown, or options exclude each other.
+    """
+
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DIR",
+            help="A data set that build made, with both splits: a directory, a URL or a Hub id.",
+        ),
+    ]
+    images: BuiltImages
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="The model whose head is tuned: timm:NAME, torchvision:NAME, hf:ID, a network of "
+            "build, or MODULE:FUNCTION of yours. NAME=FILE takes its weights from a file.",
+        ),
+    ]
+    out: Annotated[
+        Path,
+        typer.Option(
+            parser=parse_local, metavar="DIR", help="Where to write head.safetensors and a report."
+        ),
+    ]
+    method: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="sgd goes on from the model's own head; dfr fits a new one to images from both "
+            "ends of the rankings (Deep Feature Reweighting).",
+        ),
+    ] = "sgd"
+    choose: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Which training images of each ranked class sgd sees: least-spurious, or as "
+            "controls random or misclassified.",
+        ),
+    ] = "least-spurious"
+    per_class: Annotated[
+        int,
+        typer.Option(
+            "--per-class",
+            min=1,
+            metavar="N",
+            help="How many training images of each ranked class; of dfr, at either end.",
+        ),
+    ] = 100
+    learning_rate: Annotated[
+        float, typer.Option(min=0, metavar="X", help="The learning rate of sgd.")
+    ] = 0.001
+    epochs: Annotated[
+        int, typer.Option(min=1, metavar="N", help="How many epochs of sgd at most.")
+    ] = 20
+    stop_gap: Annotated[
+        float,
+        typer.Option(
+            metavar="X",
+            help="The spurious gap, in percentage points, below which sgd stops.",
+        ),
+    ] = 5.0
+    fits: Annotated[
+        int, typer.Option(min=1, metavar="N", help="How many fits the head of dfr is the mean of.")
+    ] = 20
+    k: Annotated[
+        int,
+        typer.Option(
+            "--k",
+            min=2,
+            metavar="N",
+            help="How many validation images of a class count at either end of its ranking: half "
+            "of them decide when to stop, the others are reported.",
+        ),
+    ] = 10
+    features: Annotated[
+        Path | None,
+        typer.Option(
+            parser=parse_local,
+            metavar="DIR",
+            help="Where to keep what the model makes of the images, for other runs with it; by "
+            "default in --out, and only while it runs.",
+        ),
+    ] = None
+    device: DeviceName = "auto"
+    batch_size: BatchSize = None
+    workers: LoadingThreads = None
+    seed: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            callback=_check_seed,
+            metavar="N",
+            help="A number that decides all that is drawn.",
+        ),
+    ] = 0
+
+    def __post_init__(self) -> None:
+        _check_known("method", self.method, TUNINGS)
+        _check_known("choose", self.choose, CHOICES)
+        if self.method == "dfr" and self.choose != CHOICES[0]:
+            raise BuildError(
+                "--method dfr takes images from both ends of the rankings: leave out --choose."
+            )
 
 
 @dataclass(frozen=True)

@@ -262,6 +262,48 @@ def resized(region: np.ndarray[Any, Any], size: int) -> Tensor:
     return area[0]
 
 
+def along_rankings(
+    labels: list[int], ranks: list[int | None], right: list[bool], bins: int
+) -> list[float]:
+    """Return the mean over classes of the accuracy on each part of a class's ranking.
+
+    An image is in part p if p / bins of its class's images at most, and less than (p + 1) / bins,
+    are before it.
+    """
+    means: list[list[float]] = [[] for _ in range(bins)]
+    for label in sorted(set(labels)):
+        own = [place for place in range(len(labels)) if labels[place] == label]
+        ranking = sorted((rank, place) for place in own if (rank := ranks[place]) is not None)
+        for part in range(bins):
+            hits = [
+                right[place]
+                for before, (_rank, place) in enumerate(ranking)
+                if part * len(ranking) <= before * bins < (part + 1) * len(ranking)
+            ]
+            if hits:
+                means[part].append(sum(hits) / len(hits))
+    return [float(np.mean(own)) if own else float("nan") for own in means]
+
+
+def descend(
+    weight: Tensor, bias: Tensor, values: Tensor, labels: Tensor, rate: float, orders: list[Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Tune a head by SGD with a momentum of 0.9 in batches of 128, the gradient written out.
+
+    `orders` has the order of the images in each epoch.
+    """
+    moved_weight, moved_bias = torch.zeros_like(weight), torch.zeros_like(bias)
+    for order in orders:
+        for start in range(0, len(order), 128):
+            rows = order[start : start + 128]
+            slope = (values[rows] @ weight.T + bias).softmax(1)
+            slope -= torch.nn.functional.one_hot(labels[rows], len(bias))
+            moved_weight = 0.9 * moved_weight + slope.T @ values[rows] / len(rows)
+            moved_bias = 0.9 * moved_bias + slope.sum(0) / len(rows)
+            weight, bias = weight - rate * moved_weight, bias - rate * moved_bias
+    return weight, bias
+
+
 def rcs(core: float, spurious: float) -> float:
     """Relative core sensitivity."""
     mean = (core + spurious) / 2

@@ -10,6 +10,7 @@ REQUIRED = (
     "huggingface_hub",
     "jinja2",
     "rich",
+    "safetensors",
     "timm",
     "torch",
     "torchvision",

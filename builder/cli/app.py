@@ -23,6 +23,7 @@ from builder.cli import (
     segmentations,
     status,
     train,
+    tune_head,
     verify,
 )
 from builder.cli.streams import readers_may_leave
@@ -132,6 +133,7 @@ _register(gallery.gallery)
 _register(evaluate.evaluate, evaluate.EXAMPLES)
 _register(segmentations.segmentations, segmentations.EXAMPLES)
 _register(train.train, train.EXAMPLES)
+_register(tune_head.tune_head, tune_head.EXAMPLES)
 _register(verify.verify)
 _register(publish.publish, publish.EXAMPLES)
 

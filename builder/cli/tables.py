@@ -11,7 +11,7 @@ from builder.dataset.configs import WHOLE_IMAGES
 from builder.dataset.counts import share_as_labelled
 from builder.dataset.truth import truth_figures
 from builder.errors import printable
-from builder.evaluate.measures import GAP, RCS, accuracy_of, overall
+from builder.evaluate.measures import BOTTOM, GAP, RCS, TOP, accuracy_of, overall
 from builder.network.importance import TOPS
 from builder.run.progress import RUNNING, Progress
 from builder.run.status import SILENT_SECONDS, SplitStatus, Status
@@ -218,6 +218,18 @@ def evaluation_table(scores: dict[str, list[Score]]) -> Table:
     for model, found in scores.items():
         means = overall(found)
         table.add_row(model, *(f"{means[m].value:.3f}" if m in means else "" for m in shown))
+    return table
+
+
+def head_table(summary: dict[str, Any]) -> Table:
+    """Return the closing table of the tuning of a head."""
+    table = Table()
+    table.add_column("head")
+    for name in ("accuracy", "on most spurious", "on least spurious", "spurious gap"):
+        table.add_column(name, justify="right")
+    for name in ("before", "after"):
+        measures = (accuracy_of("clean"), TOP, BOTTOM, GAP)
+        table.add_row(name, *(f"{summary[name][measure]['value']:.3f}" for measure in measures))
     return table
 
 

@@ -30,7 +30,7 @@ _SAID = dict.fromkeys(("title", "source", "licence"), str)
 
 _SPLIT = {"inputs": dict, "counts": dict, "agreement": dict}
 _WHOLE = {"inputs": dict, "counts": dict, "agreement": dict}
-_WHOLE_INPUTS = {"stride": int, "longest": int}
+_WHOLE_INPUTS = {"stride": int, "longest": int, "preprocessing_of_whole": str}
 """What a split that has masks of whole images tells of them."""
 
 _INPUTS = {"images_sha256": str, "seed": int, "device": str}

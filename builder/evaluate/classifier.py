@@ -76,6 +76,11 @@ class ReadyClassifier:
     device : torch.device
         Where it will run, once `to` has brought its weights there.
 
+    Attributes
+    ----------
+    labels : list of int, optional
+        The output of each label; None where they are the same.
+
     Raises
     ------
     BuildError
@@ -86,7 +91,7 @@ class ReadyClassifier:
         self, classifier: Classifier, wnids: dict[int, str], classes: int, device: torch.device
     ) -> None:
         self.name, self.view = classifier.name, classifier.view
-        self._labels = output_of_labels(classifier, wnids, classes)
+        self.labels = output_of_labels(classifier, wnids, classes)
         self._classes = classes
         model = classifier.model.eval().requires_grad_(requires_grad=False)
         self._model = model.to(memory_format=torch.channels_last)
@@ -127,7 +132,7 @@ class ReadyClassifier:
                 f"The model {self.name} gives no tensor of a logit per image and class: return "
                 "one from its forward."
             )
-        if self._labels is None and logits.shape[1] != self._classes:
+        if self.labels is None and logits.shape[1] != self._classes:
             raise BuildError(
                 f"The model {self.name} has {logits.shape[1]} outputs and the data set "
                 f"{self._classes} classes, and nothing tells which is which: use a model of these "
@@ -138,8 +143,8 @@ class ReadyClassifier:
                 f"The model {self.name} gives logits that are not finite: check its weights."
             )
         logits = logits.float()
-        if self._labels is not None:
-            logits = logits[:, self._labels]
+        if self.labels is not None:
+            logits = logits[:, self.labels]
         return logits.softmax(1)
 
     def _answer(self, images: Tensor) -> Any:

@@ -18,16 +18,15 @@ import torch
 
 import salient_imagenet_1m as si
 from builder.errors import BuildError
+from builder.evaluate.batches import at_work, batches_of_shards
 from builder.evaluate.classifier import Classifier, ReadyClassifier
 from builder.evaluate.conditions import CONDITIONS, Condition, feature_condition
 from builder.evaluate.examiner import Examiner
 from builder.evaluate.predictions import SCHEMA
 from builder.evaluate.turns import Turns
 from builder.evaluate.views import Views, collate
-from builder.images.pipeline import on_each_core
 from builder.network.devices import BATCH_SIZES, WORKERS, be_exact, find_devices
 from builder.settings import Evaluation
-from builder.threads import in_threads
 
 _COLUMNS = ["image", "core_mask", "spurious_mask", "image_id", "label", "width", "height"]
 _OF_FEATURES = ["grids", "grid_height", "grid_width", "kinds"]
@@ -154,20 +153,9 @@ class Evaluator:
         Examined
             For each batch of a shard, and once more at its end; all batches are of one shard.
         """
-        batches = islice(self._batches(shards), limit)
-        if self._device.type != "cpu":
-            # While it computes, this thread loads.
-            yield from in_threads(batches, self._examine, 1)
-            return
-        yield from on_each_core(batches, self._examine)
-
-    def _batches(self, shards: Iterable[int]) -> Iterator[tuple[int, list[dict[str, Any]]]]:
         size = self.settings.batch_size or BATCH_SIZES[self._device.type]
-        for shard in shards:
-            examples = iter(self._stream.shard(num_shards=self.shards, index=shard))
-            while batch := list(islice(examples, size)):
-                yield shard, batch
-            yield shard, []
+        batches = islice(batches_of_shards(self._stream, shards, size), limit)
+        yield from at_work(self._device, batches, self._examine)
 
     def _examine(self, batch: tuple[int, list[dict[str, Any]]]) -> Examined:
         shard, examples = batch

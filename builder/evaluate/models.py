@@ -28,6 +28,7 @@ from builder.network.architectures import (
     new_architecture,
 )
 from builder.network.checkpoint import load_weights, read_state_dict
+from builder.network.head import put_head
 from builder.settings import Evaluation
 
 FAMILIES = ("timm", "torchvision")
@@ -35,16 +36,17 @@ FAMILIES = ("timm", "torchvision")
 
 
 class Entry(NamedTuple):
-    """A model to evaluate: its name, the file of its weights, its family, and its title.
+    """A model to evaluate: its name, the files of its weights and head, its family, and its title.
 
-    The title is what reports call it: its name, and the file too where a name is asked for with
-    several.
+    The title is what reports call it: its name, and a file too where a name is asked for with
+    several, or with another head.
     """
 
     name: str
     weights: Path | None = None
     family: str = ""
     title: str = ""
+    head: Path | None = None
 
 
 def model_list(settings: Evaluation) -> list[Entry]:
@@ -53,7 +55,7 @@ def model_list(settings: Evaluation) -> list[Entry]:
     Raises
     ------
     BuildError
-        If that is none, or the list is no list.
+        If that is none, or the list is no list, or heads are given for other than one model.
     """
     entries = [Entry(*parse_model(text)) for text in settings.model or ()]
     if settings.checkpoint:
@@ -62,8 +64,14 @@ def model_list(settings: Evaluation) -> list[Entry]:
         entries += _read_list(settings.models)
     if not entries:
         raise BuildError("No model is named: use --model NAME or --models papers.")
-    counts = Counter(entry.name for entry in entries)
-    return [_titled(entry, is_alone=counts[entry.name] == 1) for entry in entries]
+    if settings.head and len(entries) > 1:
+        raise BuildError(
+            f"--head is of one model, and {len(entries)} are named: name that alone, or write "
+            "head = in a list of --models."
+        )
+    entries += [entries[0]._replace(head=head) for head in settings.head or ()]
+    counts = Counter(entry.name for entry in entries if not entry.head)
+    return [_titled(entry, is_alone=counts[entry.name] <= 1) for entry in entries]
 
 
 def parse_model(text: str) -> tuple[str, Path | None]:
@@ -74,7 +82,7 @@ def parse_model(text: str) -> tuple[str, Path | None]:
 
 def _titled(entry: Entry, is_alone: bool) -> Entry:
     title = entry.name if is_alone or not entry.weights else f"{entry.name}={entry.weights}"
-    return entry._replace(title=title)
+    return entry._replace(title=f"{title} with {entry.head}" if entry.head else title)
 
 
 def _read_list(name: str) -> list[Entry]:
@@ -86,6 +94,7 @@ def _read_list(name: str) -> list[Entry]:
                 str(model["name"]),
                 Path(model["weights"]) if "weights" in model else None,
                 str(model.get("family", "")),
+                head=Path(model["head"]) if "head" in model else None,
             )
             for model in models
         ]
@@ -97,7 +106,11 @@ def _read_list(name: str) -> list[Entry]:
 
 
 def load_classifier(
-    name: str, checkpoint: Path | None = None, family: str = "", title: str = ""
+    name: str,
+    checkpoint: Path | None = None,
+    family: str = "",
+    title: str = "",
+    head: Path | None = None,
 ) -> Classifier:
     """Make a classifier by name and load its weights.
 
@@ -113,6 +126,8 @@ def load_classifier(
         What reports colour the model by.
     title : str
         What reports call it; its name where that is empty.
+    head : Path, optional
+        The file of a head, in place of the model's own.
 
     Returns
     -------
@@ -121,9 +136,12 @@ def load_classifier(
     Raises
     ------
     BuildError
-        If there is no such model, or its weights cannot be had.
+        If there is no such model, or its weights cannot be had, or the head is of another.
     """
-    return replace(_load(name, checkpoint), name=title or name, family=family)
+    classifier = replace(_load(name, checkpoint), name=title or name, family=family)
+    if head:
+        put_head(name, classifier.model, classifier.view.size, head)
+    return classifier
 
 
 def _load(name: str, checkpoint: Path | None) -> Classifier:

@@ -55,7 +55,10 @@ class EvaluationWorker:
             workers=workers,
         )
         entries = [
-            entry._replace(weights=entry.weights and entry.weights.absolute())
+            entry._replace(
+                weights=entry.weights and entry.weights.absolute(),
+                head=entry.head and entry.head.absolute(),
+            )
             for entry in self._entries
         ]
         identity = comparable(self._evaluator.identity())

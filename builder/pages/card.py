@@ -10,7 +10,7 @@ from typing import Any
 
 import jinja2
 
-from builder.dataset.configs import CONFIGS, SEGMENTATIONS
+from builder.dataset.configs import CONFIGS, SEGMENTATIONS, WHOLE_IMAGES
 from builder.dataset.counts import labels_look_wrong, share_as_labelled
 from builder.dataset.dataset import DataSet
 from builder.dataset.layout import KINDS_PLOT, MASKS_PLOT, SPURIOSITY_PLOT
@@ -82,6 +82,7 @@ def make_card(data: DataSet) -> str:
         of_votes=vote_statistics(data.votes),
         of_splits={name: split_statistics(data, name) for name in splits},
         set_aside=_set_aside(splits),
+        whole={name: part[WHOLE_IMAGES] for name, part in splits.items() if WHOLE_IMAGES in part},
         objects=data.manifest.additions.get(SEGMENTATIONS),
         doubtful=[
             name

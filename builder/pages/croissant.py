@@ -10,6 +10,7 @@ from typing import Any
 
 from datasets import ClassLabel, Image, Value
 
+from builder.dataset.configs import WHOLE_IMAGES
 from builder.dataset.dataset import DataSet, columns_of
 from builder.dataset.statistics import vote_statistics
 from builder.dataset.subject import Subject
@@ -114,7 +115,7 @@ def _responsible_ai(data: DataSet, about: Subject) -> dict[str, Any]:
     votes, origin = vote_statistics(data.votes), data.manifest.origin
     owner = "ImageNet's" if about.is_imagenet else "the"
     pictures = "images of ImageNet" if about.is_imagenet else "the images"
-    classes = len(data.votes.by_label)
+    classes, has_whole = len(data.votes.by_label), bool(data.splits_of(WHOLE_IMAGES))
     counts = [part["counts"] for part in data.manifest.splits.values()]
     aside = sum(sum(part["set_aside"].values()) for part in counts)
     per_pair = {
@@ -133,7 +134,7 @@ def _responsible_ai(data: DataSet, about: Subject) -> dict[str, Any]:
             f"{aside:,} of {sum(part['images'] for part in counts):,} images could not be used; "
             "set_aside.parquet, where there is one, names each and why."
         ),
-        "rai:dataPreprocessingProtocol": [origin["preprocessing"]],
+        "rai:dataPreprocessingProtocol": _preprocessing(data),
         "rai:dataAnnotationProtocol": [
             "Workers saw the images that activate a neural feature most, with its activation maps, "
             "and answered whether it is on the main object, on a separate object or on the "
@@ -161,7 +162,8 @@ def _responsible_ai(data: DataSet, about: Subject) -> dict[str, Any]:
             else "Nobody validated the maps.",
             f"{votes.classes_by_spurious[-1]:,} of {classes:,} classes have no core feature, "
             f"{votes.classes_by_spurious[0]:,} no spurious one.",
-            "The features are one network's; pixels outside the square that it saw are unknown.",
+            "The features are one network's; pixels outside the square that it saw are unknown"
+            f"{', but in the config whole' if has_whole else ''}.",
         ],
         "rai:dataBiases": [
             f"Inherits the biases of {owner} images and labels, of one network's features, and of "
@@ -180,6 +182,14 @@ def _responsible_ai(data: DataSet, about: Subject) -> dict[str, Any]:
             "what it was made from."
         ),
     }
+
+
+def _preprocessing(data: DataSet) -> list[str]:
+    whole = (part.get(WHOLE_IMAGES) for part in data.manifest.splits.values())
+    ways = {
+        f"Whole images: {part['inputs']['preprocessing_of_whole']}": None for part in whole if part
+    }
+    return [data.manifest.origin["preprocessing"], *ways]
 
 
 def _file_object(data: DataSet, name: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from builder.dataset.subject import Subject
 from builder.dataset.votes import read_votes
 from builder.errors import BuildError, printable
 from builder.images.sources import find_images, open_images
-from builder.pages.highlights import Row, find_highlights
+from builder.pages.highlights import Row, find_highlights, find_whole
 from builder.pages.views import ClassView, GroundTruth, Picture, Views
 from builder.reporter import Reporter
 from builder.settings import GallerySettings
@@ -141,7 +141,8 @@ def _views(
             f"show, {min(missing)} for one: check --images and --split."
         )
     words = _words(settings.votes) if settings.votes else {}
-    return Views(highlights, pairs, images, places, words, known)
+    whole = find_whole(data, settings.split, {h.first["image_id"] for h in highlights.values()})
+    return Views(highlights, pairs, images, places, words, known, whole)
 
 
 def _words(votes: Path) -> dict[tuple[int, int], list[str]]:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from builder.dataset.configs import WHOLE_IMAGES
 from builder.dataset.dataset import DataSet
 
 Row = dict[str, Any]
@@ -28,6 +29,10 @@ _COLUMNS = [
     "spuriosity",
     "spuriosity_rank",
 ]
+
+
+_WHOLE_COLUMNS = ["image_id", "width", "height", "kinds", "grids", "grid_height", "grid_width"]
+_WHOLE_COLUMNS += ["box"]
 
 
 @dataclass
@@ -51,6 +56,12 @@ class Highlights:
     top: dict[int, list[Row]] = field(default_factory=dict)
     most: list[Row] = field(default_factory=list)
     least: list[Row] = field(default_factory=list)
+
+    @property
+    def first(self) -> Row:
+        """The row whose masks are shown one by one."""
+        rows = self.most or next(iter(self.top.values()))
+        return rows[0]
 
     @property
     def ids(self) -> set[str]:
@@ -90,6 +101,16 @@ def find_highlights(data: DataSet, split: str, tops: int, ends: int) -> dict[int
     for selection in selections.values():
         _sort(selection)
     return selections
+
+
+def find_whole(data: DataSet, split: str, names: set[str]) -> dict[str, Row]:
+    """Return the rows of the config whole of some images, by id; none where there is no such."""
+    found: dict[str, Row] = {}
+    wanted = pa.array(sorted(names), pa.string())
+    for table in data.tables(WHOLE_IMAGES, split, _WHOLE_COLUMNS):
+        rows = table.filter(pc.is_in(table["image_id"], wanted)).to_pylist()
+        found |= {row["image_id"]: row for row in rows}
+    return found
 
 
 def _is_chosen(

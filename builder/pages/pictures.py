@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from builder.dataset.upsampling import upsample
+from builder.dataset.upsampling import sample, upsample
+from salient_imagenet_1m import Box
 
 SIDE = 144
 """Pixels of a thumbnail's side."""
@@ -48,12 +49,55 @@ def spotlight(grids: npt.NDArray[np.uint8], kind: str) -> str:
     kind : str
         ``core`` or ``spurious``.
     """
-    mask = _soft_mask(grids)
-    layer = np.empty((SIDE, SIDE, 4), np.uint8)
+    return _data_uri(Image.fromarray(_spotlight(_soft_mask(grids), kind)))
+
+
+def whole_thumbnail(pixels: npt.NDArray[np.uint8]) -> str:
+    """Return a thumbnail of an image that need not be square, in a dark frame that is."""
+    width, height = _fitting(pixels.shape[1], pixels.shape[0])
+    picture = Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS)
+    frame = Image.new("RGB", (SIDE, SIDE), _INK)
+    frame.paste(picture, _corner(width, height))
+    return _data_uri(frame)
+
+
+def whole_spotlight(
+    grids: npt.NDArray[np.uint8], kind: str, box: Box, width: int, height: int
+) -> str:
+    """Return the layer of `spotlight` for an image in the frame of `whole_thumbnail`.
+
+    Parameters
+    ----------
+    grids : ndarray of uint8, shape (features, grid_height, grid_width)
+    kind : str
+        ``core`` or ``spurious``.
+    box : Box
+        What the grids cover of the image.
+    width, height : int
+        Of the image.
+    """
+    across, down = _fitting(width, height)
+    mask = sample(grids, box, Box(0, 0, width, height), down, across).max(axis=0) / 255
+    frame = Image.new("RGBA", (SIDE, SIDE))
+    frame.paste(Image.fromarray(_spotlight(mask, kind)), _corner(across, down))
+    return _data_uri(frame)
+
+
+def _fitting(width: int, height: int) -> tuple[int, int]:
+    scale = SIDE / max(width, height)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _corner(width: int, height: int) -> tuple[int, int]:
+    return (SIDE - width) // 2, (SIDE - height) // 2
+
+
+def _spotlight(mask: npt.NDArray[np.float64], kind: str) -> Layer:
+    layer = np.empty((*mask.shape, 4), np.uint8)
     layer[..., :3] = _INK
     layer[..., 3] = np.rint(255 * _VEIL * (1 - mask))
     _draw_line(layer, mask, kind)
-    return _data_uri(Image.fromarray(layer))
+    return layer
 
 
 def outlines(grids: npt.NDArray[np.uint8], kinds: list[str]) -> str:

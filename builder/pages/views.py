@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from builder.errors import BuildError
 from builder.images.decode import UnusableImageError, decode
+from builder.images.extent import CENTRAL_CROP, Extent, WholeImage
 from builder.images.sources import Images
 from builder.pages.highlights import Highlights, Row
-from builder.pages.pictures import outlines, spotlight, thumbnail
+from builder.pages.pictures import (
+    outlines,
+    spotlight,
+    thumbnail,
+    whole_spotlight,
+    whole_thumbnail,
+)
 from builder.reporter import Reporter
-from salient_imagenet_1m import unpack_grids
+from salient_imagenet_1m import KINDS, Box, unpack_grids
+
+_WHOLE = WholeImage(stride=1, longest=1024)
+"""All of an image and nothing else, to be looked at."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +119,8 @@ class Views:
     words : dict of (int, int) to list of str
         What people wrote on a pair, by label and feature.
     known : GroundTruth
+    whole : dict of str to dict
+        Rows of the config whole, by id: of images whose masks are shown one by one.
     """
 
     highlights: dict[int, Highlights]
@@ -114,6 +129,7 @@ class Views:
     places: dict[str, int]
     words: dict[tuple[int, int], list[str]]
     known: GroundTruth
+    whole: dict[str, Row]
 
     def each(self, reporter: Reporter) -> Iterator[ClassView]:
         """Yield the classes by label, each once its images are read."""
@@ -128,8 +144,13 @@ class Views:
                 advance(1)
 
     def _thumbnail(self, name: str) -> str:
+        return self._picture_of(name, CENTRAL_CROP, thumbnail)
+
+    def _picture_of(
+        self, name: str, extent: Extent, picture: Callable[[npt.NDArray[np.uint8]], str]
+    ) -> str:
         try:
-            return thumbnail(decode(self.images.read(self.places[name])).pixels)
+            return picture(decode(self.images.read(self.places[name]), extent).pixels)
         except (OSError, UnusableImageError) as error:
             raise BuildError(
                 f"The image {name} could be used when the data set was built and now cannot "
@@ -173,17 +194,21 @@ class Views:
 
     def _parts(self, highlights: Highlights, thumbnails: dict[str, str]) -> list[Picture]:
         """Take one image apart: its core mask and its spurious mask."""
-        rows = highlights.most or next(iter(highlights.top.values()))
-        row = rows[0]
-        layers = {
-            kind: spotlight(_grids(row)[chosen], kind)
-            for kind in ("core", "spurious")
-            if any(chosen := [own == kind for own in row["kinds"]])
-        }
-        name = row["image_id"]
-        return [
-            Picture(name, thumbnails[name], layer, f"{kind} mask") for kind, layer in layers.items()
+        row = highlights.first
+        name, grids = row["image_id"], _grids_by_kind(row)
+        pictures = [
+            Picture(name, thumbnails[name], spotlight(own, kind), f"{kind} mask")
+            for kind, own in grids.items()
         ]
+        whole = self.whole.get(name)
+        if whole:
+            source = self._picture_of(name, _WHOLE, whole_thumbnail)
+            place = Box(*whole["box"]), whole["width"], whole["height"]
+            pictures += [
+                Picture(name, source, whole_spotlight(own, kind, *place), f"{kind}, whole image")
+                for kind, own in _grids_by_kind(whole).items()
+            ]
+        return pictures
 
     def _picture(self, row: Row, thumbnails: dict[str, str], layer: str, caption: str) -> Picture:
         name = row["image_id"]
@@ -195,6 +220,15 @@ class Views:
 def _pair_layer(row: Row, feature: int) -> str:
     place = row["features"].index(feature)
     return spotlight(_grids(row)[[place]], row["kinds"][place])
+
+
+def _grids_by_kind(row: Row) -> dict[str, npt.NDArray[np.uint8]]:
+    """Return the grids of each kind that the class has."""
+    return {
+        kind: _grids(row)[chosen]
+        for kind in KINDS
+        if any(chosen := [own == kind for own in row["kinds"]])
+    }
 
 
 def _score(row: Row) -> str:

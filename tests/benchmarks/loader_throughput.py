@@ -39,7 +39,12 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from torchvision import transforms
 
 import salient_imagenet_1m as si
-from builder.dataset.format import mask_features, pair_features, parquet_schema
+from builder.dataset.format import (
+    mask_features,
+    pair_features,
+    parquet_schema,
+    whole_features,
+)
 
 SHARDS = 8
 WORKERS = (0, 1, 2)
@@ -88,12 +93,31 @@ def write_build(target: Path, rows: list[dict[str, Any]], classes: list[str]) ->
     for shard in range(SHARDS):
         table = pa.Table.from_pylist(rows[shard::SHARDS], schema)
         pq.write_table(table, target / "masks" / f"train-{shard:05d}-of-{SHARDS:05d}.parquet")
+    write_whole(target, rows, classes)
     pairs = [{"label": label, "wnid": wnid} for label, wnid in enumerate(classes)]
     table = pa.Table.from_pylist(pairs, parquet_schema(pair_features(classes)))
     pq.write_table(table, target / "features" / "train-00000-of-00001.parquet")
     files = {path.relative_to(target).as_posix(): 0 for path in target.rglob("*.parquet")}
     manifest = {"format_version": 1, "origin": {}, "splits": {"train": {}}, "files": files}
     (target / "manifest.json").write_text(json.dumps(manifest))
+
+
+def write_whole(target: Path, rows: list[dict[str, Any]], classes: list[str]) -> None:
+    """Write grids of whole images, of a network whose cells are 32 pixels apart."""
+    rng = np.random.default_rng(1)
+    whole = []
+    for row in rows:
+        box = si.whole_box(row["width"], row["height"], 32, 640)
+        shown = si.whole_size(row["width"], row["height"], 640)
+        width, height = (-(-side // 32) for side in shown)
+        grids = np.clip(rng.normal(90, 80, (5, height, width)), 0, 255).astype(np.uint8)
+        cells = {"grids": grids.tobytes(), "grid_height": height, "grid_width": width}
+        whole.append({**row, **cells, "box": list(box)})
+    (target / "whole").mkdir()
+    schema = parquet_schema(whole_features(classes, 5))
+    for shard in range(SHARDS):
+        table = pa.Table.from_pylist(whole[shard::SHARDS], schema)
+        pq.write_table(table, target / "whole" / f"train-{shard:05d}-of-{SHARDS:05d}.parquet")
 
 
 def jpeg(mask: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:
@@ -264,6 +288,8 @@ def streams(loader: ModuleType, build: Path, images: Path) -> dict[str, Callable
         "full size, with masks, four threads": whole(None, *pictures, threads=4),
         "training crops, with masks, four threads": stream(crop, *pictures, threads=4),
         "evaluation crops, with masks": stream(center, *pictures),
+        "training crops, with masks of the whole image": stream(crop, *pictures, extent="image"),
+        "full size, with masks of the whole image": whole(None, *pictures, extent="image"),
     }
 
 
@@ -306,6 +332,8 @@ RATIOS = [
     ("training crops, all columns, si.collate", "training crops, images alone", None),
     ("training crops, masks of 56", "training crops, images alone", 0.95),
     ("training crops, masks of 56, si.collate", "training crops, images alone", None),
+    ("training crops, with masks of the whole image", "training crops, with masks", 0.95),
+    ("full size, with masks of the whole image", "full size, with masks", 0.95),
     ("full size, with masks", "full size, images alone", 0.90),
     ("full size, with empty masks", "full size, images alone", None),
     ("full size, with masks, four threads", "full size, images alone", 0.90),
@@ -379,7 +407,8 @@ def main() -> None:
         ratios = RATIOS
         if options.against:
             older = streams(module_of(options.against), root / "build", images)
-            shared = [name for name in older if "of 56" not in name and "si.collate" not in name]
+            new = "of 56", "si.collate", "of the whole image"
+            shared = [name for name in older if not any(word in name for word in new)]
             variants |= {f"{name}, older": older[name] for name in shared}
             ratios = [(name, f"{name}, older", 1.0) for name in shared]
         else:

@@ -12,12 +12,25 @@ of their heat is on the core object. On validation images it prints pixel AUROC 
 
 for images padded to strides by zero and by their mirror image, and with the zeros that each
 convolution pads with, or mirror images in their place.
+
+    SALIENT_REAL_DATA=... python -m tests.benchmarks.whole_image --real
+
+runs EfficientNet-Lite0 over real images, and prints, of the five features that matter most to the
+class that it predicts,
+
+- the correlation of both masks inside the box of the crop, its mean and lowest decile;
+- how far a border takes a map's cells from what they are with the image going on behind it, by
+  their distance from the border, in parts of the map's mean: with the zeros of convolutions alone,
+  and with a cell's width of mirror image between;
+- how long a whole image takes the network, over a crop, beside the ratio of pixels.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -27,19 +40,21 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import torch
 from PIL import Image
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
 from builder.dataset.metrics import mask_auroc, points_into
+from builder.dataset.whole import correlations
 from builder.demo.training import Recipe, load_pooled, train
 from builder.demo.world import CORE, FIRST_CUE, TRUTH_FILE, World, read_truth, write_world
-from builder.images.extent import CentralCrop, Extent, WholeImage
-from builder.network.architectures import Architecture
+from builder.images.extent import CENTRAL_CROP, Extent, WholeImage
+from builder.network.architectures import Architecture, load_architecture
 from builder.network.convnet import MEAN, STD, SmallConvNet
 from builder.network.network import Network
-from salient_imagenet_1m import Box, crop_box, encode_grids, render, whole_box
+from salient_imagenet_1m import Box, crop_box, encode_grids, pack_grids, render, whole_box
 
 FEATURES = 5
 LONGEST = 640
@@ -99,8 +114,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--directory", type=Path)
     parser.add_argument("--epochs", type=int, default=Recipe().epochs)
+    parser.add_argument("--real", action="store_true")
     options = parser.parse_args()
     torch.set_flush_denormal(True)
+    if options.real:
+        torch.set_num_threads(1)
+        report_real(Path(os.environ["SALIENT_REAL_DATA"]))
+        return
     with tempfile.TemporaryDirectory() as temporary:
         root = options.directory or Path(temporary)
         world = World()
@@ -151,7 +171,7 @@ def report(world: World, model: SmallConvNet, images: dict[str, list[Planted]]) 
     print(f"{np.count_nonzero(spurious)} of {spurious.size} features are spurious")
     print("| masks | pixels | core AUROC | core pointing | spurious AUROC | spurious pointing |")
     print("|---|---|---|---|---|---|")
-    crop = scores(network, CentralCrop(), images["val"], features, spurious)
+    crop = scores(network, CENTRAL_CROP, images["val"], features, spurious)
     print_rows("crop, outside 0", crop)
     pads = {"zero": ZeroPadded, "mirror": WholeImage}
     for padded, convolved in product(pads, pads):
@@ -185,7 +205,7 @@ def chosen(world: World, network: Network, images: list[Planted]) -> tuple[Any, 
     sums = np.zeros((world.classes, network.channels))
     heat, on_core = np.zeros_like(sums), np.zeros_like(sums)
     for one in images:
-        maps = maps_of(network, CentralCrop(), one.image).numpy()
+        maps = maps_of(network, CENTRAL_CROP, one.image).numpy()
         box = crop_box(*one.image.size)
         core = Image.fromarray(255 * one.places["core"].astype(np.uint8)).resize(
             maps.shape[:0:-1], Image.Resampling.BOX, box
@@ -227,6 +247,75 @@ def masks(grids: Grids, box: Box, spurious: Bools, width: int, height: int) -> d
     kinds = {"core": ~spurious, "spurious": spurious}
     row = {"grids": grids, "width": width, "height": height, "box": box, **kinds}
     return {kind: render(row, kind) for kind in KINDS if kinds[kind].any()}
+
+
+def report_real(data: Path) -> None:
+    network = Network(load_architecture("efficientnet-lite0", None), torch.device("cpu"), "float32")
+    extent = WholeImage(network.stride(), LONGEST)
+    for folder in ("fullsize/train", "imagenette/val"):
+        images = [read(path) for path in sorted((data / folder).glob("*/*"))]
+        seconds: dict[str, float] = dict.fromkeys(("crop", "whole"), 0)
+        pixels = dict.fromkeys(seconds, 0)
+        found, borders = [], []
+        for image in images:
+            outputs = {}
+            for name, how in (("crop", CENTRAL_CROP), ("whole", extent)):
+                seen = torch.from_numpy(how(image))[None]
+                start = time.process_time()
+                outputs[name] = network(seen)
+                seconds[name] += time.process_time() - start
+                pixels[name] += seen[0, ..., 0].numel()
+            crop = outputs["crop"]
+            weight = network.head_weight[int(crop.logits.argmax())]
+            five = (crop.activations[0] * weight).argsort(descending=True)[:FEATURES]
+            rows = [
+                row_of(image, outputs[name].maps[0, five].numpy(), box)
+                for name, box in (
+                    ("crop", crop_box(*image.size)),
+                    ("whole", whole_box(*image.size, extent.stride, LONGEST)),
+                )
+            ]
+            found.append(correlations(*rows)[0])
+            borders.append(
+                border_errors(network, extent(image), outputs["whole"].maps[0, five], five)
+            )
+        print(f"\n{folder}: {len(images)} images")
+        print(f"correlation: mean {np.nanmean(found):.3f}, decile {np.nanquantile(found, 0.1):.3f}")
+        for way, errors in zip(("zeros", "a mirrored cell"), np.mean(borders, axis=0), strict=True):
+            print(f"off by, {way}: " + ", ".join(f"{error:.2f}" for error in errors))
+        ratios = [each["whole"] / each["crop"] for each in (seconds, pixels)]
+        print(f"time over a crop {ratios[0]:.2f}, pixels {ratios[1]:.2f}")
+
+
+def read(path: Path) -> Image.Image:
+    with Image.open(path) as file:
+        return file.convert("RGB")
+
+
+def row_of(image: Image.Image, maps: npt.NDArray[np.float32], box: Box) -> pa.Table:
+    """Return what a data set has of an image."""
+    grids, _ = encode_grids(maps)
+    width, height = image.size
+    row = {"width": width, "height": height, "box": list(box), "grids": pack_grids(grids)}
+    return pa.Table.from_pylist(
+        [{**row, "grid_height": grids.shape[1], "grid_width": grids.shape[2]}]
+    )
+
+
+def border_errors(
+    network: Network, seen: npt.NDArray[np.uint8], maps: Tensor, features: Tensor
+) -> list[list[float]]:
+    """Return errors of cells at distance 0, 1, 2 from a cut through the image, in two ways."""
+    stride, cut = seen.shape[0] // maps.shape[1], 3
+    rest = seen[:, cut * stride :]
+    margin = np.pad(rest, ((0, 0), (stride, 0), (0, 0)), "reflect")
+    scale = maps.mean() + 1e-9
+    errors = []
+    for pixels, extra in ((rest, 0), (margin, 1)):
+        found = network(torch.from_numpy(pixels.copy())[None]).maps[0, features][..., extra:]
+        difference = (found - maps[..., cut:]).abs() / scale
+        errors.append([float(difference[..., place].mean()) for place in range(3)])
+    return errors
 
 
 def print_rows(name: str, found: dict[str, dict[str, list[float]]]) -> None:

@@ -13,6 +13,8 @@ from builder.errors import BuildError
 from builder.evaluate.classifier import Classifier, View
 from builder.evaluate.models import Entry, load_classifier, model_list, new_classifier
 from builder.mitigate.weights import write_tensors
+from builder.network.head import Head, write_head
+from builder.network.network import hash_tensors
 from builder.settings import Evaluation
 
 
@@ -85,6 +87,33 @@ def test_one_network_with_several_weights_has_several_titles(tmp_path: Path) -> 
     assert [entry.title for entry in entries] == titles
     torch.save(timm.create_model("test_vit").state_dict(), tmp_path / "vit.pt")
     assert load_classifier("timm:test_vit", tmp_path / "vit.pt", "", titles[0]).name == titles[0]
+
+
+def test_heads_are_of_the_only_model(tmp_path: Path) -> None:
+    heads = [Path("a.safetensors"), Path("b.safetensors")]
+    first, *others = model_list(listed(model=["timm:vgg11=w.pt"], head=heads))
+    assert first == Entry("timm:vgg11", Path("w.pt"), "", "timm:vgg11")
+    assert [entry.head for entry in others] == heads
+    assert [entry.title for entry in others] == [f"timm:vgg11 with {head}" for head in heads]
+    with pytest.raises(BuildError, match="--head is of one model, and 2 are named: name that"):
+        model_list(listed(model=["timm:vgg11", "timm:vgg13"], head=heads))
+    (tmp_path / "list.toml").write_text('[[model]]\nname = "timm:vgg11"\nhead = "a.safetensors"\n')
+    [entry] = model_list(listed(models=str(tmp_path / "list.toml")))
+    assert entry == Entry("timm:vgg11", None, "", "timm:vgg11 with a.safetensors", heads[0])
+
+
+def test_a_classifier_may_have_another_head(seeded: None, tmp_path: Path) -> None:
+    model = timm.create_model("test_resnet", num_classes=3)
+    torch.save(model.state_dict(), tmp_path / "w.pt")
+    own = hash_tensors(model.state_dict())
+    head = Head(torch.zeros(3, 96), torch.tensor([1.0, 3.0, 2.0]), "timm:test_resnet", own)
+    write_head(tmp_path / "head.safetensors", head)
+    plain = load_classifier("timm:test_resnet", tmp_path / "w.pt")
+    other = load_classifier(
+        "timm:test_resnet", tmp_path / "w.pt", head=tmp_path / "head.safetensors"
+    )
+    assert plain.weights_sha256 == own != other.weights_sha256
+    assert other.model(torch.zeros(1, 3, 64, 64)).tolist() == [[1, 3, 2]]
 
 
 @pytest.mark.parametrize("text", ["", "model = 3", "[[model]]\nfamily = 'x'", "\x00"])

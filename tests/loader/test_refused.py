@@ -147,6 +147,9 @@ def test_selections(world: World) -> None:
             si.Selection(labels=[0, label])  # type: ignore[list-item]
     with pytest.raises(si.SalientImageNetError, match="ranked cannot be 'yes': give True or False"):
         si.Selection(ranked="yes")  # type: ignore[arg-type]
+    for ids in ("n01440764_10026", [3], 5):
+        with pytest.raises(si.SalientImageNetError, match=r"ids cannot be .*: give a list"):
+            si.Selection(ids=ids)  # type: ignore[arg-type]
     with pytest.raises(si.SalientImageNetError, match="validated cannot be 1: give True or False"):
         si.Selection(validated=1)  # type: ignore[arg-type]
     for same in (-0.1, 80, "most", float("nan")):

@@ -59,6 +59,14 @@ def rank(row: dict[str, Any]) -> int:
         ),
         (si.Selection(zone="validated"), lambda row: min(row["activation_ranks"]) < 2),
         (si.Selection(zone="first_release"), lambda row: True),
+        (
+            si.Selection(ids=[f"{WNIDS[1]}_42", f"{WNIDS[0]}_5", "no such image"]),
+            lambda row: row["image_id"] in (f"{WNIDS[1]}_42", f"{WNIDS[0]}_5"),
+        ),
+        (
+            si.Selection(ids=[f"{WNIDS[1]}_42", f"{WNIDS[0]}_5"], ranked=True),
+            lambda row: row["image_id"] == f"{WNIDS[1]}_42",
+        ),
     ],
     ids=lambda value: str(value) if isinstance(value, si.Selection) else "",
 )

@@ -77,7 +77,7 @@ def test_numbers_are_those_of_the_crop_and_rows_the_same_in_each_way(
             for kind in si.KINDS:
                 pair = row[f"{kind}_mask"], same[f"{kind}_mask"]
                 assert (pair[0] is None) == (pair[1] is None)
-                assert pair[0] is None or np.array_equal(*map(np.asarray, pair))
+                assert pair[0] is None or np.array_equal(np.asarray(pair[0]), np.asarray(pair[1]))
 
 
 @pytest.mark.parametrize("kind", si.KINDS)
@@ -87,8 +87,15 @@ def test_a_batch_of_unlike_grids_is_rendered_later(
     """On the device, and as numpy does it, to the same pixels as masks handed out."""
     options = {**OPTIONS, "images": images, "extent": "image", "format": "torch"}
     given, later = (
-        list(si.load(planted_whole, transform=si.RandomResizedCrop(40, seed=1), **how, **options))
-        for how in ({}, {"render": False})
+        list(
+            si.load(
+                planted_whole,
+                transform=si.RandomResizedCrop(40, seed=1),
+                render=render,
+                **options,
+            )
+        )
+        for render in (True, False)
     )
     assert len({example["grids"].shape for example in later}) > 2
     batch = si.collate(later)
@@ -141,8 +148,8 @@ def test_masks_outlast_map_and_disk(planted_whole: Path, images: str, tmp_path: 
     mapped = dataset.map(lambda example: {"core_mask": example["core_mask"]})
     mapped.save_to_disk(tmp_path / "saved")
     again = datasets.load_from_disk(tmp_path / "saved")
-    pairs = zip(again["core_mask"], dataset["core_mask"], strict=True)
-    pairs = [pair for pair in pairs if None not in pair]
+    both = zip(again["core_mask"], dataset["core_mask"], strict=True)
+    pairs = [pair for pair in both if None not in pair]
     assert len(pairs) == 10
     assert all(np.array_equal(*pair) and pair[0].box == pair[1].box for pair in pairs)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -126,6 +127,17 @@ def test_it_says_loudly_where_labels_look_wrong(tmp_path: Path) -> None:
 
 def test_no_placeholder_is_left(card: str) -> None:
     assert not re.search(r"\{\{|\{%|\| None \|", card.split("---\n", 2)[2])
+
+
+def test_it_tells_of_whole_images_where_there_are_any(card: str, planted_whole: Path) -> None:
+    other = (planted_whole / "README.md").read_text()
+    assert "whole image" not in card
+    made = json.loads((planted_whole / "manifest.json").read_text())["splits"]
+    for split in SPLITS:
+        likeness = made[split]["whole"]["agreement"]
+        numbers = f"{likeness['mean']:.3f} | {likeness['lowest_decile']:.3f}"
+        assert f"| {split} | {numbers} |" in other
+    assert yaml.safe_load(other.split("---")[1])["configs"][-1]["config_name"] == "whole"
 
 
 def test_its_links_lead_somewhere(card: str, planted: Path) -> None:

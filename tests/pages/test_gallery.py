@@ -20,11 +20,20 @@ from builder.dataset.manifest import Manifest
 from builder.errors import BuildError
 from builder.pages.gallery import make_gallery
 from builder.pages.highlights import find_highlights
-from builder.pages.pictures import COLOURS, SIDE, outlines, spotlight, thumbnail
+from builder.pages.pictures import (
+    COLOURS,
+    SIDE,
+    outlines,
+    spotlight,
+    thumbnail,
+    whole_spotlight,
+    whole_thumbnail,
+)
 from builder.pages.views import GroundTruth
 from builder.run.build import build
 from builder.settings import GallerySettings
 from builder.storage.remote import parse_location
+from salient_imagenet_1m import Box
 from tests.browser import DESKTOP, PHONE, log, requests, resize
 from tests.conftest import CLASSES, World
 from tests.pages.test_preview import open_data
@@ -141,6 +150,34 @@ def test_a_spotlight_is_dark_where_the_mask_is_not() -> None:
     centre = round(1.5 / 7 * SIDE)
     assert layer[centre, centre, 3] < 60
     assert layer[-20:, -20:, 3].min() > 190
+
+
+def test_a_spotlight_on_a_whole_image_is_clear_in_its_frame() -> None:
+    grids = np.zeros((1, 4, 8), np.uint8)
+    grids[0, :, 4:] = 255
+    layer = layer_of(whole_spotlight(grids, "core", Box(0, 0, 200, 100), 200, 100))
+    assert layer.shape == (SIDE, SIDE, 4)
+    alpha = layer[..., 3]
+    bar = SIDE // 4  # Above and below, as the image is twice as wide as high.
+    assert not alpha[: bar - 2].any()
+    assert not alpha[-bar + 2 :].any()
+    assert (alpha[bar + 4 : -bar - 4, : SIDE // 4] > 150).all()
+    assert (alpha[bar + 8 : -bar - 8, SIDE * 3 // 4 : -8] < 60).all()
+    thumbnail = layer_of(whole_thumbnail(np.full((100, 200, 3), 255, np.uint8)))
+    assert thumbnail[SIDE // 2].min() > 250
+    assert thumbnail[: bar - 2, :, :3].max() < 60
+
+
+def test_a_page_shows_masks_of_whole_images_where_there_are_any(
+    planted: Path, planted_whole: Path, world: World, tmp_path: Path
+) -> None:
+    texts = []
+    for data in (planted, planted_whole):
+        out = tmp_path / f"{data.parent.name}.html"
+        texts.append(make_gallery(GallerySettings(data, str(world.root), out), QUIET).read_text())
+    assert "whole image" not in texts[0]
+    assert texts[1].count("core, whole image") == 2  # Of the classes that have a core feature.
+    assert texts[1].count("spurious, whole image") == 2
 
 
 def test_outlines_have_the_colour_of_their_kind() -> None:

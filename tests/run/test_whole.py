@@ -171,9 +171,12 @@ def test_other_ways_to_run_it_are_noted_and_other_rows_refused(
 ) -> None:
     out = shutil.copytree(planted, tmp_path / "out")
     settings = world.settings(out, split="validation", whole_image=True, batch_size=3, longest=300)
-    for change, what in (({"limit": 3}, "limit"), ({"shard_size": 5}, "shard_size")):
+    for other, what in (
+        (replace(settings, limit=3), "limit"),
+        (replace(settings, shard_size=5), "shard_size"),
+    ):
         with pytest.raises(BuildError, match=f"its {what} is .*, this command's is"):
-            build(replace(settings, **change), Quiet())
+            build(other, Quiet())
     build(settings, Quiet())
     made = json.loads((out / "manifest.json").read_text())["splits"]["validation"]
     assert (made["inputs"]["batch_size"], made["whole"]["inputs"]["batch_size"]) == (4, 3)

@@ -83,7 +83,7 @@ class Visitor:
         """Begin, or go on."""
         self.open()
         self.find("#name").send_keys(name, Keys.ENTER)
-        self.find("form.questions, .card h1")
+        self.find("form[data-questions], .card h1")
 
     def sign_out(self) -> None:
         """Leave."""
@@ -93,7 +93,7 @@ class Visitor:
     @property
     def pair(self) -> int:
         """Which pair is asked about."""
-        action = self.find("form.questions").get_attribute("action") or ""
+        action = self.find("form[data-questions]").get_attribute("action") or ""
         return int(action.split("/")[-2])
 
     def is_asked(self) -> bool:
@@ -140,7 +140,7 @@ class Visitor:
         """Wait for another page."""
         script = (
             "return document.readyState === 'complete' && !document.querySelector("
-            f"'form.questions[action*=\"/pairs/{pair}/\"]')"
+            f"'form[data-questions][action*=\"/pairs/{pair}/\"]')"
         )
         self.until(lambda browser: browser.execute_script(script))
 
