@@ -45,6 +45,7 @@ FEATURES = 5
 
 SLOWEST = (
     "demo/test_demo.py",
+    "mitigate/test_training.py",
     "test_real.py",
     "loader/test_script.py",
     "shards/test_engine.py",
