@@ -25,6 +25,9 @@ from builder.settings import HeadTuning
 VALIDATION = 240
 """Images of a class: the demo's 48 tell a gap to ten points."""
 
+EPOCHS = 200
+"""Of two batches each, where an epoch of ImageNet's 35,700 images has 279."""
+
 WAYS: dict[str, dict[str, Any]] = {
     "least spurious": {},
     "random": {"choose": "random"},
@@ -43,6 +46,7 @@ def tuned(folder: Folder, way: str, out: Path, rate: float, per_class: int) -> d
         features=out / "features",
         per_class=per_class,
         learning_rate=rate,
+        epochs=EPOCHS,
         k=VALIDATION // 3,
         device="cpu",
         **WAYS[way],
@@ -68,7 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--rate", type=float, default=0.03)
+    parser.add_argument("--rate", type=float, default=0.3)
     parser.add_argument("--per-class", type=int, default=20)
     arguments = parser.parse_args()
     reports: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
