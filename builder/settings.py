@@ -925,8 +925,8 @@ class HeadTuning:
         str,
         typer.Option(
             metavar="NAME",
-            help="sgd goes on from the model's own head; dfr fits a new one to images from both "
-            "ends of the rankings (Deep Feature Reweighting).",
+            help="With sgd training goes on from the model's own head; dfr fits a new one to "
+            "images from both ends of the rankings (Deep Feature Reweighting).",
         ),
     ] = "sgd"
     choose: Annotated[

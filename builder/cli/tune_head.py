@@ -16,8 +16,8 @@ EXAMPLES = """
 
   --choose random         The gap hardly changes: it is not more training that
                           closes it.
-  --choose misclassified  Accuracy falls. The model sees the training images of
-                          all ranked classes first.
+  --choose misclassified  Accuracy falls. The model sees the training images
+                          of all ranked classes first.
 
 [bold]Then[/bold]
 
