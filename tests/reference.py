@@ -320,12 +320,8 @@ def pixel_auroc(mask: np.ndarray[Any, Any], places: np.ndarray[Any, Any]) -> flo
 
 def pointing(mask: np.ndarray[Any, Any], places: np.ndarray[Any, Any]) -> float:
     """Return the share of the brightest pixels that are in `places`, 0 of an empty mask."""
-    brightest = [
-        bool(place)
-        for value, place in zip(mask.flat, places.flat, strict=True)
-        if value == mask.max()
-    ]
-    return float(np.mean(brightest)) if mask.max() > 0 else 0.0
+    brightest = mask == mask.max()
+    return float((brightest & places).sum() / brightest.sum()) if mask.max() > 0 else 0.0
 
 
 def rank_correlation(pairs: list[tuple[int, int]]) -> float:

@@ -75,13 +75,9 @@ def box_of(mask: Any) -> Any:
     """Return what the network saw of an object mask, pixel by pixel."""
     height, width = mask.shape
     box = crop_box(width, height)
-    seen = np.zeros((224, 224), np.bool_)
-    for y in range(224):
-        for x in range(224):
-            row = box.top + (y + 0.5) * (box.bottom - box.top) / 224
-            column = box.left + (x + 0.5) * (box.right - box.left) / 224
-            seen[y, x] = mask[int(row), int(column)]
-    return seen
+    rows = [int(box.top + (y + 0.5) * (box.bottom - box.top) / 224) for y in range(224)]
+    columns = [int(box.left + (x + 0.5) * (box.right - box.left) / 224) for x in range(224)]
+    return np.stack([mask[row, columns] for row in rows])
 
 
 @pytest.mark.parametrize(("height", "width"), [(375, 500), (64, 80), (300, 300), (1, 1)])

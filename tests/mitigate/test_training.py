@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
+import datasets
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -26,11 +25,10 @@ from builder.network.checkpoint import read_state_dict
 from builder.reporter import SilentReporter
 from builder.settings import Training
 from builder.shards.stop import Stop
+from tests.forked import PROCESSES
 from tests.killed import KilledError
 from tests.mitigate.conftest import Options
 from tests.mitigate.student import NAME, SIDE, student
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -150,37 +148,42 @@ def check_same_lines(lines: list[dict[str, float]], others: list[dict[str, float
         assert other == pytest.approx(line, rel=2e-4, abs=1e-6)
 
 
+def train_as(settings: Training, environment: dict[str, str]) -> None:
+    """Train as one of several processes, told by `environment` as Accelerate does."""
+    os.environ.update(environment)
+    datasets.config.HF_DATASETS_CACHE = settings.out.with_name("cache")
+    torch.set_num_threads(1)
+    train(settings, SilentReporter())
+
+
 def test_two_processes_do_what_one_does_with_twice_the_batch(options: Options) -> None:
     alone = lines_of(options("alone", epochs=1))
     shared = options("shared", epochs=1, batch_size=4)
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = str(free.getsockname()[1])
-    code = (
-        "import sys; from pathlib import Path; from builder.mitigate.training import train; "
-        "from builder.reporter import SilentReporter; from builder.settings import Training; "
-        "import torch; torch.set_num_threads(1); options = eval(sys.argv[1]); "
-        "train(Training(**{**options, 'out': Path(options['out'])}), SilentReporter())"
-    )
-    given = repr({**vars(shared), "out": str(shared.out)})
     processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, given],
-            env={
-                **os.environ,
-                "PYTHONPATH": str(ROOT),
-                "HF_DATASETS_CACHE": str(shared.out.with_name("cache")),
-                "MASTER_ADDR": "localhost",
-                "MASTER_PORT": port,
-                "WORLD_SIZE": "2",
-                "RANK": str(rank),
-                "LOCAL_RANK": str(rank),
-                "CUDA_VISIBLE_DEVICES": "",
-            },
+        PROCESSES.Process(
+            target=train_as,
+            args=(
+                shared,
+                {
+                    "MASTER_ADDR": "localhost",
+                    "MASTER_PORT": port,
+                    "WORLD_SIZE": "2",
+                    "RANK": str(rank),
+                    "LOCAL_RANK": str(rank),
+                    "CUDA_VISIBLE_DEVICES": "",
+                },
+            ),
         )
         for rank in range(2)
     ]
-    assert [process.wait() for process in processes] == [0, 0]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
     check_same_lines(alone, read_journal(shared.out))
 
 
