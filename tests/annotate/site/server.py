@@ -5,18 +5,19 @@ from __future__ import annotations
 import http.client
 import os
 import re
+import runpy
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from threading import Thread
+from tempfile import NamedTemporaryFile
 from urllib.parse import urlencode
 
-ROOT = Path(__file__).parents[3]
+from tests.forked import PROCESSES
 
 
 @dataclass
@@ -31,7 +32,7 @@ class Server:
 
     words: tuple[str, ...]
     port: int = 0
-    _process: subprocess.Popen[str] | None = None
+    _process: ForkServerProcess | None = None
 
     @property
     def address(self) -> str:
@@ -40,35 +41,39 @@ class Server:
 
     def start(self) -> None:
         """Start it, at the port that it had before."""
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", *self.words, "--port", str(self.port)],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert self._process.stderr
-        said = []
-        for line in self._process.stderr:
-            said.append(line)
-            if found := re.search(r"http://127\.0\.0\.1:(\d+)/", line):
-                self.port = int(found[1])
-                # Who says more than a pipe holds would else wait for a reader.
-                Thread(target=self._process.stderr.read, daemon=True).start()
-                return
-        raise AssertionError("".join(said))
+        words = [*self.words, "--port", str(self.port)]
+        with NamedTemporaryFile() as file:
+            said = Path(file.name)
+            self._process = PROCESSES.Process(target=_serve, args=(words, said, dict(os.environ)))
+            self._process.start()
+            while not (found := re.search(r"http://127\.0\.0\.1:(\d+)/", said.read_text())):
+                assert self._process.is_alive(), said.read_text()
+                time.sleep(0.02)
+        self.port = int(found[1])
 
     def kill(self) -> None:
         """End it as a power cut would, with SIGKILL."""
         assert self._process
         self._process.kill()
-        self._process.wait()
+        self._process.join()
 
     def stop(self) -> None:
         """Press Ctrl-C."""
         assert self._process
-        self._process.send_signal(signal.SIGINT)
-        self._process.wait(timeout=20)
+        assert self._process.pid
+        os.kill(self._process.pid, signal.SIGINT)
+        self._process.join(timeout=20)
+        assert self._process.exitcode is not None
+
+
+def _serve(words: list[str], said: Path, environment: dict[str, str]) -> None:
+    """Run a module as ``python -m`` does, in a process that has imported PyTorch already."""
+    with said.open("wb") as file:
+        os.dup2(file.fileno(), sys.stderr.fileno())
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = words
+    runpy.run_module(words[0], run_name="__main__", alter_sys=True)
 
 
 @contextmanager
