@@ -678,7 +678,11 @@ class Training:
         ),
     ]
     pretrained: Annotated[
-        bool, typer.Option("--pretrained", help="Begin with the library's own weights.")
+        bool,
+        typer.Option(
+            "--pretrained",
+            help="Begin with the library's own weights. They want a smaller --lr than the default.",
+        ),
     ] = False
     method: Annotated[
         str,

@@ -56,8 +56,8 @@ class Summary:
         identity = self.identity
         return Page(
             f"{identity['model']}, trained with {identity['method']}",
-            f"{identity['epochs']} epochs of {self.order.used:,} images, of "
-            f"{self.order.images:,} in the split. "
+            f"Trained for {identity['epochs']:,} times {self.order.used:,} of the split's "
+            f"{self.order.images:,} images. "
             + (
                 "Labels are all it was told."
                 if identity["method"] == "erm"

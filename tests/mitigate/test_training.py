@@ -83,7 +83,7 @@ def test_what_is_written_can_be_read(trained: Trained) -> None:
     assert summary["without_mask"] > 0.25
     page = (out / "report.html").read_text()
     assert page.count("<figure") == 5
-    assert "32 images, of 36 in the split" in page
+    assert "32 of the split's 36 images" in page.replace("&#39;", "'")
     events = EventAccumulator(str(out / "tensorboard")).Reload()
     assert [event.value for event in events.Scalars("loss")] == pytest.approx(
         [line["loss"] for line in lines]
