@@ -29,3 +29,20 @@ def first_line(error: BaseException) -> str:
     """Return what an exception says, short enough to be part of a sentence."""
     lines = str(error).strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__
+
+
+class UnusableError(Exception):
+    """What was read has to be set aside.
+
+    Attributes
+    ----------
+    reason : str
+        One word, the same for all that is set aside for it.
+    detail : str
+        What is wrong with this one.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail

@@ -27,7 +27,7 @@ from builder.network.inference import Inference, open_inference, open_network
 from builder.reporter import Reporter
 from builder.settings import NetworkSettings
 from builder.storage.files import atomic_write, disk_errors_as_sentences
-from builder.storage.objects import json_object
+from builder.storage.objects import saved_object
 
 EXAMPLES = 5
 """Images that show what a class is."""
@@ -178,7 +178,7 @@ class Exhibits:
         """Return JPEGs of five images of a class at most, or None while they are not made."""
         if wnid not in self._labels:
             return None
-        record = _load(self._examples_file(wnid))
+        record = saved_object(self._examples_file(wnid))
         files = [self._example(digest) for digest in record["images"]] if record else []
         return files if record and all(file.is_file() for file in files) else None
 
@@ -363,7 +363,7 @@ class Exhibits:
         return dict(zip(names, members.tolist(), strict=True))
 
     def _record(self, kind: str, pair: PairName) -> dict[str, Any] | None:
-        return _load(self._file(kind, pair)) if pair in self.candidates else None
+        return saved_object(self._file(kind, pair)) if pair in self.candidates else None
 
     def _file(self, kind: str, pair: PairName) -> Path:
         """Return where the record of a pair lies; a panel depends on all images of the class."""
@@ -486,14 +486,6 @@ def _tell(rows: list[_Row], reporter: Reporter) -> None:
 
 def _hash(*values: object) -> str:
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:32]
-
-
-def _load(path: Path) -> dict[str, Any] | None:
-    """Return a record; None where it is not there, or damaged."""
-    try:
-        return json_object(path.read_bytes())
-    except (FileNotFoundError, ValueError):
-        return None
 
 
 def _save(path: Path, record: dict[str, Any]) -> None:

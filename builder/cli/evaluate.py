@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
+from builder.cli.loading import loader_errors_as_sentences
 from builder.cli.options import options_of
 from builder.cli.stopping import stoppable, task_done
 from builder.errors import BuildError
 from builder.reporter import ConsoleReporter, Reporter, Screen
 from builder.settings import Evaluation
 from builder.shards.stop import DROPPED, INTERRUPTED, STOPPED, Stop
-from salient_imagenet_1m import SalientImageNetError
 
 EXAMPLES = f"""
 [bold]Measures[/bold]
@@ -65,13 +65,8 @@ def evaluate(
     screen, stop = Screen(stderr=True), Stop()
     with stoppable() as interrupts, stop.on_signal():
         reporter = ConsoleReporter(screen, interrupts.check)
-        try:
+        with loader_errors_as_sentences():
             _evaluate(evaluation, screen, reporter, stop, dry_run=dry_run)
-        except (SalientImageNetError, FileNotFoundError) as error:
-            if getattr(error, "filename", None):
-                raise
-            # The loader's, which is a sentence as well.
-            raise BuildError(str(error)) from error
 
 
 def _evaluate(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+from builder.cli.loading import loader_errors_as_sentences
 from builder.cli.options import options_of
 from builder.cli.stopping import stoppable
 from builder.errors import BuildError
 from builder.reporter import ConsoleReporter, Screen
 from builder.settings import Training
 from builder.shards.stop import DROPPED, INTERRUPTED, STOPPED, Stop
-from salient_imagenet_1m import SalientImageNetError
 
 REQUIRED = ("accelerate", "plotly", "safetensors", "tensorboard")
 """What the extra ``train`` brings, by the names that are imported."""
@@ -48,11 +48,6 @@ def train(training: Training) -> None:
         # PyTorch takes seconds to import, which --help and wrong options need not wait for.
         from builder.mitigate.training import train as run_training  # noqa: PLC0415
 
-        try:
+        with loader_errors_as_sentences():
             trained = run_training(training, reporter, stop)
-        except (SalientImageNetError, FileNotFoundError) as error:
-            if getattr(error, "filename", None):
-                raise
-            # The loader's, which is a sentence as well.
-            raise BuildError(str(error)) from error
         reporter.say(f"Done. Give evaluate --checkpoint {trained.weights}.")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+from builder.cli.loading import loader_errors_as_sentences
 from builder.cli.options import options_of
 from builder.cli.stopping import stoppable
 from builder.errors import BuildError
 from builder.reporter import ConsoleReporter, Screen
 from builder.settings import HeadTuning
-from salient_imagenet_1m import SalientImageNetError
 
 EXAMPLES = """
 [bold]Controls[/bold]
@@ -46,12 +46,7 @@ def tune_head(tuning: HeadTuning) -> None:
         from builder.mitigate.head_tuning import tune_head as run_tuning  # noqa: PLC0415
 
         reporter = ConsoleReporter(screen, interrupts.check)
-        try:
+        with loader_errors_as_sentences():
             summary = run_tuning(tuning, reporter)
-        except (SalientImageNetError, FileNotFoundError) as error:
-            if getattr(error, "filename", None):
-                raise
-            # The loader's, which is a sentence as well.
-            raise BuildError(str(error)) from error
         screen.print(head_table(summary))
         reporter.say(f"Done. Open {tuning.out / 'report.html'}.")

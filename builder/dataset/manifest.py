@@ -14,6 +14,7 @@ from builder.errors import BuildError
 from builder.settings import SPLITS
 from builder.storage.files import require_plain_files, sha256_of
 from builder.storage.objects import json_object
+from builder.storage.remote import is_remote
 from salient_imagenet_1m import FORMAT_VERSION
 
 _ORIGIN = {
@@ -106,6 +107,31 @@ class Manifest:
             raise BuildError(f"{path} {fault}, unlike any that a build writes: use another copy.")
         # Pages are made again and compared, whether or not they are listed.
         require_plain_files(directory, (*SINGLE_FILES, *manifest.files))
+        return manifest
+
+    @classmethod
+    def of_finished(cls, directory: Path, why_local: str) -> Manifest:
+        """Read the manifest of a data set that has to be there, in a local directory.
+
+        Parameters
+        ----------
+        directory : Path
+        why_local : str
+            What a URL cannot be used for, in words.
+
+        Raises
+        ------
+        BuildError
+            If there is none, and as `load`.
+        """
+        if is_remote(directory):
+            raise BuildError(f"{directory} is a URL, and {why_local}: download it first.")
+        manifest = cls.load(directory) if directory.is_dir() else None
+        if manifest is None:
+            raise BuildError(
+                f"{directory} holds no finished build, it has no {MANIFEST_FILE}: give the "
+                "directory that was the --out of build."
+            )
         return manifest
 
     def _faults(self) -> Iterator[str]:

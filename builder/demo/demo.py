@@ -57,7 +57,7 @@ from builder.storage.files import (
     exclusive,
     require_directory,
 )
-from builder.storage.objects import json_object
+from builder.storage.objects import saved_object
 from salient_imagenet_1m import encode_grids
 
 NETWORK = "small-convnet"
@@ -173,19 +173,11 @@ def run_demo(
         with exclusive(out):
             _claim(folder, world, recipe)
             _define(folder, world)
-            report = _read(folder.report)
+            report = saved_object(folder.report)
             if report is not None and "evaluation" in report:  # An earlier version's is not.
                 reporter.say(f"Nothing to do: {out} already holds this very demo.")
                 return report
             return _make(folder, world, recipe, reporter)
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    """Return what the demo has written, None where that is not there, or damaged."""
-    try:
-        return json_object(path.read_bytes())
-    except (FileNotFoundError, ValueError):
-        return None
 
 
 def _check(folder: Folder) -> None:
@@ -202,7 +194,7 @@ def _claim(folder: Folder, world: World, recipe: Recipe) -> None:
         with atomic_write(folder.settings) as file:
             file.write((json.dumps(settings, indent=2) + "\n").encode())
         return
-    if _read(folder.settings) != settings:
+    if saved_object(folder.settings) != settings:
         raise BuildError(
             f"{folder.root} holds another demo (another --seed or version): use another --out."
         )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +11,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from builder.dataset.scores import NO_RANK
-from builder.errors import BuildError, first_line
 from builder.evaluate.conditions import CLEAN
 from builder.evaluate.measures import Outcomes
-from builder.storage.parquet import read_parquet, write_parquet
+from builder.storage.parquet import damage_as_sentence, read_parquet, write_parquet
 
 SCHEMA = pa.schema(
     {
@@ -73,7 +71,7 @@ def read_predictions(
     """
     asked = {"model": model, "condition": condition}
     filters = [(name, "==", value) for name, value in asked.items() if value is not None]
-    with _damage_as_sentence(path):
+    with damage_as_sentence(path):
         return pq.read_table(path, filters=filters or None)
 
 
@@ -85,22 +83,9 @@ def count_images(path: Path, models: Sequence[str]) -> int:
     BuildError
         If the file is damaged.
     """
-    with _damage_as_sentence(path):
+    with damage_as_sentence(path):
         conditions = read_parquet(path, ["condition"])["condition"]
     return int(pc.sum(pc.equal(conditions, CLEAN)).as_py() or 0) // len(models)
-
-
-@contextmanager
-def _damage_as_sentence(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (pa.ArrowException, OSError) as error:
-        if getattr(error, "errno", None):  # It is the disk's.
-            raise
-        raise BuildError(
-            f"{path} is damaged ({first_line(error)}): remove it and run the same command again, "
-            "which computes it anew."
-        ) from error
 
 
 def outcomes_of(table: pa.Table, model: str) -> Outcomes:

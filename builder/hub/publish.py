@@ -30,7 +30,6 @@ from builder.reporter import Reporter
 from builder.settings import Publication
 from builder.shards.stop import Interrupts
 from builder.storage.files import disk_errors_as_sentences, exclusive
-from builder.storage.remote import is_remote
 
 _SCRATCH = ".publish"
 _COMMIT_BYTES = 2**31
@@ -130,16 +129,7 @@ def _token() -> str | None:
 def _check(publication: Publication) -> Manifest:
     """Refuse what can be refused without reading the data set or asking the Hub."""
     directory = publication.directory
-    if is_remote(directory):
-        raise BuildError(
-            f"{directory} is a URL, and only a local directory can be published: download it first."
-        )
-    manifest = Manifest.load(directory) if directory.is_dir() else None
-    if manifest is None:
-        raise BuildError(
-            f"{directory} holds no finished build, it has no {MANIFEST_FILE}: give the directory "
-            "that was the --out of build."
-        )
+    manifest = Manifest.of_finished(directory, "only a local directory can be published")
     _check_name(publication)
     if publication.tag is not None and not _TAG.fullmatch(publication.tag):
         raise BuildError(f"{publication.tag!r} is no tag: use letters, digits, '.', '_', '-'.")

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from builder.errors import UnusableError
 from builder.images.extent import CENTRAL_CROP, Extent
 from builder.images.sources import FORMATS
 from salient_imagenet_1m import resized_size
@@ -27,21 +28,8 @@ class Decoded(NamedTuple):
     height: int
 
 
-class UnusableImageError(Exception):
-    """An image that has to be set aside.
-
-    Attributes
-    ----------
-    reason : str
-        One word, the same for all images set aside for it.
-    detail : str
-        What went wrong with this one.
-    """
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason = reason
-        self.detail = detail
+class UnusableImageError(UnusableError):
+    """An image that has to be set aside; see `UnusableError`."""
 
 
 def decode(data: bytes, extent: Extent = CENTRAL_CROP) -> Decoded:

@@ -20,14 +20,19 @@ import torch
 from torch import Tensor, nn
 
 import salient_imagenet_1m as si
-from builder.errors import BuildError, first_line
 from builder.evaluate.batches import at_work, batches_of_shards
 from builder.evaluate.classifier import ReadyClassifier
 from builder.evaluate.views import Batch, Views, collate
 from builder.network.devices import BATCH_SIZES, WORKERS
 from builder.reporter import Reporter
 from builder.settings import HeadTuning
-from builder.storage.parquet import fixed_lists, matrix, read_parquet, write_parquet
+from builder.storage.parquet import (
+    damage_as_sentence,
+    fixed_lists,
+    matrix,
+    read_parquet,
+    write_parquet,
+)
 
 FEATURES = ".features"
 """The directory in a run's own where features are kept, if no other is named."""
@@ -225,15 +230,8 @@ def _write(path: Path, tables: Iterator[pa.Table | None], advance: Callable[[int
 
 
 def _read(path: Path, columns: list[str] | None = None) -> pa.Table:
-    try:
+    with damage_as_sentence(path):
         return read_parquet(path, columns)
-    except (pa.ArrowException, OSError) as error:
-        if getattr(error, "errno", None):  # It is the disk's.
-            raise
-        raise BuildError(
-            f"{path} is damaged ({first_line(error)}): remove it and run the same command again, "
-            "which computes it anew."
-        ) from error
 
 
 def _features(tables: Sequence[pa.Table]) -> Features:

@@ -10,7 +10,7 @@ from builder.mitigate.head_page import make_page
 from builder.mitigate.head_report import HeadReport
 from builder.network.head import write_head
 from builder.storage.files import atomic_write
-from builder.storage.objects import json_object
+from builder.storage.objects import saved_object
 
 HEAD_FILE = "head.safetensors"
 PAGE_FILE = "report.html"
@@ -22,10 +22,7 @@ def read_summary(out: Path) -> dict[str, Any] | None:
     """Return the numbers of a finished report, None where there is none."""
     if not (out / PAGE_FILE).exists():
         return None
-    try:
-        return json_object((out / _REPORT_FILE).read_bytes())
-    except (FileNotFoundError, ValueError):
-        return None
+    return saved_object(out / _REPORT_FILE)
 
 
 def write_report(out: Path, report: HeadReport) -> None:

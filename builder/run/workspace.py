@@ -18,7 +18,7 @@ from builder.storage.files import (
     remove_directory,
     require_directory,
 )
-from builder.storage.objects import json_object
+from builder.storage.objects import saved_object
 from builder.storage.remote import is_remote
 from builder.threads import in_threads
 
@@ -125,10 +125,7 @@ class Workspace:
 
     def noted(self) -> dict[str, Any] | None:
         """Return what `claim` took note of, None where it is not there, or damaged."""
-        try:
-            return json_object(self._inputs_path.read_bytes())
-        except (FileNotFoundError, ValueError):
-            return None
+        return saved_object(self._inputs_path)
 
     def begun_on(self) -> str | None:
         """Return the kind of device that the split was begun on, None where it was not.

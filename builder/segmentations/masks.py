@@ -10,27 +10,14 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from builder.dataset.object_mask import distance_from_centre, write_object_mask
-from builder.errors import first_line
+from builder.errors import UnusableError, first_line
 from builder.images.sources import FORMATS
 
 Bools = NDArray[np.bool_]
 
 
-class UnusableMaskError(Exception):
-    """A mask that has to be set aside.
-
-    Attributes
-    ----------
-    reason : str
-        One word, the same for all masks set aside for it.
-    detail : str
-        What is wrong with this one.
-    """
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason = reason
-        self.detail = detail
+class UnusableMaskError(UnusableError):
+    """A mask that has to be set aside; see `UnusableError`."""
 
 
 class ObjectMask(NamedTuple):

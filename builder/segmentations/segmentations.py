@@ -8,9 +8,8 @@ from typing import Any
 
 from builder.dataset.configs import SEGMENTATIONS
 from builder.dataset.dataset import DataSet
-from builder.dataset.layout import MANIFEST_FILE, MASKS_SET_ASIDE_FILE
+from builder.dataset.layout import MASKS_SET_ASIDE_FILE
 from builder.dataset.manifest import Manifest
-from builder.errors import BuildError
 from builder.pages.pages import write_pages
 from builder.reporter import Reporter
 from builder.run.workspace import Workspace
@@ -18,7 +17,6 @@ from builder.segmentations.release import open_release
 from builder.segmentations.writer import Writer
 from builder.settings import Segmentation
 from builder.storage.files import disk_errors_as_sentences, exclusive
-from builder.storage.remote import is_remote
 
 
 def add_segmentations(settings: Segmentation, reporter: Reporter) -> dict[str, Any]:
@@ -41,7 +39,7 @@ def add_segmentations(settings: Segmentation, reporter: Reporter) -> dict[str, A
     BuildError
         If there is no such data set or release, or none of the masks can be used.
     """
-    manifest = _open(settings.data)
+    manifest = Manifest.of_finished(settings.data, "masks are added to a local directory")
     release = open_release(settings)
     with exclusive(settings.data), disk_errors_as_sentences(settings.data):
         workspace = Workspace(settings.data, SEGMENTATIONS)
@@ -61,20 +59,6 @@ def add_segmentations(settings: Segmentation, reporter: Reporter) -> dict[str, A
         workspace.clean()
         _remove_strays(settings.data, full)
     return told
-
-
-def _open(directory: Path) -> Manifest:
-    if is_remote(directory):
-        raise BuildError(
-            f"{directory} is a URL, and masks are added to a local directory: download it first."
-        )
-    manifest = Manifest.load(directory) if directory.is_dir() else None
-    if manifest is None:
-        raise BuildError(
-            f"{directory} holds no finished build, it has no {MANIFEST_FILE}: give the directory "
-            "that was the --out of build."
-        )
-    return manifest
 
 
 def _without(manifest: Manifest) -> Manifest:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 
@@ -21,3 +22,11 @@ def json_object(content: bytes) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError("it is no JSON object")  # noqa: TRY004 (content, not an argument)
     return found
+
+
+def saved_object(path: Path) -> dict[str, Any] | None:
+    """Return the JSON object that a file holds, None where it is not there, or damaged."""
+    try:
+        return json_object(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -12,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from builder.errors import BuildError, first_line
 from builder.storage.files import atomic_write
 from builder.storage.remote import is_remote
 
@@ -105,3 +107,17 @@ def matrix(column: pa.ChunkedArray) -> npt.NDArray[Any]:
     """Return lists of one length as the rows of a matrix: the inverse of `fixed_lists`."""
     values = column.combine_chunks().flatten()
     return np.asarray(values.to_numpy(zero_copy_only=False).reshape(-1, column.type.list_size))
+
+
+@contextmanager
+def damage_as_sentence(path: Path) -> Iterator[None]:
+    """Have a damaged file, which can be computed anew, end in a sentence for the user."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        if getattr(error, "errno", None):  # It is the disk's.
+            raise
+        raise BuildError(
+            f"{path} is damaged ({first_line(error)}): remove it and run the same command again, "
+            "which computes it anew."
+        ) from error
