@@ -293,7 +293,7 @@ def shards_in(out: Path) -> int:
     shards = len(list(out.glob(".build/train-whole/shards/*.parquet")))
     manifest = Manifest.load(out)
     if manifest:
-        return shards + manifest.splits["train"]["counts"]["images"] // SHARD + 1
+        return shards + int(manifest.splits["train"]["counts"]["images"]) // SHARD + 1
     return shards + len(list(out.glob(".build/train/shards/*.parquet")))
 
 
