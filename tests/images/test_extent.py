@@ -58,9 +58,9 @@ def test_a_cell_sees_the_part_of_the_image_that_its_box_says() -> None:
 
 
 def test_where_receptive_fields_lie_in_their_cells() -> None:
-    """Those of patches are the cells; those of padded convolutions centre on the cells' first pixel.
+    """Those of patches are the cells; of padded convolutions they centre on a cell's first pixel.
 
-    Of a cell whose receptive field is all inside, as others are cut off at the border.
+    Where they are not cut off at the border.
     """
     rows, columns, _ = reference.whole_cells(300, 225, 32, 640)
     seen = len(rows) * 32, len(columns) * 32
