@@ -115,7 +115,11 @@ class Summary:
         return finished(figure, _HEIGHT)
 
 
-_REGIONS = {"core": "surroundings, all but its dilated core mask", "spurious": "spurious mask"}
+_REGIONS = {
+    "core": "surroundings, all but its dilated core mask",
+    "spurious": "spurious mask",
+    "either": "surroundings, or its spurious mask where its class has no core mask",
+}
 
 
 def write_summary(out: Path, summary: Summary) -> None:
