@@ -360,15 +360,19 @@ def core_noise(
 def core_swap(images: Tensor, masks: Tensor, chances: list[float], probability: float) -> Tensor:
     """Show images in the surroundings of their neighbours, pixel by pixel."""
     swapped = images.clone()
-    for image, channel, y, x in np.ndindex(*images.shape):
+    for image, channel in np.ndindex(*images.shape[:2]):
         other = image - 1 if image % 2 else image + 1
         if other == len(images) or chances[image] >= probability:
             continue
         if not masks[image].any() or not masks[other].any():
             continue
-        away = (1 - float(masks[image, 0, y, x])) * (1 - float(masks[other, 0, y, x]))
-        here, there = images[image, channel, y, x], images[other, channel, y, x]
-        swapped[image, channel, y, x] = here + away * (there - here)
+        away = 1 - masks[other, 0]
+        there = images[other, channel]
+        colour = float((away * there).sum()) / float(away.sum())
+        for y, x in np.ndindex(*there.shape):
+            given = float(away[y, x]) * float(there[y, x]) + float(masks[other, 0, y, x]) * colour
+            core = float(masks[image, 0, y, x])
+            swapped[image, channel, y, x] = core * images[image, channel, y, x] + (1 - core) * given
     return swapped
 
 

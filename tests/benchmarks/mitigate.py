@@ -4,7 +4,8 @@
     python -m tests.benchmarks.mitigate --demo ./demo --speed timm:resnet18
 
 `--demo` is what ``salient-imagenet demo`` wrote. Its images are made smaller first, so that many
-small networks can be trained on them; all are then judged by the masks that were published.
+small networks can be trained on them; all are then judged by the masks that were published. What
+was measured is kept in scores.json: the same command goes on, and prints the table at the end.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import torch
 from torch import nn
 from torchvision import transforms
 
+from builder.demo.demo import NETWORK, SPLITS, Folder
 from builder.demo.world import CORE, FIRST_CUE, Truth, read_truth
 from builder.evaluate.conditions import CLEAN
 from builder.evaluate.evaluation import evaluate_model
@@ -38,7 +40,8 @@ from builder.mitigate.learner import open_learner
 from builder.mitigate.objective import Objective
 from builder.mitigate.training import train
 from builder.reporter import SilentReporter
-from builder.settings import Training
+from builder.run.build import build
+from builder.settings import Settings, Training
 from salient_imagenet_1m import KINDS, pack_grids, unpack_grids
 
 STUDENT = "tests.benchmarks.mitigate:student"
@@ -50,6 +53,7 @@ SHRINK = 3
 
 MEASURES = (accuracy_of(CLEAN), accuracy_of("core"), accuracy_of("spurious"), RCS, GAP)
 CELLS = 14
+SCORES_FILE = "scores.json"
 
 
 def student() -> tuple[nn.Module, Any]:
@@ -86,18 +90,42 @@ def shrink_images(source: Path, target: Path) -> None:
 
 
 def smaller(rows: list[Row]) -> list[Row]:
-    """Return rows of masks with the sizes of images that were made smaller."""
-    return [
-        {**row, "width": row["width"] // SHRINK, "height": row["height"] // SHRINK} for row in rows
-    ]
+    """Return rows of masks with the sizes, and boxes, of images that were made smaller."""
+    shrunk = []
+    for row in rows:
+        size = {name: row[name] // SHRINK for name in ("width", "height")}
+        box = {"box": [edge / SHRINK for edge in row["box"]]} if "box" in row else {}
+        shrunk.append({**row, **size, **box})
+    return shrunk
+
+
+def build_whole(demo: Path, target: Path) -> None:
+    """Add the masks of whole images to a copy of the demo's data set."""
+    shutil.copytree(demo / "dataset", target)
+    folder = Folder(demo)
+    for split in SPLITS:
+        settings = Settings(
+            images=str(folder.images),
+            votes=folder.votes,
+            network=NETWORK,
+            checkpoint=folder.robust,
+            split=split,
+            out=target,
+            device="cpu",
+            whole_image=True,
+        )
+        build(settings, SilentReporter())
 
 
 def change_masks(source: Path, target: Path, change: Change) -> None:
     """Write a data set whose rows of masks are changed, all of a split at once."""
     shutil.copytree(source, target)
-    for split in ("train", "validation"):
-        files = sorted((target / "masks").glob(f"{split}-*.parquet"))
+    parts = [(config, split) for config in ("masks", "whole") for split in SPLITS]
+    for config, split in parts:
+        files = sorted((target / config).glob(f"{split}-*.parquet"))
         tables = [pq.read_table(file) for file in files]
+        if not tables:
+            continue
         rows = change([row for table in tables for row in table.to_pylist()])
         schema = tables[0].schema
         for file, part in zip(files, np.array_split(np.arange(len(rows)), len(files)), strict=True):
@@ -174,15 +202,28 @@ class Arm:
     options: tuple[tuple[str, Any], ...] = ()
 
 
-METHODS = ("erm", "noise", "saliency", "cam", "noise+saliency", "noise+cam", "noise+saliency+cam")
-CONTROLS = ("of another image", "shuffled kinds", "of ones", "true")
-BEST = "noise"
+BEST = "noise+swap"
 """The method that is trained with other masks too: controls, and true ones as the ceiling."""
 
+REGION = ("region", "either")
+"""Where `BEST` has a model not look: two classes of the demo have no core mask."""
+
+CONTROLS = ("of another image", "shuffled kinds", "of ones")
+
 ARMS = (
-    *(Arm(method, method) for method in METHODS),
-    Arm("noise, spurious region", "noise", options=(("region", "spurious"),)),
-    *(Arm(f"{BEST}, masks {control}", BEST, control) for control in CONTROLS),
+    Arm("erm", "erm"),
+    Arm("noise", "noise"),
+    Arm("swap", "swap"),
+    Arm(BEST, BEST),
+    Arm(f"{BEST}, either", BEST, options=(REGION,)),
+    *(Arm(f"{BEST}, either, masks {name}", BEST, name, (REGION,)) for name in CONTROLS),
+    Arm(f"{BEST}, either, true masks", BEST, "true", (REGION,)),
+    Arm(f"{BEST}, either, whole images", BEST, "whole", (REGION, ("extent", "image"))),
+    Arm(f"{BEST}+cam, either", f"{BEST}+cam", options=(REGION,)),
+    Arm("noise, masks of another image", "noise", "of another image"),
+    Arm("cam", "cam"),
+    Arm("saliency", "saliency"),
+    Arm("noise+saliency", "noise+saliency"),
 )
 
 
@@ -202,13 +243,19 @@ def prepare(demo: Path, work: Path) -> None:
         if not (work / name).exists():
             change_masks(demo / "dataset", work / f"{name}.part", change)
             (work / f"{name}.part").rename(work / name)
+    if not (work / "whole").exists():
+        for part in ("whole.built", "whole.part"):
+            shutil.rmtree(work / part, ignore_errors=True)
+        build_whole(demo, work / "whole.built")
+        change_masks(work / "whole.built", work / "whole.part", smaller)
+        (work / "whole.part").rename(work / "whole")
 
 
 def settings_of(arm: Arm, work: Path, seed: int, given: dict[str, Any]) -> Training:
     """Return how an arm is trained."""
     options: dict[str, Any] = {
         "epochs": 16,
-        "batch_size": 64,
+        "batch_size": 16,
         "opt": "adamw",
         "lr": 3e-3,
         "weight_decay": 0.05,
@@ -247,27 +294,40 @@ def scores_of(arm: Arm, work: Path, seed: int, given: dict[str, Any]) -> dict[st
 
 def mean_and_spread(values: list[float]) -> str:
     """Return a mean and the half width of its 95 % interval over seeds, by Student's t."""
-    spread = 0.0
-    if len(values) > 1:
-        quantile = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}[len(values)]
-        spread = quantile * statistics.stdev(values) / len(values) ** 0.5
+    if len(values) < 2:
+        return f"{values[0]:.3f}"
+    quantile = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}[len(values)]
+    spread = quantile * statistics.stdev(values) / len(values) ** 0.5
     return f"{statistics.mean(values):.3f} ± {spread:.3f}"
 
 
-def run(arms: list[Arm], seeds: range, work: Path, given: dict[str, Any]) -> Iterator[str]:
-    """Yield a line per arm of means over seeds; what was found is kept in a file."""
-    kept = work / "scores.json"
-    found: dict[str, dict[str, float]] = json.loads(kept.read_text()) if kept.exists() else {}
-    for arm in arms:
-        for seed in seeds:
-            key = f"{arm.name}, seed {seed}, {json.dumps(given)}"
+def measured(arms: list[Arm], seeds: range, work: Path, given: dict[str, Any]) -> Iterator[str]:
+    """Measure each arm, seed by seed, and yield a line of each; what was found is in a file."""
+    kept = work / SCORES_FILE
+    for seed in seeds:
+        for arm in arms:
+            found = json.loads(kept.read_text()) if kept.exists() else {}
+            key = _key(arm, seed, given)
             if key not in found:
                 found[key] = scores_of(arm, work, seed, given)
                 kept.write_text(json.dumps(found, indent=1))
-        own = [found[f"{arm.name}, seed {seed}, {json.dumps(given)}"] for seed in seeds]
-        cells = (mean_and_spread([scores[name] for scores in own]) for name in MEASURES)
-        seconds = statistics.mean(scores["seconds"] for scores in own)
-        yield f"| {arm.name} | {' | '.join(cells)} | {seconds:.0f} |"
+                yield f"{key}: {found[key]}"
+
+
+def table(arms: list[Arm], seeds: range, work: Path, given: dict[str, Any]) -> Iterator[str]:
+    """Yield a line per arm of means over the seeds that were measured."""
+    found: dict[str, dict[str, float]] = json.loads((work / SCORES_FILE).read_text())
+    for arm in arms:
+        keys = [_key(arm, seed, given) for seed in seeds]
+        own = [found[key] for key in keys if key in found]
+        if own:
+            cells = [mean_and_spread([scores[name] for scores in own]) for name in MEASURES]
+            seconds = statistics.mean(scores["seconds"] for scores in own)
+            yield f"| {arm.name} | {' | '.join(cells)} | {seconds:.0f} | {len(own)} |"
+
+
+def _key(arm: Arm, seed: int, given: dict[str, Any]) -> str:
+    return f"{arm.name}, seed {seed}, {json.dumps(given)}"
 
 
 # Speed --------------------------------------------------------------------------------------------
@@ -321,9 +381,12 @@ def main() -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     prepare(options.demo, options.work)
     arms = [arm for arm in ARMS if options.only is None or options.only in arm.name]
-    print("| arm | clean | acc(C) | acc(S) | RCS | gap | seconds of a core |")
-    for line in run(arms, range(options.seeds), options.work, given):
+    what = arms, range(options.seeds), options.work, given
+    for line in measured(*what):
         print(line, flush=True)
+    print("| arm | clean | acc(C) | acc(S) | RCS | gap | seconds of a core | seeds |")
+    for line in table(*what):
+        print(line)
 
 
 if __name__ == "__main__":
