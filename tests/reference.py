@@ -103,6 +103,25 @@ def whole_cells(
     return cells[0], cells[1], height / shown[0]
 
 
+def receptive_fields(
+    layers: torch.nn.Module, height: int, width: int
+) -> list[list[tuple[list[int], list[int]]]]:
+    """Return the rows and the columns of the pixels that each cell of a map depends on.
+
+    Cell by cell, of layers all of whose weights are positive: a pixel counts whose change is felt.
+    """
+    pixels = torch.ones((1, 3, height, width), requires_grad=True)
+    maps = layers(pixels)[0, 0]
+    fields: list[list[tuple[list[int], list[int]]]] = []
+    for line in maps:
+        fields.append([])
+        for cell in line:
+            (felt,) = torch.autograd.grad(cell, pixels, retain_graph=True)
+            rows, columns = (felt[0].sum((0, axis)).nonzero().ravel() for axis in (2, 1))
+            fields[-1].append((rows.tolist(), columns.tolist()))
+    return fields
+
+
 def whole_pixels(image: Image.Image, stride: int, longest: int) -> np.ndarray[Any, Any]:
     """Return the whole image as the network sees it, padding mirrored pixel by pixel."""
     rows, columns, _ = whole_cells(*image.size, stride, longest)
