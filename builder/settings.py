@@ -531,7 +531,7 @@ CORRUPTIONS = ("noise", "gray", "mean", "blur")
 
 SUITES = {
     "salient-imagenet": ("k", "corruption", "sigma", "per_feature"),
-    "hard-imagenet": ("alignment", "as_published"),
+    "hard-imagenet": ("alignment", "as_published", "head_finetune"),
 }
 """What models can be asked, and the options that are of that alone."""
 
@@ -616,6 +616,14 @@ class Evaluation(EngineSettings):
         typer.Option(
             "--as-published",
             help="Of hard-imagenet: follow the public code where it differs from its paper.",
+        ),
+    ] = False
+    head_finetune: Annotated[
+        bool,
+        typer.Option(
+            "--head-finetune",
+            help="Of hard-imagenet: evaluate each model also with a head that is trained on the "
+            "training images with object masks, and knows their classes alone.",
         ),
     ] = False
     k: Annotated[

@@ -16,6 +16,7 @@ from builder.settings import Evaluation
 from builder.shards.stop import DROPPED, INTERRUPTED, STOPPED, Stop
 
 if TYPE_CHECKING:  # A command imports only what it runs.
+    from builder.evaluate.models import Entry
     from builder.evaluate.suite import SuiteMaker
 
 EXAMPLES = f"""
@@ -79,9 +80,8 @@ def _evaluate(
     from builder.evaluate.estimate import estimate  # noqa: PLC0415
     from builder.evaluate.evaluation import evaluate as run_evaluation  # noqa: PLC0415
     from builder.evaluate.evaluation import evaluate_task  # noqa: PLC0415
-    from builder.evaluate.models import model_list  # noqa: PLC0415
 
-    entries, make_suite = model_list(evaluation), _suite(evaluation.suite)
+    entries, make_suite = _models(evaluation, reporter, dry_run=dry_run), _suite(evaluation.suite)
     if dry_run:
         screen.print(evaluation_estimate_table(estimate(evaluation, entries, make_suite)))
     elif evaluation.task.is_whole:
@@ -91,6 +91,19 @@ def _evaluate(
     else:
         left = evaluate_task(evaluation, reporter, stop, entries, make_suite)
         reporter.say(task_done(evaluation.task, left))
+
+
+def _models(evaluation: Evaluation, reporter: Reporter, *, dry_run: bool) -> list[Entry]:
+    from builder.evaluate.models import model_list  # noqa: PLC0415
+
+    entries = model_list(evaluation)
+    if not evaluation.head_finetune:
+        return entries
+    from builder.objects.heads import planned, with_fine_tuned  # noqa: PLC0415
+
+    if dry_run:
+        return planned(evaluation, entries)
+    return with_fine_tuned(evaluation, entries, reporter)
 
 
 def _suite(name: str) -> SuiteMaker:
