@@ -34,6 +34,16 @@ EXAMPLES = f"""
                        minus that on its K least: 0 where the model does
                        not need what merely comes with the class.
 
+  Of --suite hard-imagenet:
+
+  clean_top1, gray_mask_top1, gray_box_top1, tile_top1, mean_fill_top1
+                       On the images as they are, and without their object.
+  rfs_sigma_0.25, ..., rfs_norm_90, ...
+                       Relative foreground sensitivity: as relative core
+                       sensitivity, with noise on all but the object, and on
+                       the object.
+  iou, dice, density   How GradCAM of the true class lies on the object.
+
 [bold]Exit status[/bold]
 
   0    The evaluation, or the task, is done.
