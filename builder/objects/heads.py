@@ -21,8 +21,8 @@ from builder.errors import BuildError
 from builder.evaluate.claim import HEADS, WORK, check_claim, read_claim
 from builder.evaluate.classifier import ReadyClassifier
 from builder.evaluate.evaluator import data_sha256
+from builder.evaluate.features import Encoder, FeatureStore
 from builder.evaluate.models import Entry, load_classifier
-from builder.mitigate.features import Encoder, FeatureStore
 from builder.network.devices import be_exact, find_devices
 from builder.network.head import Head, find_head, write_head
 from builder.objects.fine_tuning import Recipe, fine_tune

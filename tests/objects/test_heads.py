@@ -17,8 +17,8 @@ import salient_imagenet_1m as si
 from builder.errors import BuildError
 from builder.evaluate.classifier import View
 from builder.evaluate.evaluation import evaluate
+from builder.evaluate.features import FeatureStore
 from builder.evaluate.models import model_list
-from builder.mitigate.features import FeatureStore
 from builder.network.head import read_head
 from builder.objects.fine_tuning import Recipe, fine_tune
 from builder.objects.hard_imagenet import HardImageNet
