@@ -15,7 +15,7 @@ ABLATION_TITLES = {
     "gray_mask": "object gray",
     "gray_box": "box gray",
     "tile": "box tiled",
-    "mean_fill": "object in mean colour",
+    "mean_fill": "mean colour",
 }
 """By condition, in their order."""
 
