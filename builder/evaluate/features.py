@@ -25,7 +25,7 @@ from builder.evaluate.classifier import ReadyClassifier
 from builder.evaluate.views import Batch, Views, collate
 from builder.network.devices import BATCH_SIZES, WORKERS
 from builder.reporter import Reporter
-from builder.settings import HeadTuning
+from builder.settings import Evaluation, HeadTuning
 from builder.storage.parquet import (
     damage_as_sentence,
     fixed_lists,
@@ -121,7 +121,9 @@ class FeatureStore:
     encoder : Encoder
     made_from : dict
         Hashes of the data set and of the encoder's weights.
-    settings : HeadTuning
+    settings : HeadTuning or Evaluation
+    directory : Path
+        For the files.
     device : torch.device
         Where the encoder runs.
     reporter : Reporter
@@ -131,14 +133,15 @@ class FeatureStore:
         self,
         encoder: Encoder,
         made_from: dict[str, Any],
-        settings: HeadTuning,
+        settings: HeadTuning | Evaluation,
+        directory: Path,
         device: torch.device,
         reporter: Reporter,
     ) -> None:
         self._encoder, self._made_from = encoder, made_from
         self._settings, self._device, self._reporter = settings, device, reporter
         self._batch_size = settings.batch_size or BATCH_SIZES[device.type]
-        self.directory = settings.features or settings.out / FEATURES
+        self.directory = directory
 
     def features(self, split: str, ids: Sequence[str]) -> Features:
         """Return the features of some images of a split, in the order of the data set.
