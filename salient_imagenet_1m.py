@@ -1077,7 +1077,7 @@ _PICTURES = ("core_mask", "spurious_mask")
 _OBJECT = "object_mask"
 _BATCH_ROWS = 1024
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
-_CONFIG = "masks|rankings|features|whole|segmentations"
+_CONFIG = "masks|rankings|features|embeddings|whole|segmentations"
 _SHARD_NAME = re.compile(rf"({_CONFIG})/\w+-\d{{5,}}-of-\d{{5,}}\.parquet")
 _MALFORMED = ValueError | KeyError | TypeError | AttributeError | ArithmeticError | RecursionError
 """What json, or a look into what it read, raises."""
@@ -1178,10 +1178,14 @@ class Build:
         with _parquet(self.files(config, split)[0]) as opened:
             return Features.from_arrow_schema(opened.schema_arrow)
 
+    def tables(self, config: str, split: str, columns: list[str]) -> Iterator[pa.Table]:
+        """Yield columns of a config and split in order, some rows at a time."""
+        for file in self.files(config, split):
+            yield from _scan(file, columns)
+
     def scan(self, config: str, split: str, columns: list[str]) -> pa.Table:
         """Read columns of all files of a config and split at once."""
-        files = self.files(config, split)
-        return pa.concat_tables([part for file in files for part in _scan(file, columns)])
+        return pa.concat_tables(self.tables(config, split, columns))
 
     def images_by_label(self, split: str) -> dict[int, int]:
         """Return how many images of each label a split has."""

@@ -1007,6 +1007,139 @@ class HeadTuning:
             )
 
 
+DECOMPOSITIONS = ("dim", "pca", "kmeans", "random")
+_ANSWERS = "Names"
+
+
+@dataclass(frozen=True)
+class Subgrouping:
+    """The options of ``salient-imagenet subgroups``.
+
+    Raises
+    ------
+    BuildError
+        If the method is unknown, or options exclude each other.
+    """
+
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DIR", help="A data set that build made: a directory, a URL or a Hub id."
+        ),
+    ]
+    images: BuiltImages
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="The model whose mistakes are looked at: timm:NAME, torchvision:NAME, hf:ID, a "
+            "network of build, or MODULE:FUNCTION of yours. NAME=FILE takes its weights from a "
+            "file.",
+        ),
+    ]
+    out: Annotated[
+        Path,
+        typer.Option(
+            parser=parse_local,
+            metavar="DIR",
+            help="Where to write memberships, components and the report.",
+        ),
+    ]
+    checkpoint: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="A file of the model's weights, as train writes it. May be given several times, "
+            "in the order of training: the losses of all supervise, the last is the model.",
+        ),
+    ] = None
+    features: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="In what images are compared: embeddings, those that build kept; model, what "
+            "the model hands to its head; or clip:ARCHITECTURE/WEIGHTS. By default embeddings "
+            "where the data set has them, and model where not.",
+        ),
+    ] = None
+    method: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="dim finds components by the losses (partial least squares); as baselines there "
+            "are pca, kmeans and random.",
+        ),
+    ] = "dim"
+    components: Annotated[
+        int, typer.Option(min=2, metavar="N", help="How many subgroups a class is divided into.")
+    ] = 5
+    loss_weight: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            metavar="X",
+            help="How much the losses weigh in the supervision of dim, over the features, each "
+            "taken as a whole. With 0 it is pca.",
+        ),
+    ] = 1.0
+    split: SplitName = "train"
+    votes: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            rich_help_panel=_ANSWERS,
+            help="The CSV of the votes of the build, to show what people wrote about features.",
+        ),
+    ] = None
+    words: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            rich_help_panel=_ANSWERS,
+            help="A file with a word or phrase in each line, to name both ends of components by; "
+            "wants --features clip:ARCHITECTURE/WEIGHTS.",
+        ),
+    ] = None
+    pictures: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Of how many classes the page shows images: those with the worst subgroups.",
+        ),
+    ] = 100
+    device: DeviceName = "auto"
+    batch_size: BatchSize = None
+    workers: LoadingThreads = None
+    seed: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            callback=_check_seed,
+            metavar="N",
+            help="A number that decides all that is drawn.",
+        ),
+    ] = 0
+
+    def __post_init__(self) -> None:
+        _check_known("method", self.method, DECOMPOSITIONS)
+        if self.features not in (None, "embeddings", "model") and not self.clip:
+            raise BuildError(
+                f"There are no features {self.features}: use --features embeddings, model or "
+                "clip:ARCHITECTURE/WEIGHTS."
+            )
+        if self.words and (self.method == "random" or not self.clip):
+            raise BuildError(
+                "--words names directions of CLIP's features: use --features "
+                "clip:ARCHITECTURE/WEIGHTS, and another method than random."
+            )
+
+    @property
+    def clip(self) -> str | None:
+        """The name of the CLIP model whose features are asked for, if any."""
+        return self.features if (self.features or "").startswith("clip:") else None
+
+
 @dataclass(frozen=True)
 class GallerySettings:
     """The options of ``salient-imagenet gallery``."""

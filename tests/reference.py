@@ -386,3 +386,48 @@ def cam_penalty(maps: Tensor, weight: Tensor, labels: Tensor, masks: Tensor) -> 
         if masks[image].any():
             total += ((1 - float(masks[image, 0, y, x])) * activation) ** 2
     return total / (count * height * width)
+
+
+def nipals(
+    features: np.ndarray[Any, Any], supervision: np.ndarray[Any, Any], components: int
+) -> np.ndarray[Any, Any]:
+    """Return the rotations of partial least squares, by a singular vector per component."""
+    x, y = features.copy(), supervision.copy()
+    weights, loadings = [], []
+    for _ in range(components):
+        weight = np.linalg.svd(x.T @ y)[0][:, 0]
+        score = x @ weight
+        x_loading, y_loading = x.T @ score / (score @ score), y.T @ score / (score @ score)
+        x, y = x - np.outer(score, x_loading), y - np.outer(score, y_loading)
+        weights.append(weight)
+        loadings.append(x_loading)
+    w, p = np.array(weights).T, np.array(loadings).T
+    return np.asarray(w @ np.linalg.inv(p.T @ w))
+
+
+def dim_scores(
+    features: np.ndarray[Any, Any],
+    losses: np.ndarray[Any, Any],
+    components: int,
+    loss_weight: float,
+) -> np.ndarray[Any, Any]:
+    """Return the cosine of each image with each component of DIM, one by one, but for signs."""
+    shown = np.array([row / math.sqrt(sum(row**2)) for row in features.astype(float)])
+    mean, spread = shown.mean(0), shown.std(0, ddof=1)
+    spread[shown.max(0) == shown.min(0)] = 1
+    x = (shown - mean) / spread
+    columns = [
+        math.sqrt(loss_weight / losses.shape[1]) * (own.mean() - own) / own.std(ddof=1)
+        for own in losses.T
+    ]
+    columns += [own / math.sqrt(x.shape[1]) for own in x.T]
+    rotations = nipals(x, np.array(columns).T, components)
+    found = []
+    for row in shown:
+        own = []
+        for rotation in rotations.T:
+            direction = rotation / spread
+            length = math.sqrt(sum((row - mean) ** 2)) * math.sqrt(sum(direction**2))
+            own.append(float((row - mean) @ direction) / length)
+        found.append(own)
+    return np.array(found)

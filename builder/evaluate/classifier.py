@@ -126,6 +126,11 @@ class ReadyClassifier:
         BuildError
             If the model gives something else than a finite logit for each output.
         """
+        return self.logits(images).softmax(1)
+
+    @torch.inference_mode()
+    def logits(self, images: Tensor) -> Tensor:
+        """Return the logit of each label, as `__call__` its probability."""
         logits = self._answer(torch.addcmul(self._shift, images, self._scale))
         if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(images):
             raise BuildError(
@@ -143,9 +148,7 @@ class ReadyClassifier:
                 f"The model {self.name} gives logits that are not finite: check its weights."
             )
         logits = logits.float()
-        if self.labels is not None:
-            logits = logits[:, self.labels]
-        return logits.softmax(1)
+        return logits if self.labels is None else logits[:, self.labels]
 
     def _answer(self, images: Tensor) -> Any:
         try:

@@ -1,4 +1,4 @@
-"""Whose a directory is: what the model in it is made from."""
+"""Whose a directory is: what the model in it, or whatever it holds, is made from."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from builder.storage.files import atomic_write
 from builder.storage.objects import json_object
 
 
-def claim(out: Path, name: str, identity: dict[str, Any]) -> None:
+def claim(out: Path, name: str, identity: dict[str, Any], held: str = "another model") -> None:
     """Take note of what is made in a directory, so that only the same goes on there.
 
     Parameters
@@ -21,6 +21,8 @@ def claim(out: Path, name: str, identity: dict[str, Any]) -> None:
         Of the file that says so.
     identity : dict
         All that the result depends on, as JSON has it.
+    held : str
+        What it is that other options make.
 
     Raises
     ------
@@ -41,6 +43,6 @@ def claim(out: Path, name: str, identity: dict[str, Any]) -> None:
     for key in {**identity, **claimed}:
         if claimed.get(key) != identity.get(key):
             raise BuildError(
-                f"{out} holds another model: its {key} is {claimed.get(key)}, this command's is "
+                f"{out} holds {held}: its {key} is {claimed.get(key)}, this command's is "
                 f"{identity.get(key)}; use another --out, or the same options."
             )

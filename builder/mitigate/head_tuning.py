@@ -21,7 +21,7 @@ from builder.evaluate.models import load_classifier, parse_model
 from builder.mitigate.choice import at_random, ends_of_classes, halves, least_spurious
 from builder.mitigate.claim import claim
 from builder.mitigate.dfr import Fitted, fit_dfr
-from builder.mitigate.features import Encoder, FeatureStore
+from builder.mitigate.features import FEATURES, Encoder, FeatureStore
 from builder.mitigate.head_output import read_summary, write_report
 from builder.mitigate.head_report import HeadReport
 from builder.mitigate.judge import Judge, Standing
@@ -124,8 +124,9 @@ class _Opened:
         ready = ReadyClassifier(classifier, wnids, classes, self._device)
         ready.to(self._device)
         made_from = {"data": self._data_sha256, "weights_sha256": self._weights_sha256}
-        encoder = Encoder(ready, self._own)
-        store = FeatureStore(encoder, made_from, self._settings, self._device, self._reporter)
+        settings, encoder = self._settings, Encoder(ready, self._own)
+        directory = settings.features or settings.out / FEATURES
+        store = FeatureStore(encoder, made_from, settings, directory, self._device, self._reporter)
         return ready.labels or list(range(classes)), store
 
     @property

@@ -1,0 +1,178 @@
+"""Decompositions of a class into subgroups: DIM, and what it is compared with."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from builder.subgroups.space import Floats, Space, spread_of, units
+
+_TOLERANCE, _ROUNDS = 1e-18, 5000
+"""Where the power method of partial least squares stops: far within what a float32 tells."""
+
+_STARTS = 10
+"""Of k-means, of which the best counts."""
+
+
+@dataclass(frozen=True)
+class Decomposition:
+    """How the images of a class are divided.
+
+    Attributes
+    ----------
+    scores : ndarray of float64, shape (images, components)
+        Where each image lies along each component, from -1 to 1; an end of a component is where
+        its scores are extreme.
+    memberships : ndarray of float64, shape (images, components)
+        Soft ones; each row sums to 1.
+    directions : ndarray of float64, shape (components, features), optional
+        Of the components, in the space of features; random groups have none.
+    """
+
+    scores: Floats
+    memberships: Floats
+    directions: Floats | None
+
+    @property
+    def subgroups(self) -> npt.NDArray[np.int64]:
+        """The subgroup of each image: that of its largest membership, the first of several."""
+        return np.asarray(self.memberships.argmax(1))
+
+    def in_order(self, order: npt.NDArray[np.int64]) -> Decomposition:
+        """Return the same with its components in another order."""
+        directions = None if self.directions is None else self.directions[order]
+        return Decomposition(self.scores[:, order], self.memberships[:, order], directions)
+
+
+@dataclass(frozen=True)
+class Decomposer:
+    """Divides classes, each for itself.
+
+    Attributes
+    ----------
+    method : str
+        ``dim``, ``pca``, ``kmeans`` or ``random``.
+    components : int
+    loss_weight : float
+        Of the losses as a whole over the features as a whole, in the supervision of ``dim``.
+    seed : int
+        Of ``kmeans`` and ``random``.
+    """
+
+    method: str = "dim"
+    components: int = 5
+    loss_weight: float = 1.0
+    seed: int = 0
+
+    def __call__(self, space: Space, losses: Floats, label: int) -> Decomposition:
+        """Divide a class.
+
+        Parameters
+        ----------
+        space : Space
+            Of more images than there are components.
+        losses : ndarray of float64, shape (images, checkpoints)
+        label : int
+            Of the class, on which all chance depends.
+        """
+        return _METHODS[self.method](self, space, losses, label)
+
+    def _dim(self, space: Space, losses: Floats, _label: int) -> Decomposition:
+        rotations = pls_rotations(
+            space.standardised, self._supervision(space, losses), self.components
+        )
+        return _along(space, rotations, losses)
+
+    def _supervision(self, space: Space, losses: Floats) -> Floats:
+        """Return losses, the lower the larger, and features: blocks that weigh as they are told."""
+        features = space.standardised
+        negative = -losses + losses.mean(0)
+        blocks = [
+            np.sqrt(self.loss_weight / losses.shape[1]) * negative / spread_of(negative),
+            np.sqrt(1 / features.shape[1]) * features,
+        ]
+        return np.concatenate(blocks, axis=1)
+
+    def _pca(self, space: Space, losses: Floats, _label: int) -> Decomposition:
+        # Of the covariance of images, where there are fewer of these than features.
+        _, _, axes = np.linalg.svd(space.standardised, full_matrices=False)
+        return _along(space, axes[: self.components].T, losses)
+
+    def _kmeans(self, space: Space, _losses: Floats, label: int) -> Decomposition:
+        from sklearn.cluster import KMeans  # noqa: PLC0415 (an extra)
+
+        chance = np.random.RandomState((self.seed * 1_000_003 + label) % 2**32)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Images may be the same, and centres too.
+            found: Any = KMeans(self.components, n_init=_STARTS, random_state=chance).fit(
+                space.standardised
+            )
+        near = 1 / np.maximum(found.transform(space.standardised), 1e-12)
+        directions = units(found.cluster_centers_ * space.spread)
+        return Decomposition(
+            space.cosines(directions), near / near.sum(1, keepdims=True), directions
+        )
+
+    def _random(self, space: Space, _losses: Floats, label: int) -> Decomposition:
+        drawn = np.random.default_rng((self.seed, label))
+        scores = drawn.uniform(-1, 1, (len(space.centred), self.components))
+        return Decomposition(scores, memberships_of(scores), None)
+
+
+_METHODS: dict[str, Callable[[Decomposer, Space, Floats, int], Decomposition]] = {
+    "dim": Decomposer._dim,
+    "pca": Decomposer._pca,
+    "kmeans": Decomposer._kmeans,
+    "random": Decomposer._random,
+}
+
+
+def pls_rotations(features: Floats, supervision: Floats, components: int) -> Floats:
+    """Return the rotations of partial least squares: scores are features @ rotations.
+
+    Parameters
+    ----------
+    features : ndarray of float64, shape (images, features)
+    supervision : ndarray of float64, shape (images, targets)
+        Both scaled as they are to be.
+    components : int
+
+    Returns
+    -------
+    ndarray of float64, shape (features, components)
+        Zeros for components that nothing is left for.
+    """
+    from sklearn.cross_decomposition import PLSRegression  # noqa: PLC0415 (an extra)
+
+    found: Any = PLSRegression(components, scale=False, tol=_TOLERANCE, max_iter=_ROUNDS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # What is said when nothing is left, or axes are as long.
+        found.fit(features, supervision)
+    return np.asarray(found.x_rotations_)
+
+
+def memberships_of(scores: Floats) -> Floats:
+    """Return soft memberships, |score| over the sum of an image's; the same where all are 0."""
+    sizes = np.abs(scores)
+    sums = sizes.sum(1, keepdims=True)
+    same = np.full_like(sizes, 1 / scores.shape[1])
+    return np.asarray(np.divide(sizes, sums, out=same, where=sums > 0))
+
+
+def _along(space: Space, rotations: Floats, losses: Floats) -> Decomposition:
+    """Return the decomposition along axes of the standardised space.
+
+    An axis has two signs: the one is taken with which scores rise with the loss, the mean over
+    checkpoints.
+    """
+    directions = units((rotations / space.spread[:, None]).T)
+    scores = space.cosines(directions)
+    mean = losses.mean(1)
+    signs = np.where((mean - mean.mean()) @ scores < 0, -1.0, 1.0)
+    scores, directions = signs * scores, signs[:, None] * directions
+    return Decomposition(scores, memberships_of(scores), directions)
