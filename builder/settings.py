@@ -639,6 +639,7 @@ class Evaluation(EngineSettings):
 
 
 METHODS = ("erm", "noise", "saliency", "cam")
+REWEIGHTINGS = ("soft", "dro")
 REGIONS = ("core", "spurious")
 
 _METHOD = "What is trained for"
@@ -734,6 +735,33 @@ class Training:
             min=0, metavar="X", rich_help_panel=_METHOD, help="The weight of cam's penalty."
         ),
     ] = 0.1
+    subgroups: Annotated[
+        Path | None,
+        typer.Option(
+            parser=parse_local,
+            metavar="DIR",
+            rich_help_panel=_METHOD,
+            help="What subgroups wrote of the training images, for --reweight.",
+        ),
+    ] = None
+    reweight: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=_METHOD,
+            help="How subgroups weigh: soft draws images so that all weigh the same; dro has "
+            "those weigh more whose loss is larger (group DRO).",
+        ),
+    ] = None
+    dro_step: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            metavar="X",
+            rich_help_panel=_METHOD,
+            help="How fast weights of dro follow the losses.",
+        ),
+    ] = 0.01
     epochs: Annotated[
         int,
         typer.Option(
@@ -881,6 +909,16 @@ class Training:
             raise BuildError(
                 f"--method {self.method} is no sum: name each of noise, saliency and cam once, or "
                 "erm alone."
+            )
+
+        if (self.subgroups is None) != (self.reweight is None):
+            raise BuildError("--subgroups and --reweight soft or dro go together: give both.")
+        if self.reweight is not None:
+            _check_known("reweight", self.reweight, REWEIGHTINGS)
+        if self.reweight == "dro" and self.accumulate > 1:
+            raise BuildError(
+                "--reweight dro looks at a step's images together: leave out --accumulate, and use "
+                "a larger --batch-size."
             )
 
     @property

@@ -431,3 +431,39 @@ def dim_scores(
             own.append(float((row - mean) @ direction) / length)
         found.append(own)
     return np.array(found)
+
+
+def soft_weights(memberships: list[list[float]], labels: list[int]) -> list[float]:
+    """Return how likely each image is drawn: all subgroups of all classes weigh the same."""
+    found = []
+    for row, label in zip(memberships, labels, strict=True):
+        total = 0.0
+        for group, value in enumerate(row):
+            mass = sum(
+                other[group] for other, its in zip(memberships, labels, strict=True) if its == label
+            )
+            total += value * len(labels) / mass if mass else 0.0
+        found.append(total)
+    return [value / sum(found) for value in found]
+
+
+def group_dro(
+    q: dict[tuple[int, int], float],
+    losses: list[float],
+    labels: list[int],
+    memberships: list[list[float]],
+    step: float,
+) -> tuple[float, dict[tuple[int, int], float]]:
+    """Return the loss of a batch by group DRO, and what (label, subgroup) weigh after it."""
+    means = {}
+    for label, group in q:
+        own = [
+            (row[group], loss)
+            for row, loss, its in zip(memberships, losses, labels, strict=True)
+            if its == label
+        ]
+        mass = sum(g for g, _ in own)
+        means[label, group] = sum(g * loss for g, loss in own) / mass if mass else 0.0
+    raised = {name: value * math.exp(step * means[name]) for name, value in q.items()}
+    new = {name: value / sum(raised.values()) for name, value in raised.items()}
+    return sum(new[name] * means[name] for name in q), new

@@ -36,6 +36,7 @@ from builder.evaluate.models import load_classifier
 from builder.mitigate.examples import collate, open_examples
 from builder.mitigate.learner import open_learner
 from builder.mitigate.objective import Objective
+from builder.mitigate.order import Place
 from builder.mitigate.training import train
 from builder.reporter import SilentReporter
 from builder.settings import Training
@@ -295,7 +296,7 @@ def speeds(demo: Path, model: str, images: int, rounds: int) -> dict[str, float]
     for epoch in range(rounds + 1):  # the first to warm up
         for method, (examples, objective) in steps.items():
             began = time.process_time()
-            batch = collate([examples[epoch, place] for place in range(images)])
+            batch = collate([examples[Place(epoch, place)] for place in range(images)])
             loss, _ = objective(objective.learner.model, batch, epoch)
             loss.backward()  # type: ignore[no-untyped-call]
             seconds[method].append(time.process_time() - began)
