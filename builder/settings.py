@@ -1046,6 +1046,7 @@ class HeadTuning:
 
 
 DECOMPOSITIONS = ("dim", "pca", "kmeans", "random")
+COMPONENT_ENDS = ("apart", "together")
 _ANSWERS = "Names"
 
 
@@ -1109,8 +1110,21 @@ class Subgrouping:
         ),
     ] = "dim"
     components: Annotated[
-        int, typer.Option(min=2, metavar="N", help="How many subgroups a class is divided into.")
+        int,
+        typer.Option(
+            min=2,
+            metavar="N",
+            help="How many components are found of a class; centres of kmeans, groups of random.",
+        ),
     ] = 5
+    ends: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Whether the two ends of a component of dim or pca are subgroups apart, or one "
+            "together, as in the paper.",
+        ),
+    ] = "apart"
     loss_weight: Annotated[
         float,
         typer.Option(
@@ -1161,6 +1175,7 @@ class Subgrouping:
 
     def __post_init__(self) -> None:
         _check_known("method", self.method, DECOMPOSITIONS)
+        _check_known("ends", self.ends, COMPONENT_ENDS)
         if self.features not in (None, "embeddings", "model") and not self.clip:
             raise BuildError(
                 f"There are no features {self.features}: use --features embeddings, model or "

@@ -25,13 +25,12 @@ class Decomposition:
 
     Attributes
     ----------
-    scores : ndarray of float64, shape (images, components)
-        Where each image lies along each component, from -1 to 1; an end of a component is where
-        its scores are extreme.
-    memberships : ndarray of float64, shape (images, components)
+    scores : ndarray of float64, shape (images, subgroups)
+        Where each image lies along the direction of each subgroup, from -1 to 1.
+    memberships : ndarray of float64, shape (images, subgroups)
         Soft ones; each row sums to 1.
-    directions : ndarray of float64, shape (components, features), optional
-        Of the components, in the space of features; random groups have none.
+    directions : ndarray of float64, shape (subgroups, features), optional
+        In the space of features; random groups have none.
     """
 
     scores: Floats
@@ -44,7 +43,7 @@ class Decomposition:
         return np.asarray(self.memberships.argmax(1))
 
     def in_order(self, order: npt.NDArray[np.int64]) -> Decomposition:
-        """Return the same with its components in another order."""
+        """Return the same with its subgroups in another order."""
         directions = None if self.directions is None else self.directions[order]
         return Decomposition(self.scores[:, order], self.memberships[:, order], directions)
 
@@ -58,6 +57,9 @@ class Decomposer:
     method : str
         ``dim``, ``pca``, ``kmeans`` or ``random``.
     components : int
+    ends : str
+        Whether both ends of a component of ``dim`` or ``pca`` are subgroups ``apart``, or one
+        ``together``.
     loss_weight : float
         Of the losses as a whole over the features as a whole, in the supervision of ``dim``.
     seed : int
@@ -66,8 +68,19 @@ class Decomposer:
 
     method: str = "dim"
     components: int = 5
+    ends: str = "apart"
     loss_weight: float = 1.0
     seed: int = 0
+
+    @property
+    def are_apart(self) -> bool:
+        """Whether a component has two subgroups."""
+        return self.ends == "apart" and self.method in ("dim", "pca")
+
+    @property
+    def subgroups(self) -> int:
+        """How many subgroups a class is divided into."""
+        return 2 * self.components if self.are_apart else self.components
 
     def __call__(self, space: Space, losses: Floats, label: int) -> Decomposition:
         """Divide a class.
@@ -86,7 +99,7 @@ class Decomposer:
         rotations = pls_rotations(
             space.standardised, self._supervision(space, losses), self.components
         )
-        return _along(space, rotations, losses)
+        return self._along(space, rotations, losses)
 
     def _supervision(self, space: Space, losses: Floats) -> Floats:
         """Return losses, the lower the larger, and features: blocks that weigh as they are told."""
@@ -101,7 +114,7 @@ class Decomposer:
     def _pca(self, space: Space, losses: Floats, _label: int) -> Decomposition:
         # Of the covariance of images, where there are fewer of these than features.
         _, _, axes = np.linalg.svd(space.standardised, full_matrices=False)
-        return _along(space, axes[: self.components].T, losses)
+        return self._along(space, axes[: self.components].T, losses)
 
     def _kmeans(self, space: Space, _losses: Floats, label: int) -> Decomposition:
         from sklearn.cluster import KMeans  # noqa: PLC0415 (an extra)
@@ -120,8 +133,24 @@ class Decomposer:
 
     def _random(self, space: Space, _losses: Floats, label: int) -> Decomposition:
         drawn = np.random.default_rng((self.seed, label))
-        scores = drawn.uniform(-1, 1, (len(space.centred), self.components))
+        scores = drawn.random((len(space.centred), self.components))
         return Decomposition(scores, memberships_of(scores), None)
+
+    def _along(self, space: Space, rotations: Floats, losses: Floats) -> Decomposition:
+        """Return the decomposition along axes of the standardised space.
+
+        An axis has two signs: the one is taken with which scores rise with the loss, the mean over
+        checkpoints.
+        """
+        directions = units((rotations / space.spread[:, None]).T)
+        mean = losses.mean(1)
+        rises = (mean - mean.mean()) @ space.cosines(directions)
+        directions *= np.where(rises < 0, -1.0, 1.0)[:, None]
+        if self.are_apart:
+            directions = np.concatenate([directions, -directions])
+        scores = space.cosines(directions)
+        sizes = scores.clip(min=0) if self.are_apart else np.abs(scores)
+        return Decomposition(scores, memberships_of(sizes), directions)
 
 
 _METHODS: dict[str, Callable[[Decomposer, Space, Floats, int], Decomposition]] = {
@@ -156,23 +185,8 @@ def pls_rotations(features: Floats, supervision: Floats, components: int) -> Flo
     return np.asarray(found.x_rotations_)
 
 
-def memberships_of(scores: Floats) -> Floats:
-    """Return soft memberships, |score| over the sum of an image's; the same where all are 0."""
-    sizes = np.abs(scores)
+def memberships_of(sizes: Floats) -> Floats:
+    """Return soft memberships, each over the sum of an image's; the same where all are 0."""
     sums = sizes.sum(1, keepdims=True)
-    same = np.full_like(sizes, 1 / scores.shape[1])
+    same = np.full_like(sizes, 1 / sizes.shape[1])
     return np.asarray(np.divide(sizes, sums, out=same, where=sums > 0))
-
-
-def _along(space: Space, rotations: Floats, losses: Floats) -> Decomposition:
-    """Return the decomposition along axes of the standardised space.
-
-    An axis has two signs: the one is taken with which scores rise with the loss, the mean over
-    checkpoints.
-    """
-    directions = units((rotations / space.spread[:, None]).T)
-    scores = space.cosines(directions)
-    mean = losses.mean(1)
-    signs = np.where((mean - mean.mean()) @ scores < 0, -1.0, 1.0)
-    scores, directions = signs * scores, signs[:, None] * directions
-    return Decomposition(scores, memberships_of(scores), directions)

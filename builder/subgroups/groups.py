@@ -55,14 +55,15 @@ class Subgroup:
     accuracy : Share
     loss : float
         The mean over its images; NaN without.
-    hard, easy : Share
-        Of its images whose score is above 0, and of the others.
+    high, low : Share
+        Of its images whose score is above 0, and of the others, which there are only where both
+        ends of a component are one subgroup.
     """
 
     accuracy: Share
     loss: float
-    hard: Share
-    easy: Share
+    high: Share
+    low: Share
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Division:
     losses : ndarray of float64, shape (images,)
     right : ndarray of bool, shape (images,)
     decomposition : Decomposition
-        Its components ordered by the accuracy of their subgroups, the worst first.
+        Its subgroups ordered by accuracy, the worst first.
     subgroups : list of Subgroup
     random_worst : float
         The accuracy of the worst of groups of these sizes that are drawn at random, the mean over
@@ -134,30 +135,30 @@ def divide(
     own = losses[:, -1]
     is_whole = len(image_ids) <= decomposer.components
     if is_whole:
-        found = _whole(len(image_ids), decomposer.components)
+        found = _whole(len(image_ids), decomposer.subgroups)
     else:
         found = decomposer(space_of(features), losses, label)
         found = found.in_order(_worst_first(found, own, right))
     members = found.subgroups
     subgroups = [
         _subgroup(members == group, found.scores[:, group], own, right)
-        for group in range(decomposer.components)
+        for group in range(decomposer.subgroups)
     ]
     sizes = [subgroup.accuracy.images for subgroup in subgroups]
     chance = _worst_at_random(right, sizes, (decomposer.seed, label))
     return Division(label, image_ids, own, right, found, subgroups, chance, is_whole)
 
 
-def _whole(images: int, components: int) -> Decomposition:
-    memberships = np.zeros((images, components))
+def _whole(images: int, subgroups: int) -> Decomposition:
+    memberships = np.zeros((images, subgroups))
     memberships[:, 0] = 1
-    return Decomposition(np.zeros((images, components)), memberships, None)
+    return Decomposition(np.zeros((images, subgroups)), memberships, None)
 
 
 def _worst_first(
     found: Decomposition, losses: Floats, right: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.int64]:
-    """Return the order of components: by accuracy, then the larger loss; those of no image last."""
+    """Return the order of subgroups: by accuracy, then the larger loss; those of no image last."""
     members = found.subgroups
 
     def key(group: int) -> tuple[float, float, int]:

@@ -1,4 +1,4 @@
-"""Names of components: the annotated features that go with them, and words that lie along them."""
+"""Names of subgroups: the annotated features that go with them, and words that lie along them."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class Word:
 def words_along(
     direction: Floats, words: Sequence[str], embeddings: Floats
 ) -> tuple[list[Word], list[Word]]:
-    """Return the words of either end of a component, the farthest first.
+    """Return the words that lie farthest along a direction, and along its opposite.
 
     Words of a list lie near each other in CLIP's space: what is common to all of them is taken off
     before.
@@ -121,5 +121,5 @@ def words_along(
     cosines = units(centred) @ units(direction[None])[0]
     order = np.argsort(-cosines, kind="stable")
     ends = order[:WORDS], order[::-1][:WORDS]
-    hard, easy = ([Word(words[place], float(cosines[place])) for place in end] for end in ends)
-    return hard, easy
+    high, low = ([Word(words[place], float(cosines[place])) for place in end] for end in ends)
+    return high, low

@@ -14,7 +14,7 @@ from datasets import ClassLabel, Features, Sequence, Value
 from builder.dataset.format import parquet_schema
 from builder.dataset.layout import CARD_FILE, file_name, file_pattern
 from builder.dataset.memberships import MEMBERSHIPS, membership_features
-from builder.storage.files import atomic_write
+from builder.storage.files import atomic_write, sha256_of
 from builder.storage.objects import saved_object
 from builder.storage.parquet import fixed_lists, write_parquet
 from builder.subgroups.names import tells
@@ -39,8 +39,8 @@ def component_features(names: list[str]) -> Features:
             "feature": Value("int32"),
             "kind": Value("string"),
             "correlation": Value("float64"),
-            "hard_words": Sequence(Value("string")),
-            "easy_words": Sequence(Value("string")),
+            "high_words": Sequence(Value("string")),
+            "low_words": Sequence(Value("string")),
             "direction": Sequence(Value("float32")),
         }
     )
@@ -54,14 +54,13 @@ def read_summary(out: Path) -> dict[str, Any] | None:
 def write_report(out: Path, split: str, report: Report, page: str) -> None:
     """Write everything; the page comes last, and tells that all else is there."""
     names = list(report.names)
-    components = report.made_from["components"]
-    schema = parquet_schema(membership_features(names, components))
+    schema = parquet_schema(membership_features(names, report.subgroups))
     write_parquet(out / file_name(MEMBERSHIPS, split), schema, _memberships(report, schema))
     schema = parquet_schema(component_features(names))
     rows = [row for own in report.classes for row in _components(own)]
     write_parquet(out / file_name(COMPONENTS, split), schema, [pa.Table.from_pylist(rows, schema)])
     texts = {
-        CARD_FILE: _card(split, report),
+        CARD_FILE: _card(out, split, report),
         REPORT_FILE: json.dumps(report.summary(), indent=2) + "\n",
         PAGE_FILE: page,
     }
@@ -101,8 +100,8 @@ def _components(own: DividedClass) -> Iterator[dict[str, Any]]:
             "accuracy_high": _known(accuracy.high),
             "loss": _known(subgroup.loss),
             **_name(component, len(own.division.image_ids)),
-            "hard_words": [word.word for word in component.hard_words],
-            "easy_words": [word.word for word in component.easy_words],
+            "high_words": [word.word for word in component.high_words],
+            "low_words": [word.word for word in component.low_words],
             "direction": None if directions is None else directions[group].tolist(),
         }
 
@@ -121,17 +120,55 @@ def _known(value: float) -> float | None:
     return None if np.isnan(value) else value
 
 
-def _card(split: str, report: Report) -> str:
-    """Return a card by which `load_dataset` finds both tables."""
-    configs = "".join(
-        f"- config_name: {name}\n  data_files:\n  - split: {split}\n"
-        f"    path: {file_pattern(name, split)}\n"
+def _card(out: Path, split: str, report: Report) -> str:
+    """Return a card by which `load_dataset` finds both tables.
+
+    What `datasets` prepared of a local directory it finds again by what the card says, whatever
+    the files hold: hence their hashes.
+    """
+    configs, infos = (
+        "".join(lines.format(name=name, **told) for name, told in _tables(out, split).items())
+        for lines in (_CONFIG, _INFO)
+    )
+    return _CARD.format(
+        configs=configs,
+        infos=infos,
+        subgroups=report.subgroups,
+        method=report.made_from["method"],
+        split=split,
+    )
+
+
+def _tables(out: Path, split: str) -> dict[str, dict[str, str]]:
+    return {
+        name: {
+            "split": split,
+            "path": file_pattern(name, split),
+            "sha256": sha256_of(out / file_name(name, split)),
+        }
         for name in (MEMBERSHIPS, COMPONENTS)
-    )
-    method, components = (report.made_from[name] for name in ("method", "components"))
-    return (
-        f"---\nconfigs:\n{configs}---\n\n# Subgroups\n\nEach class of a build of Salient "
-        f"ImageNet-1M in {components} subgroups, found by {method} on the split {split}. The first "
-        "of a class, 0, is the one on which the model is least often right. What was found is in "
-        f"`{PAGE_FILE}`, what it depends on in `subgroups.json`.\n"
-    )
+    }
+
+
+_CONFIG = """\
+- config_name: {name}
+  data_files:
+  - split: {split}
+    path: {path}
+"""
+_INFO = """\
+- config_name: {name}
+  description: "SHA-256 {sha256}"
+"""
+_CARD = """\
+---
+configs:
+{configs}dataset_info:
+{infos}---
+
+# Subgroups
+
+Each class of a build of Salient ImageNet-1M in {subgroups} subgroups, found by {method} on the
+split {split}. The first of a class, 0, is the one on which the model is least often right. All is
+told in `report.html`, what it depends on in `subgroups.json`.
+"""

@@ -43,7 +43,8 @@ def make_page(report: Report, pictures: Mapping[str, str]) -> str:
             model=report.made_from["model"],
             method=METHODS[report.made_from["method"]],
             space=report.space,
-            components=report.made_from["components"],
+            subgroups=report.subgroups,
+            are_together=_are_together(report),
             split=report.made_from["split"],
             images=sum(len(own.division.image_ids) for own in report.classes),
             means=report.means(),
@@ -59,6 +60,11 @@ def make_page(report: Report, pictures: Mapping[str, str]) -> str:
             percent=percent,
         )
     )
+
+
+def _are_together(report: Report) -> bool:
+    """Return whether both ends of a component are one subgroup."""
+    return report.made_from.get("ends") == "together"
 
 
 def percent(value: float) -> str:
@@ -107,15 +113,15 @@ def _told(report: Report, own: DividedClass, pictures: Mapping[str, str]) -> dic
             {
                 "accuracy": _share(subgroup.accuracy),
                 "loss": _rounded(subgroup.loss),
-                "hard": {
-                    "accuracy": _share(subgroup.hard),
-                    "images": list(map(picture, component.hard)),
-                    "words": _words(component.hard_words),
+                "high": {
+                    "accuracy": _share(subgroup.high),
+                    "images": list(map(picture, component.high)),
+                    "words": _words(component.high_words),
                 },
-                "easy": {
-                    "accuracy": _share(subgroup.easy),
-                    "images": list(map(picture, component.easy)),
-                    "words": _words(component.easy_words),
+                "low": {
+                    "accuracy": _share(subgroup.low),
+                    "images": list(map(picture, component.low)),
+                    "words": _words(component.low_words),
                 },
                 "features": [_feature(named, images) for named in component.features],
             }

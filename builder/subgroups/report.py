@@ -24,17 +24,17 @@ class Component:
     ----------
     features : list of Named
         Of the class, the most correlated first.
-    hard, easy : list of int
+    high, low : list of int
         The rows of the division with the largest and the smallest scores, the extreme first.
-    hard_words, easy_words : list of Word
+    high_words, low_words : list of Word
         Of either end; empty without a list of words.
     """
 
     features: list[Named]
-    hard: list[int]
-    easy: list[int]
-    hard_words: list[Word]
-    easy_words: list[Word]
+    high: list[int]
+    low: list[int]
+    high_words: list[Word]
+    low_words: list[Word]
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,11 @@ class Report:
     names: Sequence[str]
     space: str
     classes: list[DividedClass]
+
+    @property
+    def subgroups(self) -> int:
+        """How many a class has."""
+        return len(self.classes[0].components)
 
     @property
     def divided(self) -> list[DividedClass]:
@@ -116,10 +121,10 @@ class Report:
                 {
                     **asdict(subgroup),
                     "features": [asdict(named) for named in component.features],
-                    "hard_images": [division.image_ids[row] for row in component.hard],
-                    "easy_images": [division.image_ids[row] for row in component.easy],
-                    "hard_words": [asdict(word) for word in component.hard_words],
-                    "easy_words": [asdict(word) for word in component.easy_words],
+                    "high_images": [division.image_ids[row] for row in component.high],
+                    "low_images": [division.image_ids[row] for row in component.low],
+                    "high_words": [asdict(word) for word in component.high_words],
+                    "low_words": [asdict(word) for word in component.low_words],
                 }
                 for subgroup, component in zip(division.subgroups, own.components, strict=True)
             ],

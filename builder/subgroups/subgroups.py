@@ -140,7 +140,7 @@ class _Opened:
     def identity(self) -> dict[str, Any]:
         """All that subgroups and report depend on."""
         settings = self._settings
-        own = {"dim": ("loss_weight",)}
+        own = {"dim": ("ends", "loss_weight"), "pca": ("ends",)}
         options = ("model", "split", "method", "components", *own.get(settings.method, ()), "seed")
         return {
             "data": self._data_sha256,
@@ -162,7 +162,11 @@ class _Opened:
         answers, tables = self._seen()
         settings = self._settings
         decomposer = Decomposer(
-            settings.method, settings.components, settings.loss_weight, settings.seed
+            settings.method,
+            settings.components,
+            settings.ends,
+            settings.loss_weight,
+            settings.seed,
         )
         total = len(np.unique(self._images.labels))
         # One thread of algebra to each class: sums are in the same order however many cores.
@@ -243,9 +247,9 @@ class _Opened:
             features = named_by(self._pairs[division.label], own, division.decomposition.scores)
             components = []
             for place, named in enumerate(features):
-                hard, easy = ends_of(division, place)
+                high, low = ends_of(division, place)
                 words = self._words_of(division, place, embeddings)
-                components.append(Component(named, hard, easy, *words))
+                components.append(Component(named, high, low, *words))
             yield DividedClass(division, components)
 
     def _words_of(

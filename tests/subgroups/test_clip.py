@@ -64,9 +64,9 @@ def test_words_of_a_list_name_both_ends(
             word @ direction / np.linalg.norm(word) / np.linalg.norm(direction) for word in centred
         ]
         order = np.argsort(cosines)
-        assert row["easy_words"] == [WORDS[place] for place in order]
-        assert row["hard_words"] == [WORDS[place] for place in order[::-1]]
-        assert told["hard_words"][0]["cosine"] == pytest.approx(max(cosines), abs=1e-5)
+        assert row["low_words"] == [WORDS[place] for place in order]
+        assert row["high_words"] == [WORDS[place] for place in order[::-1]]
+        assert told["high_words"][0]["cosine"] == pytest.approx(max(cosines), abs=1e-5)
     assert "the embeddings of clip:tiny-clip" in (settings.out / "report.html").read_text()
 
 

@@ -32,7 +32,9 @@ def losses(features: Floats) -> Floats:
 def test_components_are_those_of_the_slow_nipals(
     features: Floats, losses: Floats, loss_weight: float
 ) -> None:
-    found = Decomposer(components=4, loss_weight=loss_weight)(space_of(features), losses, 0)
+    found = Decomposer(components=4, ends="together", loss_weight=loss_weight)(
+        space_of(features), losses, 0
+    )
     expected = reference.dim_scores(features, losses, 4, loss_weight)
     signs = np.sign((found.scores * expected).sum(0))
     np.testing.assert_allclose(found.scores, signs * expected, atol=1e-6)
@@ -47,7 +49,7 @@ def test_components_are_those_of_the_slow_nipals(
 def test_the_paper_s_own_weight_is_scikit_learn_s_scaling(features: Floats, losses: Floats) -> None:
     space = space_of(features)
     weight = CHECKPOINTS / features.shape[1]  # each column weighs the same
-    found = Decomposer(components=3, loss_weight=weight)(space, losses, 0)
+    found = Decomposer(components=3, ends="together", loss_weight=weight)(space, losses, 0)
     shown = features / np.linalg.norm(features, axis=1, keepdims=True)
     pls = PLSRegression(3, tol=1e-12, max_iter=5000).fit(shown, np.hstack([-losses, shown]))
     scores = pls.transform(shown)
@@ -73,7 +75,7 @@ def test_without_losses_the_components_are_the_principal_axes(
 def test_all_methods_give_the_same_kind_of_thing(
     method: str, features: Floats, losses: Floats
 ) -> None:
-    decomposer = Decomposer(method, 4, seed=3)
+    decomposer = Decomposer(method, 4, "together", seed=3)
     found, again = (decomposer(space_of(features), losses, 7) for _ in range(2))
     assert found.scores.shape == found.memberships.shape == (40, 4)
     np.testing.assert_array_equal(found.scores, again.scores)
@@ -127,3 +129,19 @@ def test_nothing_that_is_constant_does_harm(losses: Floats) -> None:
         assert np.isfinite(found.scores).all()
         np.testing.assert_allclose(found.memberships.sum(1), 1)
     np.testing.assert_array_equal(memberships_of(np.zeros((1, 4))), np.full((1, 4), 0.25))
+
+
+@pytest.mark.parametrize("method", ["dim", "pca"])
+def test_ends_that_are_apart_are_the_halves_of_those_together(
+    method: str, features: Floats, losses: Floats
+) -> None:
+    apart, together = (
+        Decomposer(method, 3, ends)(space_of(features), losses, 0) for ends in ("apart", "together")
+    )
+    np.testing.assert_allclose(apart.scores, np.hstack([together.scores, -together.scores]))
+    for row, scores in zip(apart.memberships, apart.scores, strict=True):
+        above = [max(score, 0) for score in scores]
+        np.testing.assert_allclose(row, [value / sum(above) for value in above])
+    assert (apart.subgroups % 3).tolist() == together.subgroups.tolist()
+    own = apart.scores[np.arange(len(losses)), apart.subgroups]
+    assert (own > 0).all()

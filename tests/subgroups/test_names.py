@@ -33,11 +33,11 @@ def test_features_are_named_by_pearson_s_correlation() -> None:
 
 def test_words_lie_along_a_component() -> None:
     embeddings = np.array([[1, 0, 1], [0, 1, 1], [-1, 0, 1]]) / np.sqrt(2)
-    hard, easy = words_along(np.array([2.0, 0, 0]), ["right", "up", "left"], embeddings)
-    assert [word.word for word in hard] == ["right", "up", "left"]
-    assert [word.word for word in easy] == ["left", "up", "right"]
+    high, low = words_along(np.array([2.0, 0, 0]), ["right", "up", "left"], embeddings)
+    assert [word.word for word in high] == ["right", "up", "left"]
+    assert [word.word for word in low] == ["left", "up", "right"]
     centred = embeddings[0] - embeddings.mean(0)
-    assert hard[0].cosine == pytest.approx(centred[0] / np.linalg.norm(centred))
+    assert high[0].cosine == pytest.approx(centred[0] / np.linalg.norm(centred))
 
 
 def test_words_come_from_lines(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_what_is_written_is_what_the_slow_way_finds(
         told = summary["classes"][label]["subgroups"]
         accuracies = [
             np.mean([row["right"] for row in own if row["subgroup"] == group])
-            for group in range(3)
+            for group in range(6)
             if any(row["subgroup"] == group for row in own)
         ]
         assert accuracies == sorted(accuracies)
@@ -122,8 +122,9 @@ def test_components_are_named_by_the_activations_of_annotated_features(
             sizes = [abs(named["correlation"]) for named in component["features"]]
             assert sizes == sorted(sizes, reverse=True)
             order = sorted(own, key=lambda row: -row["scores"][group])
-            assert component["hard_images"][0] == order[0]["image_id"]
-            assert component["easy_images"][0] == order[-1]["image_id"]
+            assert component["high_images"][0] == order[0]["image_id"]
+            assert component["low_images"][0] == order[-1]["image_id"]
+    assert len(summary["classes"][1]["subgroups"]) == 6
     assert summary["classes"][1]["subgroups"][0]["features"][0]["kind"] == "spurious"
 
 
