@@ -638,9 +638,10 @@ class Evaluation(EngineSettings):
             )
 
 
-METHODS = ("erm", "noise", "saliency", "cam")
+METHODS = ("erm", "noise", "swap", "saliency", "cam")
+REGIONS = ("core", "spurious", "either")
+EXTENTS = ("crop", "image")
 REWEIGHTINGS = ("soft", "dro")
-REGIONS = ("core", "spurious")
 
 _METHOD = "What is trained for"
 _RECIPE = "Recipe"
@@ -690,9 +691,9 @@ class Training:
         typer.Option(
             metavar="NAME",
             rich_help_panel=_METHOD,
-            help="What is done where the model is not to look: erm (nothing), noise, saliency (a "
-            "penalty on the loss's gradient), cam (one on the class's activation map), or a sum "
-            "such as noise+saliency.",
+            help="What is done where the model is not to look: erm (nothing), noise, swap (another "
+            "image's surroundings), saliency (a penalty on the loss's gradient), cam (one on the "
+            "class's activation map), or a sum such as noise+saliency.",
         ),
     ] = "noise"
     region: Annotated[
@@ -700,10 +701,19 @@ class Training:
         typer.Option(
             metavar="NAME",
             rich_help_panel=_METHOD,
-            help="Where the model is not to look: core, which is all but the dilated core mask, or "
-            "spurious, the spurious mask.",
+            help="Where the model is not to look: core, which is all but the dilated core mask, "
+            "spurious, the spurious mask, or either, the latter where a class has no core mask.",
         ),
     ] = "core"
+    extent: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=_METHOD,
+            help="What masks cover: crop, the central square, or image, all of it, in a data set "
+            "that was built with --whole-image.",
+        ),
+    ] = "crop"
     sigma: Annotated[
         float,
         typer.Option(
@@ -720,7 +730,7 @@ class Training:
             max=1,
             metavar="X",
             rich_help_panel=_METHOD,
-            help="How likely an image gets noise.",
+            help="How likely an image gets noise, and how likely it gets other surroundings.",
         ),
     ] = 0.5
     saliency_weight: Annotated[
@@ -901,14 +911,15 @@ class Training:
 
     def __post_init__(self) -> None:
         _check_known("region", self.region, REGIONS)
+        _check_known("extent", self.extent, EXTENTS)
         _check_known("precision", self.precision, PRECISIONS)
         parts = self.method.split("+")
         for part in parts:
             _check_known("method", part, METHODS)
         if len(set(parts)) < len(parts) or ("erm" in parts and len(parts) > 1):
             raise BuildError(
-                f"--method {self.method} is no sum: name each of noise, saliency and cam once, or "
-                "erm alone."
+                f"--method {self.method} is no sum: name each of noise, swap, saliency and cam "
+                "once, or erm alone."
             )
 
         if (self.subgroups is None) != (self.reweight is None):

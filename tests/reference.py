@@ -357,6 +357,21 @@ def core_noise(
     return noisy
 
 
+def core_swap(images: Tensor, masks: Tensor, chances: list[float], probability: float) -> Tensor:
+    """Show images in the surroundings of their neighbours, pixel by pixel."""
+    swapped = images.clone()
+    for image, channel, y, x in np.ndindex(*images.shape):
+        other = image - 1 if image % 2 else image + 1
+        if other == len(images) or chances[image] >= probability:
+            continue
+        if not masks[image].any() or not masks[other].any():
+            continue
+        away = (1 - float(masks[image, 0, y, x])) * (1 - float(masks[other, 0, y, x]))
+        here, there = images[image, channel, y, x], images[other, channel, y, x]
+        swapped[image, channel, y, x] = here + away * (there - here)
+    return swapped
+
+
 def saliency_penalty(model: Ask, images: Tensor, labels: Tensor, masks: Tensor) -> float:
     """Return the squared slope of each image's loss outside of the core, by differences."""
 

@@ -31,6 +31,7 @@ import salient_imagenet_1m as si
 from builder.cli import main
 from builder.dataset.votes import COLUMNS
 from builder.errors import printable
+from builder.network.head import Head, write_head
 from tests.conftest import NETWORK, World
 
 MASKS = "masks/train-00000-of-00001.parquet"
@@ -156,6 +157,37 @@ def evaluate(data: Make = lambda place: place.built, **options: object) -> Argum
     return typed
 
 
+def train(**options: object) -> Arguments:
+    def typed(place: Place) -> list[object]:
+        given: dict[str, object] = {
+            "images": place.world.root,
+            "out": place.root / "trained",
+            "model": NETWORK,
+            "batch_size": 8,
+            "epochs": 1,
+            "device": "cpu",
+            **options,
+        }
+        return ["train", place.built, *options_of(given, place)]
+
+    return typed
+
+
+def tune_head(**options: object) -> Arguments:
+    def typed(place: Place) -> list[object]:
+        given: dict[str, object] = {
+            "images": place.world.root,
+            "out": place.root / "tuned",
+            "model": f"{NETWORK}={place.world.checkpoint}",
+            "k": 2,
+            "device": "cpu",
+            **options,
+        }
+        return ["tune-head", place.built, *options_of(given, place)]
+
+    return typed
+
+
 def subgroups(data: Make = lambda place: place.built, **options: object) -> Arguments:
     def typed(place: Place) -> list[object]:
         given = {
@@ -166,25 +198,6 @@ def subgroups(data: Make = lambda place: place.built, **options: object) -> Argu
             **options,
         }
         return ["subgroups", data(place), *options_of(given, place)]
-
-    return typed
-
-
-def reweighted(**options: object) -> Arguments:
-    """Return a training with subgroups."""
-
-    def typed(place: Place) -> list[object]:
-        given = {
-            "images": place.world.root,
-            "out": place.root / "trained",
-            "model": "tests.mitigate.student:student",
-            "method": "erm",
-            "epochs": 1,
-            "batch_size": 4,
-            "device": "cpu",
-            **options,
-        }
-        return ["train", place.built, *options_of(given, place)]
 
     return typed
 
@@ -455,6 +468,18 @@ def nan_weights(place: Place) -> Path:
     path = place.root / "nan.pt"
     weights = torch.load(place.world.checkpoint, weights_only=True)
     torch.save({n: w * torch.nan if w.is_floating_point() else w for n, w in weights.items()}, path)
+    return path
+
+
+def head_of_others(place: Place) -> Path:
+    path = place.root / "head.safetensors"
+    write_head(path, Head(torch.zeros(3, 96), torch.zeros(3), "otter", "0" * 64))
+    return path
+
+
+def head_that_is_cut(place: Place) -> Path:
+    path = head_of_others(place)
+    path.write_bytes(path.read_bytes()[:-9])
     return path
 
 
@@ -761,6 +786,62 @@ OTHERS = [
         )
     ),
     *(
+        Case(f"evaluate with a head {name}", said, typed=evaluate(**options))
+        for name, options, said in (
+            ("nowhere", {"head": "no.safetensors"}, "The head no.safetensors cannot be read"),
+            ("in a directory", {"head": empty}, "cannot be read"),
+            ("of nothing", {"head": lambda p: p.file("h")}, "is no head that tune-head wrote"),
+            ("of weights", {"head": lambda p: p.world.checkpoint}, "is no head that tune-head"),
+            ("that is cut", {"head": head_that_is_cut}, "or a damaged one"),
+            ("of other weights", {"head": head_of_others}, "is a head of otter, and not of"),
+            ("of which model", {"head": head_of_others, "models": "papers"}, "--head is of one"),
+        )
+    ),
+    *(
+        Case(f"train {name}", said, typed=train(**options))
+        for name, options, said in (
+            ("without a model", {"model": None}, "Missing option '--model'"),
+            ("an odd model", {"model": "otternet"}, "There is no network otternet"),
+            ("images nowhere", {"images": "nowhere"}, "There is no file or directory nowhere"),
+            ("another method", {"method": "otter"}, "There is no method otter: use --method erm"),
+            ("a method twice", {"method": "swap+swap"}, "is no sum: name each of noise, swap"),
+            ("another region", {"region": "otter"}, "There is no region otter: use --region core"),
+            ("another extent", {"extent": "otter"}, "There is no extent otter: use --extent crop"),
+            ("of whole images", {"extent": "image"}, "build it with --whole-image"),
+            ("a likely noise", {"probability": 2}, "Invalid value for '--probability'"),
+            ("another precision", {"precision": "float8"}, "There is no precision float8"),
+            ("weights nowhere", {"model": f"{NETWORK}=no.pt"}, "The checkpoint no.pt cannot be"),
+            ("no device", {"device": "tpu"}, "There is no device tpu"),
+            ("out that is full", {"out": full}, "is not empty and holds no training.json"),
+            ("out in memory", {"out": "memory://x"}, "is a URL: give --out a path"),
+            ("out in a file", {"out": lambda p: p.file("f") / "x"}, "is a file"),
+        )
+    ),
+    *(
+        Case(f"tune-head {name}", said, typed=tune_head(**options))
+        for name, options, said in (
+            ("without images", {"images": None}, "Missing option '--images'"),
+            ("images nowhere", {"images": "nowhere"}, "There is no file or directory nowhere"),
+            ("an odd model", {"model": "otternet"}, "There is no network otternet"),
+            ("weights nowhere", {"model": f"{NETWORK}=no.pt"}, "The checkpoint no.pt cannot be"),
+            ("other classes", {"model": "efficientnet-lite0"}, "has no output for n90000001"),
+            ("without a head", {"model": "torch.nn:Identity"}, "does not end in a linear layer"),
+            ("another method", {"method": "otter"}, "There is no method otter: use --method sgd"),
+            ("other images", {"choose": "otter"}, "There is no choose otter: use --choose least"),
+            ("dfr of some", {"method": "dfr", "choose": "random"}, "leave out --choose"),
+            ("dfr of few", {"method": "dfr", "per_class": 1}, "needs four images of each class"),
+            ("a large k", {"k": 99}, "takes 198 validation images of each ranked class"),
+            ("k 1", {"k": 1}, "Invalid value for '--k'"),
+            ("no images", {"per_class": 0}, "Invalid value for '--per-class'"),
+            ("no device", {"device": "tpu"}, "There is no device tpu"),
+            ("out that is full", {"out": full}, "is not empty and holds no tuning.json"),
+            ("out in memory", {"out": "memory://x"}, "is a URL: give --out a path"),
+            ("out without a name", {"out": ""}, "An empty name is no place"),
+            ("out in a file", {"out": lambda p: p.file("f") / "x"}, "is a file"),
+            ("features in a file", {"features": lambda p: p.file("f")}, "(Not a directory): check"),
+        )
+    ),
+    *(
         Case(f"subgroups {name}", said, typed=subgroups(**options))
         for name, options, said in (
             ("without images", {"images": None}, "Missing option '--images'"),
@@ -791,7 +872,7 @@ OTHERS = [
         )
     ),
     *(
-        Case(f"train {name}", said, typed=reweighted(**options))
+        Case(f"train {name}", said, typed=train(**options))
         for name, options, said in (
             ("subgroups alone", {"subgroups": empty}, "--reweight soft or dro go together"),
             ("to reweight nothing", {"reweight": "soft"}, "--reweight soft or dro go together"),

@@ -16,7 +16,7 @@ from builder.dataset.layout import CARD_FILE, CROISSANT_FILE
 from builder.errors import first_line
 from builder.pages.card import make_card
 from builder.pages.pages import make_pages
-from builder.pages.preview import COPIED, PREVIEW, preview_rows, rendered_masks
+from builder.pages.preview import PREVIEWS, Preview, preview_rows
 
 _LONGEST_LINE = 80
 
@@ -55,26 +55,32 @@ def _read(data: DataSet, name: str) -> str:
 
 
 def preview_is_the_masks(data: DataSet) -> Iterator[str]:
-    """Yield rows of the config preview that are not those of the config masks, rendered."""
-    for split in data.splits:
-        rows, found = preview_rows(data, split), data.read(PREVIEW, split)
-        if found["image_id"].to_pylist() != rows["image_id"].to_pylist():
-            yield f"preview of {split} has other rows than masks gives it"
-            continue
-        for name in COPIED:
-            if found[name].to_pylist() != rows[name].to_pylist():
-                yield f"preview of {split} has another {name} than masks"
-        try:
-            rendered = rendered_masks(rows)
-        except (ValueError, IndexError):  # Grids of another shape than their row says.
-            yield f"grids of {split} cannot be rendered"
-            continue
-        for kind, masks in rendered.items():
-            pictures = pc.struct_field(found[f"{kind}_mask"], "bytes").to_pylist()
-            for row, (mask, picture) in enumerate(zip(masks, pictures, strict=True)):
-                if not shows(picture, mask):
-                    name = found["image_id"][row]
-                    yield f"{name} ({split}) has a {kind}_mask in preview that is not its grids'"
+    """Yield rows of previews that are not those of the configs that they show, rendered."""
+    for preview in PREVIEWS:
+        for split in data.splits_of(preview.of):
+            yield from _unlike_shown(data, split, preview)
+
+
+def _unlike_shown(data: DataSet, split: str, preview: Preview) -> Iterator[str]:
+    own, shown = preview.config, preview.of
+    rows, found = preview_rows(data, split, preview), data.read(own, split)
+    if found["image_id"].to_pylist() != rows["image_id"].to_pylist():
+        yield f"{own} of {split} has other rows than {shown} gives it"
+        return
+    for name in preview.copied:
+        if found[name].to_pylist() != rows[name].to_pylist():
+            yield f"{own} of {split} has another {name} than {shown}"
+    try:
+        rendered = preview.masks(rows)
+    except (ValueError, IndexError):  # Grids of another shape than their row says.
+        yield f"grids of {shown} of {split} cannot be rendered"
+        return
+    for kind, masks in rendered.items():
+        pictures = pc.struct_field(found[f"{kind}_mask"], "bytes").to_pylist()
+        for row, (mask, picture) in enumerate(zip(masks, pictures, strict=True)):
+            if not shows(picture, mask):
+                name = found["image_id"][row]
+                yield f"{name} ({split}) has a {kind}_mask in {own} that is not its grids'"
 
 
 def _header(card: str) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def _evaluate(
         screen.print(evaluation_estimate_table(estimate(evaluation)))
     elif evaluation.task.is_whole:
         results = run_evaluation(evaluation, reporter, stop)
-        screen.print(evaluation_table(results.scores))
+        screen.print(evaluation_table(results))
         reporter.say(f"Done. Open {evaluation.out / 'report.html'}.")
     else:
         left = evaluate_task(evaluation, reporter, stop)

@@ -11,7 +11,7 @@ from builder.dataset.configs import WHOLE_IMAGES
 from builder.dataset.counts import share_as_labelled
 from builder.dataset.truth import truth_figures
 from builder.errors import printable
-from builder.evaluate.measures import BOTTOM, GAP, RCS, TOP, accuracy_of, overall
+from builder.evaluate.measures import BOTTOM, GAP, TOP, accuracy_of, overall
 from builder.network.importance import TOPS
 from builder.run.progress import RUNNING, Progress
 from builder.run.status import SILENT_SECONDS, SplitStatus, Status
@@ -19,7 +19,7 @@ from builder.settings import WHOLE
 
 if TYPE_CHECKING:  # A command imports only what it runs.
     from builder.evaluate.estimate import Estimate as EvaluationEstimate
-    from builder.evaluate.measures import Score
+    from builder.evaluate.evaluation import Results
     from builder.hub.changes import Changes
     from builder.run.build import Outcome
     from builder.run.estimate import Estimate
@@ -208,14 +208,14 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def evaluation_table(scores: dict[str, list[Score]]) -> Table:
+def evaluation_table(results: Results) -> Table:
     """Return the closing table of an evaluation."""
-    shown = [accuracy_of("clean"), accuracy_of("core"), accuracy_of("spurious"), RCS, GAP]
+    shown = results.suite.closing
     table = Table()
     table.add_column("model")
-    for name in ("clean", "acc(C)", "acc(S)", "RCS", "spurious gap"):
+    for name in shown.values():
         table.add_column(name, justify="right")
-    for model, found in scores.items():
+    for model, found in results.scores.items():
         means = overall(found)
         table.add_row(model, *(f"{means[m].value:.3f}" if m in means else "" for m in shown))
     return table

@@ -43,7 +43,7 @@ def tune_head(tuning: HeadTuning) -> None:
     with stoppable() as interrupts:
         # PyTorch takes seconds to import, which --help and wrong options need not wait for.
         from builder.cli.tables import head_table  # noqa: PLC0415
-        from builder.mitigate.head_tuning import tune_head as run_tuning  # noqa: PLC0415
+        from builder.tune.tuning import tune_head as run_tuning  # noqa: PLC0415
 
         reporter = ConsoleReporter(screen, interrupts.check)
         with loader_errors_as_sentences():

@@ -17,6 +17,7 @@ from builder.dataset.format import (
     ranking_features,
     segmentation_features,
     whole_features,
+    whole_preview_features,
 )
 
 Origin = Mapping[str, Any]
@@ -81,8 +82,18 @@ EMBEDDINGS = "embeddings"
 WHOLE_IMAGES = "whole"
 """The config of masks of whole images, which is there only on demand."""
 
+PREVIEW = "preview"
+WHOLE_PREVIEW = "preview_whole"
+"""Configs of some rows of ``masks`` and of ``whole``, with masks that are large enough to see."""
+
 SEGMENTATIONS = "segmentations"
 """The config of objects that people drew, which is added to a data set that is there."""
+
+
+def _has_whole_images(origin: Origin, told: Told) -> bool:
+    del origin
+    return WHOLE_IMAGES in told
+
 
 CONFIGS = {
     config.name: config
@@ -99,7 +110,7 @@ CONFIGS = {
             lambda of: pair_features(of.names, are_validated=of.are_validated),
         ),
         Config(
-            "preview",
+            PREVIEW,
             "image, a few of each split",
             lambda of: preview_features(of.names, of.features_per_class),
         ),
@@ -119,7 +130,13 @@ CONFIGS = {
             WHOLE_IMAGES,
             "image, in the order of masks: masks of the whole image",
             lambda of: whole_features(of.names, of.features_per_class),
-            is_needed=lambda origin, told: WHOLE_IMAGES in told,
+            is_needed=_has_whole_images,
+        ),
+        Config(
+            WHOLE_PREVIEW,
+            "image, a few of each split: masks of the whole image",
+            lambda of: whole_preview_features(of.names, of.features_per_class),
+            is_needed=_has_whole_images,
         ),
         Config(
             SEGMENTATIONS,

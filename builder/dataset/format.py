@@ -167,6 +167,13 @@ def preview_features(names: list[str], features_per_class: int) -> Features:
     )
 
 
+def whole_preview_features(names: list[str], features_per_class: int) -> Features:
+    """Return the columns of the config ``preview_whole``, a row per row of ``preview``."""
+    columns = preview_features(names, features_per_class)
+    shown = ("image_id", "label", "core_mask", "spurious_mask", "kinds")
+    return Features({name: columns[name] for name in shown})
+
+
 def parquet_schema(features: Features) -> pa.Schema:
     """Return the Arrow schema of published files, readable by `datasets` before release 4 too.
 

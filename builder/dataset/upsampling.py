@@ -54,8 +54,26 @@ def kind_masks(
     dict of str to (ndarray of uint8, shape (224, 224), or None)
         By kind; None where the class has no feature of the kind.
     """
-    masks = np.rint(upsample(grids, CROP_SIZE, CROP_SIZE)).astype(np.uint8)
-    chosen = {kind: masks[[own == kind for own in kinds]] for kind in KINDS}
+    return unions(upsample(grids, CROP_SIZE, CROP_SIZE), kinds)
+
+
+def unions(masks: NDArray[np.float64], kinds: Sequence[str]) -> dict[str, NDArray[np.uint8] | None]:
+    """Return the core and the spurious mask of an image from the soft masks of its features.
+
+    Parameters
+    ----------
+    masks : ndarray of float64, shape (features, height, width)
+        From 0 to 255.
+    kinds : sequence of str
+        Of each feature.
+
+    Returns
+    -------
+    dict of str to (ndarray of uint8, shape (height, width), or None)
+        By kind; None where the class has no feature of the kind.
+    """
+    rounded = np.rint(masks).astype(np.uint8)
+    chosen = {kind: rounded[[own == kind for own in kinds]] for kind in KINDS}
     return {kind: union(own) if len(own) else None for kind, own in chosen.items()}
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from builder.errors import BuildError, first_line
+from builder.errors import BuildError
+from builder.storage import claim as notes
 from builder.storage.files import atomic_write, move_into_place
-from builder.storage.objects import json_object
 
 EVALUATION_FILE = "evaluation.json"
 """What an evaluation was made from; it is written first, and only the same goes on there."""
@@ -26,14 +25,9 @@ def read_claim(out: Path) -> dict[str, Any] | None:
         If the note of it is damaged.
     """
     path = out / EVALUATION_FILE
-    try:
-        found = json_object(path.read_bytes())
-        if not isinstance(found.get("models"), dict):
-            raise ValueError("it names no models")  # noqa: TRY301, TRY004 (content, as above)
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise BuildError(f"{path} is damaged ({first_line(error)}): use another --out.") from error
+    found = notes.read_claim(path)
+    if found is not None and not isinstance(found.get("models"), dict):
+        raise BuildError(f"{path} is damaged (it names no models): use another --out.")
     return found
 
 
@@ -51,12 +45,7 @@ def check_claim(out: Path, identity: dict[str, Any]) -> None:
             raise BuildError(f"{out} is not empty and holds no evaluation: use a new --out.")
         return
     found, expected = (comparable(each) for each in (claimed, identity))
-    for name in {**expected, **found}:
-        if found.get(name) != expected.get(name):
-            raise BuildError(
-                f"{out} holds another evaluation: its {name} is {found.get(name)}, this command's "
-                f"is {expected.get(name)}; use another --out, or the same inputs."
-            )
+    notes.require_same(out, "evaluation", found, expected, "use another --out, or the same inputs")
 
 
 def claim(out: Path, identity: dict[str, Any]) -> None:
@@ -71,7 +60,7 @@ def claim(out: Path, identity: dict[str, Any]) -> None:
     if not (out / EVALUATION_FILE).exists():
         staged = out / WORK / EVALUATION_FILE
         with atomic_write(staged) as file:
-            file.write((json.dumps(identity, indent=2) + "\n").encode())
+            file.write(notes.text_of_claim(identity))
         move_into_place(staged, out / EVALUATION_FILE)
 
 

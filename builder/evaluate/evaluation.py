@@ -17,19 +17,19 @@ from torch import nn
 from builder.errors import BuildError
 from builder.evaluate.claim import WORK, check_claim, claim, read_claim
 from builder.evaluate.classifier import Classifier
-from builder.evaluate.conditions import CLEAN
 from builder.evaluate.evaluator import Evaluator
-from builder.evaluate.extremes import show_extremes
-from builder.evaluate.measures import Score, overall, scores_of
-from builder.evaluate.models import load_classifier, model_list
+from builder.evaluate.measures import Score, overall
+from builder.evaluate.models import Entry, load_classifier, model_list
+from builder.evaluate.output import write_report
 from builder.evaluate.predictions import (
     in_order,
     merge_predictions,
-    outcomes_of,
+    of_model,
     read_predictions,
 )
-from builder.evaluate.report import Report
 from builder.evaluate.runner import Runner
+from builder.evaluate.salient_imagenet import SalientImageNet
+from builder.evaluate.suite import Evaluated, Suite, SuiteMaker
 from builder.evaluate.table import as_html
 from builder.evaluate.worker import EvaluationWorker
 from builder.reporter import Reporter
@@ -59,14 +59,17 @@ class Results:
         The predictions, or the file that they are read from when they are asked for.
     scores : dict of str to list of Score
         By model.
+    suite : Suite
+        What models were asked.
     """
 
     source: pa.Table | Path
     scores: dict[str, list[Score]]
+    suite: Suite
 
     @cached_property
     def predictions(self) -> pa.Table:
-        """What models said; see `builder.evaluate.predictions.SCHEMA`."""
+        """What models said; see `builder.evaluate.predictions.schema_with`."""
         return read_predictions(self.source) if isinstance(self.source, Path) else self.source
 
     @property
@@ -80,7 +83,7 @@ class Results:
 
     def _repr_html_(self) -> str:
         """Show the table with its intervals where a notebook shows results."""
-        return as_html(self.scores)
+        return as_html(self.scores, self.suite.columns)
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,13 @@ class _Opened:
     families: dict[str, str]
 
 
-def evaluate(settings: Evaluation, reporter: Reporter, stop: Stop | None = None) -> Results:
+def evaluate(
+    settings: Evaluation,
+    reporter: Reporter,
+    stop: Stop | None = None,
+    entries: Sequence[Entry] | None = None,
+    make_suite: SuiteMaker = SalientImageNet,
+) -> Results:
     """Evaluate models and write what they predicted, their scores and a report.
 
     Parameters
@@ -103,6 +112,10 @@ def evaluate(settings: Evaluation, reporter: Reporter, stop: Stop | None = None)
     reporter : Reporter
     stop : Stop, optional
         Whom to ask whether to go on.
+    entries : sequence of Entry, optional
+        The models; by default those of the settings.
+    make_suite : callable
+        What they are asked.
 
     Returns
     -------
@@ -115,10 +128,10 @@ def evaluate(settings: Evaluation, reporter: Reporter, stop: Stop | None = None)
     Stopped
         If somebody asked to stop before all shards were finished.
     """
-    # Its page needs plotly, an extra that a model in a notebook does without.
-    from builder.evaluate.output import write_report  # noqa: PLC0415
-
-    with _opened(settings, reporter, stop or Stop()) as opened, exclusive(settings.out):
+    with (
+        _opened(settings, reporter, stop or Stop(), entries, make_suite) as opened,
+        exclusive(settings.out),
+    ):
         evaluator, runner = opened.evaluator, opened.runner
         identity = evaluator.identity()  # it hashes all weights
         claim(settings.out, identity)
@@ -129,28 +142,29 @@ def evaluate(settings: Evaluation, reporter: Reporter, stop: Stop | None = None)
             else:
                 runner.run(opened.work, opened.engine, settings.task)
             with reporter.track("finalising"):
-                merge_predictions(runner.paths, work / PREDICTIONS_FILE, evaluator.models)
+                schema, models = evaluator.suite.schema, evaluator.models
+                merge_predictions(runner.paths, work / PREDICTIONS_FILE, schema, models)
                 move_into_place(work / PREDICTIONS_FILE, path)
-        results = results_of(path, evaluator.models, settings)
-        clean = read_predictions(path, condition=CLEAN)
-        extremes = show_extremes(clean, evaluator.models, settings, reporter)
-        report = Report(
-            identity, results.scores, opened.families, settings.k, evaluator.names, extremes
-        )
-        write_report(settings.out, report, work)
+        results = results_of(path, evaluator)
+        evaluated = Evaluated(identity, path, results.scores, opened.families, evaluator.names)
+        write_report(settings.out, results.scores, evaluator.suite.told(evaluated, reporter), work)
         remove_directory(work)
     return results
 
 
-def evaluate_task(settings: Evaluation, reporter: Reporter, stop: Stop | None = None) -> int:
+def evaluate_task(
+    settings: Evaluation,
+    reporter: Reporter,
+    stop: Stop | None = None,
+    entries: Sequence[Entry] | None = None,
+    make_suite: SuiteMaker = SalientImageNet,
+) -> int:
     """Run one task's share of the shards; others may run theirs, on any machine.
 
     Parameters
     ----------
-    settings : Evaluation
-    reporter : Reporter
-    stop : Stop, optional
-        Whom to ask whether to go on.
+    settings, reporter, stop, entries, make_suite
+        As for `evaluate`.
 
     Returns
     -------
@@ -162,7 +176,10 @@ def evaluate_task(settings: Evaluation, reporter: Reporter, stop: Stop | None = 
     BuildError, Stopped
         As `evaluate`.
     """
-    with _opened(settings, reporter, stop or Stop()) as opened, shared(settings.out):
+    with (
+        _opened(settings, reporter, stop or Stop(), entries, make_suite) as opened,
+        shared(settings.out),
+    ):
         directory, identity = settings.out / WORK, opened.evaluator.identity()
         if (settings.out / PREDICTIONS_FILE).exists():
             check_claim(settings.out, identity)
@@ -178,17 +195,23 @@ def evaluate_task(settings: Evaluation, reporter: Reporter, stop: Stop | None = 
 
 
 @contextmanager
-def _opened(settings: Evaluation, reporter: Reporter, stop: Stop) -> Iterator[_Opened]:
+def _opened(
+    settings: Evaluation,
+    reporter: Reporter,
+    stop: Stop,
+    given: Sequence[Entry] | None,
+    make_suite: SuiteMaker,
+) -> Iterator[_Opened]:
     """Open all inputs, and make the output's directory once they are found to be good."""
     require_directory(settings.out)
-    entries = model_list(settings)
+    entries = model_list(settings) if given is None else list(given)
     with _engine(settings, reporter) as engine:
         with reporter.track("models", len(entries)) as advance:
             classifiers = []
             for entry in entries:
                 classifiers.append(load_classifier(*entry))
                 advance(1)
-        evaluator = Evaluator(classifiers, settings, engine.device, engine.runs_on)
+        evaluator = Evaluator(classifiers, settings, engine.device, engine.runs_on, make_suite)
         directory = settings.out / WORK
         work = EvaluationWorker(evaluator, entries, directory)
         families = {c.name: c.family for c in classifiers}
@@ -217,6 +240,7 @@ def evaluate_model(
     data: str | Path,
     images: Any,
     split: str = "validation",
+    make_suite: SuiteMaker = SalientImageNet,
     **options: Any,
 ) -> Results:
     """Evaluate a model in memory.
@@ -227,6 +251,8 @@ def evaluate_model(
         A Module takes images of 224 x 224 with the mean and std of ImageNet.
     data, images, split
         As for `salient_imagenet_1m.load`.
+    make_suite : callable
+        What it is asked.
     **options
         Other options of `builder.settings.Evaluation`.
 
@@ -237,16 +263,18 @@ def evaluate_model(
     name = type(model).__name__
     classifier = model if isinstance(model, Classifier) else Classifier(name, model)
     settings = Evaluation(data=str(data), images=images, split=split, out=Path(), **options)
-    evaluator = Evaluator([classifier], settings)
+    evaluator = Evaluator([classifier], settings, make_suite=make_suite)
     tables = [examined.table for examined in evaluator.examine(range(evaluator.shards))]
-    return results_of(in_order(tables, [classifier.name]), [classifier.name], settings)
+    return results_of(in_order(tables, evaluator.models), evaluator)
 
 
-def results_of(source: pa.Table | Path, models: Sequence[str], settings: Evaluation) -> Results:
+def results_of(source: pa.Table | Path, evaluator: Evaluator) -> Results:
     """Return the scores of predictions, with them; of a file, those of a model are in memory."""
 
     def scored(model: str) -> list[Score]:
-        table = read_predictions(source, model) if isinstance(source, Path) else source
-        return scores_of(outcomes_of(table, model), settings.k, settings.seed)
+        own = (
+            read_predictions(source, model) if isinstance(source, Path) else of_model(source, model)
+        )
+        return evaluator.suite.scores(own)
 
-    return Results(source, {model: scored(model) for model in models})
+    return Results(source, {model: scored(model) for model in evaluator.models}, evaluator.suite)

@@ -13,23 +13,19 @@ from typing import Any, NamedTuple
 
 import datasets
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 
 import salient_imagenet_1m as si
 from builder.errors import BuildError
 from builder.evaluate.batches import at_work, batches_of_shards
 from builder.evaluate.classifier import Classifier, ReadyClassifier
-from builder.evaluate.conditions import CONDITIONS, Condition, feature_condition
 from builder.evaluate.examiner import Examiner
-from builder.evaluate.predictions import SCHEMA
+from builder.evaluate.salient_imagenet import SalientImageNet
+from builder.evaluate.suite import SuiteMaker
 from builder.evaluate.turns import Turns
-from builder.evaluate.views import Views, collate
 from builder.network.devices import BATCH_SIZES, WORKERS, be_exact, find_devices
 from builder.settings import Evaluation
 
-_COLUMNS = ["image", "core_mask", "spurious_mask", "image_id", "label", "width", "height"]
-_OF_FEATURES = ["grids", "grid_height", "grid_width", "kinds"]
 _LIBRARIES = ("datasets", "numpy", "pillow", "timm", "torch", "torchvision")
 _ROWS_OF_SHARD = 1024
 
@@ -53,13 +49,14 @@ class Evaluator:
         Where models run; by default the first of the settings.
     runs_on : str, optional
         The kind of device that runs them elsewhere, if that is not `device`.
+    make_suite : callable
+        What they are asked.
 
     Attributes
     ----------
     shards : int
         Into which the images are cut: as their files are, whoever evaluates them.
-    conditions : list of Condition
-        Besides the clean images.
+    suite, make_suite : Suite, callable
 
     Raises
     ------
@@ -73,6 +70,7 @@ class Evaluator:
         settings: Evaluation,
         device: torch.device | None = None,
         runs_on: str | None = None,
+        make_suite: SuiteMaker = SalientImageNet,
     ) -> None:
         self.settings = settings
         self._device = device or find_devices(settings.device)[0]
@@ -85,18 +83,12 @@ class Evaluator:
         self._classifiers = classifiers
         ready = [ReadyClassifier(c, wnids, len(self.names), self._device) for c in classifiers]
         _check_names([c.name for c in classifiers])
-        self._check_k()
-        self.conditions = self._find_conditions()
+        self.make_suite = make_suite
+        self.suite = make_suite(settings, self.build, self.split)
+        self.suite.prepare(ready)
         self._stream = self._open()
         self.shards: int = self._stream.num_shards
-        self._examiner = Examiner(
-            Turns(ready, self._device),
-            self.conditions,
-            settings.corruption,
-            settings.sigma,
-            settings.draws,
-            self._device,
-        )
+        self._examiner = Examiner(Turns(ready, self._device), self.suite, self._device)
 
     @property
     def models(self) -> list[str]:
@@ -106,7 +98,7 @@ class Evaluator:
     @property
     def images(self) -> int:
         """How many images there are."""
-        return sum(self.build.images_by_label(self.split).values())
+        return self.suite.images
 
     @property
     def workers(self) -> int:
@@ -116,7 +108,6 @@ class Evaluator:
 
     def identity(self) -> dict[str, Any]:
         """Return all that predictions depend on."""
-        settings = self.settings
         files = json.dumps(self.build.manifest["files"], sort_keys=True)
         return {
             "data": hashlib.sha256(files.encode()).hexdigest(),
@@ -125,10 +116,7 @@ class Evaluator:
                 c.name: {"weights_sha256": self._weights[c.name], **asdict(c.view)}
                 for c in self._classifiers
             },
-            "conditions": [condition.name for condition in self.conditions],
-            "corruption": settings.corruption,
-            "sigma": settings.sigma,
-            "draws": settings.draws,
+            **self.suite.identity,
             "shards": self.shards,
             "device": self._runs_on,
             **{name: version(name) for name in _LIBRARIES},
@@ -159,14 +147,13 @@ class Evaluator:
 
     def _examine(self, batch: tuple[int, list[dict[str, Any]]]) -> Examined:
         shard, examples = batch
-        table = self._examiner(collate(examples)) if examples else SCHEMA.empty_table()
+        suite = self.suite
+        table = self._examiner(suite.collate(examples)) if examples else suite.schema.empty_table()
         return Examined(shard, len(examples), table)
 
     def _open(self) -> Any:
         settings = self.settings
         views = dict.fromkeys(classifier.view for classifier in self._classifiers)
-        masks = dict.fromkeys(condition.mask for condition in self.conditions)
-        columns = [*_COLUMNS, "spuriosity_rank", *(_OF_FEATURES if settings.per_feature else [])]
         images: Any = settings.images
         if isinstance(images, datasets.Dataset):
             images = images.to_iterable_dataset(max(1, len(images) // _ROWS_OF_SHARD))
@@ -176,33 +163,10 @@ class Evaluator:
             images=images,
             split=self.split,
             streaming=True,
-            columns=columns,
-            transform=Views(list(views), list(masks)),
+            transform=self.suite.transform(list(views)),
             threads=self.workers or None,
+            **self.suite.loading,
         )
-
-    def _find_conditions(self) -> list[Condition]:
-        count = int(self.build.manifest["origin"].get("features_per_class", 5))
-        features = range(count) if self.settings.per_feature else ()
-        return [*CONDITIONS, *map(feature_condition, features)]
-
-    def _check_k(self) -> None:
-        k = self.settings.k
-        ranked = self.build.scan("rankings", self.split, ["label"])["label"]
-        counts = pc.value_counts(ranked).to_pylist()
-        if not counts:
-            raise BuildError(
-                f"No class of {self.settings.data} has a spurious feature, so nothing is ranked: "
-                "evaluate on a data set that has some."
-            )
-        smallest = min(counts, key=lambda count: count["counts"])
-        if 2 * k > smallest["counts"]:
-            most = smallest["counts"] // 2
-            raise BuildError(
-                f"--k {k} takes {2 * k} images of each ranked class, and class "
-                f"{smallest['values']} has {smallest['counts']}: "
-                f"{f'use --k {most} or less' if most else 'evaluate on more images'}."
-            )
 
 
 def _check_names(names: Sequence[str]) -> None:

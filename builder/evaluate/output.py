@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow as pa
 
-from builder.evaluate.page import make_page
-from builder.evaluate.report import Report
+from builder.evaluate.measures import Score
+from builder.evaluate.suite import Told
 from builder.storage.files import atomic_write, move_into_place
 from builder.storage.parquet import write_parquet
 
@@ -39,28 +40,28 @@ was made from.
 """
 
 
-def write_report(out: Path, report: Report, staged: Path) -> None:
+def write_report(
+    out: Path, scores: Mapping[str, Sequence[Score]], told: Told, staged: Path
+) -> None:
     """Write all that a reader opens: the page comes last.
 
     Parameters
     ----------
     out : Path
-    report : Report
+    scores : mapping of str to sequence of Score
+        By model.
+    told : Told
     staged : Path
         A directory beside `out` or in it, where files are written before they are moved: whoever
         dies here leaves no half of one among what readers see.
     """
-    rows = [
-        {"model": model, **asdict(score)}
-        for model, scores in report.scores.items()
-        for score in scores
-    ]
+    rows = [{"model": model, **asdict(score)} for model, found in scores.items() for score in found]
     table = pa.Table.from_pylist(rows, SCORES_SCHEMA)
     write_parquet(staged / "scores" / "scores.parquet", SCORES_SCHEMA, [table])
     texts = {
         "README.md": _CARD,
-        "report.json": json.dumps(report.summary(), indent=2) + "\n",
-        "report.html": make_page(report),
+        "report.json": json.dumps(told.summary, indent=2) + "\n",
+        "report.html": told.page,
     }
     for name, text in texts.items():
         with atomic_write(staged / name) as file:

@@ -12,23 +12,31 @@ import pyarrow.parquet as pq
 
 from builder.dataset.scores import NO_RANK
 from builder.evaluate.conditions import CLEAN
-from builder.evaluate.measures import Outcomes
+from builder.evaluate.measures import Floats, Outcomes, Places
 from builder.storage.parquet import damage_as_sentence, read_parquet, write_parquet
 
-SCHEMA = pa.schema(
-    {
-        "model": pa.string(),
-        "condition": pa.string(),
-        "draw": pa.int8(),
-        "image_id": pa.string(),
-        "label": pa.int32(),
-        "spuriosity_rank": pa.int32(),
-        "predicted": pa.int32(),
-        "probability": pa.float32(),
-    }
-)
-"""A row per model, condition, draw and image; `probability` is that of the true class, and
-`spuriosity_rank` null where the class has none."""
+
+def schema_with(**own: pa.DataType) -> pa.Schema:
+    """Return the columns of predictions, with those that are a suite's own.
+
+    A row per model, condition, draw and image; `probability` is that of the true class.
+    """
+    return pa.schema(
+        {
+            "model": pa.string(),
+            "condition": pa.string(),
+            "draw": pa.int8(),
+            "image_id": pa.string(),
+            "label": pa.int32(),
+            **own,
+            "predicted": pa.int32(),
+            "probability": pa.float32(),
+        }
+    )
+
+
+SCHEMA = schema_with(spuriosity_rank=pa.int32())
+"""`spuriosity_rank` is null where the class has none."""
 
 _ROW_GROUP = 2**16
 
@@ -45,18 +53,20 @@ def in_order(tables: Sequence[pa.Table], models: Sequence[str]) -> pa.Table:
     return table.take(order)
 
 
-def write_predictions(path: Path, tables: Iterable[pa.Table]) -> None:
+def write_predictions(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> None:
     """Write predictions, whole or not at all; few tables are in memory at a time."""
-    write_parquet(path, SCHEMA, tables, _ROW_GROUP)
+    write_parquet(path, schema, tables, _ROW_GROUP)
 
 
-def merge_predictions(paths: Sequence[Path], target: Path, models: Sequence[str]) -> None:
+def merge_predictions(
+    paths: Sequence[Path], target: Path, schema: pa.Schema, models: Sequence[str]
+) -> None:
     """Write the predictions of several files as one, in order; in memory are those of a model."""
 
-    def of_model(model: str) -> pa.Table:
+    def of(model: str) -> pa.Table:
         return in_order([read_predictions(path, model) for path in paths], [model])
 
-    write_predictions(target, map(of_model, models))
+    write_predictions(target, schema, map(of, models))
 
 
 def read_predictions(
@@ -75,6 +85,11 @@ def read_predictions(
         return pq.read_table(path, filters=filters or None)
 
 
+def of_model(table: pa.Table, model: str) -> pa.Table:
+    """Return the predictions of one model."""
+    return table.filter(pc.equal(table["model"], model))
+
+
 def count_images(path: Path, models: Sequence[str]) -> int:
     """Return how many images a file has predictions of, by all models.
 
@@ -88,13 +103,21 @@ def count_images(path: Path, models: Sequence[str]) -> int:
     return int(pc.sum(pc.equal(conditions, CLEAN)).as_py() or 0) // len(models)
 
 
-def outcomes_of(table: pa.Table, model: str) -> Outcomes:
-    """Return how often a model was right on each image."""
-    own = table.filter(pc.equal(table["model"], model))
-    ids = pc.unique(own["image_id"]).sort()
-    first = pc.index_in(ids, own["image_id"].combine_chunks())
+def outcomes_of(own: pa.Table) -> Outcomes:
+    """Return how often a model was right on each image, of its predictions."""
+    first, right = right_of(own)
     labels = own["label"].to_numpy()[first]
     ranks = own["spuriosity_rank"].fill_null(NO_RANK).to_numpy()[first]
+    return Outcomes(labels.astype(np.int64), ranks.astype(np.int64), right)
+
+
+def right_of(own: pa.Table) -> tuple[Places, dict[str, Floats]]:
+    """Return the row that each image is first in, by image id, and how often a model was right.
+
+    The latter by condition: the share of draws, NaN where the image is not shown under it.
+    """
+    ids = pc.unique(own["image_id"]).sort()
+    first = pc.index_in(ids, own["image_id"].combine_chunks()).to_numpy().astype(np.int64)
     right = {}
     for condition in pc.unique(own["condition"]).to_pylist():
         part = own.filter(pc.equal(own["condition"], condition))
@@ -103,4 +126,4 @@ def outcomes_of(table: pa.Table, model: str) -> Outcomes:
         counts = np.bincount(places, minlength=len(ids))
         with np.errstate(invalid="ignore"):
             right[condition] = np.bincount(places, hits, minlength=len(ids)) / counts
-    return Outcomes(labels.astype(np.int64), ranks.astype(np.int64), right)
+    return first, right

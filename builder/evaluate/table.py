@@ -47,22 +47,26 @@ COLUMNS = (
 """In their order; points are percentage points."""
 
 
-def as_html(scores: Mapping[str, Sequence[Score]]) -> str:
+def as_html(scores: Mapping[str, Sequence[Score]], columns: Sequence[Column] = COLUMNS) -> str:
     """Return the means over classes of each model, with intervals, for a notebook.
 
     Parameters
     ----------
     scores : mapping of str to sequence of Score
         By model.
+    columns : sequence of Column
+        Those in which no model has a number are left out.
     """
     rows = {model: overall(found) for model, found in scores.items()}
     template = environment("builder.evaluate").get_template("table.html")
-    return template.render(rows=rows, columns=columns_of(rows))
+    return template.render(rows=rows, columns=columns_of(rows, columns))
 
 
-def columns_of(rows: Mapping[str, Mapping[str, Score]]) -> list[Column]:
+def columns_of(
+    rows: Mapping[str, Mapping[str, Score]], columns: Sequence[Column] = COLUMNS
+) -> list[Column]:
     """Return the columns in which a model has a number; means are by model, then by measure."""
-    return [column for column in COLUMNS if any(column.measure in row for row in rows.values())]
+    return [column for column in columns if any(column.measure in row for row in rows.values())]
 
 
 def short_names(models: Sequence[str]) -> dict[str, str]:

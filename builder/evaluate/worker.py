@@ -14,6 +14,7 @@ from builder.evaluate.claim import comparable
 from builder.evaluate.evaluator import Evaluator, Examined
 from builder.evaluate.models import Entry, load_classifier
 from builder.evaluate.predictions import write_predictions
+from builder.evaluate.suite import SuiteMaker
 from builder.settings import Evaluation
 from builder.shards.work import Finished, absolute, require_same
 
@@ -62,7 +63,14 @@ class EvaluationWorker:
             for entry in self._entries
         ]
         identity = comparable(self._evaluator.identity())
-        return EvaluationOrders(settings, entries, self.directory.absolute(), identity, threads)
+        return EvaluationOrders(
+            settings,
+            entries,
+            self.directory.absolute(),
+            identity,
+            threads,
+            self._evaluator.make_suite,
+        )
 
     def run(self, shards: Iterable[int], advance: Callable[[int], None]) -> Iterator[Finished]:
         """Run shards in their order; a shard's file appears when it is whole.
@@ -90,7 +98,8 @@ class EvaluationWorker:
                 counts.append(batch.images)
                 advance(batch.images)
 
-        write_predictions(shard_path(self.directory, shard), tables())
+        schema = self._evaluator.suite.schema
+        write_predictions(shard_path(self.directory, shard), schema, tables())
         return sum(counts)
 
 
@@ -110,6 +119,8 @@ class EvaluationOrders:
         All that predictions depend on; the worker must find the same.
     threads : int
         CPU cores to use.
+    make_suite : callable
+        What models are asked; found by its name where the worker runs.
     """
 
     settings: Evaluation
@@ -117,6 +128,7 @@ class EvaluationOrders:
     directory: Path
     identity: dict[str, Any]
     threads: int
+    make_suite: SuiteMaker
 
     @property
     def out(self) -> Path:
@@ -126,6 +138,6 @@ class EvaluationOrders:
     def open(self) -> EvaluationWorker:
         """Load the models and open the data set."""
         classifiers = [load_classifier(*entry) for entry in self.entries]
-        evaluator = Evaluator(classifiers, self.settings)
+        evaluator = Evaluator(classifiers, self.settings, make_suite=self.make_suite)
         require_same(self.identity, comparable(evaluator.identity()))
         return EvaluationWorker(evaluator, self.entries, self.directory)

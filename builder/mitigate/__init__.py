@@ -1,1 +1,1 @@
-"""Mitigate: models that are to need the core alone, trained or tuned so."""
+"""Mitigate: models trained to need the core alone."""

@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +22,10 @@ from builder.evaluate.regions import DILATIONS, dilate
 from builder.mitigate.order import Place, seed_of
 from builder.network.devices import WORKERS
 from builder.settings import Training
-from salient_imagenet_1m import CROP_SIZE
+from salient_imagenet_1m import CROP_SIZE, KINDS
 
 _COLUMNS = ["image", "image_id", "label", "width", "height"]
+CORE, SPURIOUS = KINDS
 _ON_MAPS = 4
 """Where only maps are looked at, masks have so many times fewer pixels a side than images."""
 
@@ -39,15 +40,15 @@ class Example(NamedTuple):
     image : Tensor of uint8, shape (size, size, 3)
     core_mask : Tensor of uint8, shape (1, mask size, mask size)
         Where a model may look; zeros without a mask, of no pixels where none is asked for.
-    chance : float
-        A number from [0, 1) that decides whether the image gets noise.
+    chances : Tensor of float32, shape (2,)
+        Numbers from [0, 1) that decide whether the image gets noise, and other surroundings.
     """
 
     image_id: str
     label: int
     image: Tensor
     core_mask: Tensor
-    chance: float
+    chances: Tensor
 
 
 class Batch(NamedTuple):
@@ -59,7 +60,7 @@ class Batch(NamedTuple):
     labels : Tensor of int64, shape (n,)
     images : Tensor of uint8, shape (n, size, size, 3)
     core_masks : Tensor of uint8, shape (n, 1, mask size, mask size)
-    chances : Tensor of float32, shape (n,)
+    chances : Tensor of float32, shape (n, 2)
     """
 
     image_ids: list[str]
@@ -86,7 +87,7 @@ def collate(examples: Sequence[Example]) -> Batch:
         torch.tensor(labels),
         torch.stack(images),
         torch.stack(masks),
-        torch.tensor(chances),
+        torch.stack(chances),
     )
 
 
@@ -105,9 +106,10 @@ class Crops:
     view: View
 
     @property
-    def mask(self) -> str | None:
-        """The column of the mask, if the method asks for one."""
-        return f"{self.settings.region}_mask" if self.settings.methods else None
+    def masks(self) -> tuple[str, ...]:
+        """The columns of masks, if the method asks for any; the first that an image has counts."""
+        regions = (CORE, SPURIOUS) if self.settings.region == "either" else (self.settings.region,)
+        return tuple(f"{region}_mask" for region in regions) if self.settings.methods else ()
 
     @property
     def mask_size(self) -> int:
@@ -118,18 +120,19 @@ class Crops:
     def __call__(self, example: dict[str, Any], seed: int) -> Example:
         """Return what is seen of an image; all chance comes from the seed."""
         generator = np.random.default_rng(seed)
+        name = next((name for name in self.masks if example[name] is not None), None)
         cut = self._augmented if self.settings.augment else self._cropped
-        image, mask = cut(example, generator)
+        image, mask = cut(example, name, generator)
         return Example(
             example["image_id"],
             example["label"],
             torch.from_numpy(image),
-            torch.from_numpy(self._allowed(mask))[None],
-            generator.random(),
+            torch.from_numpy(self._allowed(mask, name))[None],
+            torch.from_numpy(generator.random(2)).float(),
         )
 
     def _cropped(
-        self, example: dict[str, Any], generator: np.random.Generator
+        self, example: dict[str, Any], name: str | None, generator: np.random.Generator
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8] | None]:
         """Cut an image, and render its mask at the crop alone."""
         image: PIL.Image.Image = example["image"]
@@ -137,13 +140,12 @@ class Crops:
         flip = bool(generator.random() < self._crop.flip)
         resampling = PIL.Image.Resampling[self.view.interpolation.upper()]
         shown = np.array(image.resize((self.view.size, self.view.size), resampling, box=window))
-        mask = example[self.mask] if self.mask else None
-        if mask is not None:
-            mask = mask.cropped(window, (self.mask_size, self.mask_size), flip).numpy()
+        size = self.mask_size, self.mask_size
+        mask = example[name].cropped(window, size, flip).numpy() if name else None
         return np.ascontiguousarray(shown[:, ::-1]) if flip else shown, mask
 
     def _augmented(
-        self, example: dict[str, Any], generator: np.random.Generator
+        self, example: dict[str, Any], name: str | None, generator: np.random.Generator
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8] | None]:
         """Send image and mask through a pipeline of timm's, which draws from global states."""
         seed = int(generator.integers(2**32))
@@ -151,8 +153,8 @@ class Crops:
         np.random.seed(seed)
         torch.manual_seed(seed)
         moved = self._pipeline(example)
-        mask = moved[self.mask] if self.mask and example[self.mask] is not None else None
-        return moved["image"].permute(1, 2, 0).numpy(), None if mask is None else mask[0].numpy()
+        mask = moved[name][0].numpy() if name else None
+        return moved["image"].permute(1, 2, 0).numpy(), mask
 
     @cached_property
     def _crop(self) -> si.RandomResizedCrop:
@@ -180,13 +182,15 @@ class Crops:
                 f"({first_line(error)}): use --augment rand-m9-mstd0.5, original or 3a."
             ) from error
 
-    def _allowed(self, mask: npt.NDArray[np.uint8] | None) -> npt.NDArray[np.uint8]:
+    def _allowed(
+        self, mask: npt.NDArray[np.uint8] | None, name: str | None
+    ) -> npt.NDArray[np.uint8]:
         """Return where a model may look: in the dilated core mask, or out of the spurious mask."""
-        if not self.mask:
+        if not self.masks:
             return np.zeros((0, 0), np.uint8)
         if mask is None or not mask.any():
             return np.zeros((self.mask_size, self.mask_size), np.uint8)
-        if self.settings.region == "spurious":
+        if name == f"{SPURIOUS}_mask":
             return 255 - mask
         # As far as evaluate's masks grow, of the side of an image.
         return dilate(mask, round(DILATIONS * self.mask_size / CROP_SIZE))
@@ -225,8 +229,14 @@ class Examples(Dataset[Example]):
 def open_examples(settings: Training, view: View) -> Examples:
     """Open the training images with their masks, through the loader."""
     crops = Crops(settings, view)
-    columns = [*_COLUMNS, *([crops.mask] if crops.mask else [])]
-    rows = si.load(settings.data, "images", images=settings.images, split="train", columns=columns)
+    rows = si.load(
+        settings.data,
+        "images",
+        images=settings.images,
+        split="train",
+        columns=[*_COLUMNS, *crops.masks],
+        extent=cast(si.Extent, settings.extent),
+    )
     return Examples(rows, crops)
 
 

@@ -15,6 +15,7 @@ from builder.mitigate.examples import Batch
 from builder.mitigate.learner import Learner
 from builder.mitigate.noise import core_noise
 from builder.mitigate.penalties import cam_penalty, saliency_penalty
+from builder.mitigate.swap import core_swap
 from builder.settings import Training
 
 MASKLESS = "without_mask"
@@ -64,10 +65,13 @@ class Objective:
         images = batch.images.permute(0, 3, 1, 2) / 255
         core = batch.core_masks / 255
         targets = learner.outputs_of(batch.labels)
+        of_noise, of_swap = batch.chances.unbind(1)
+        if "swap" in settings.methods:
+            images = core_swap(images, core, settings.probability, chances=of_swap)
         if "noise" in settings.methods:
             draw = _noise_like(images, batch.image_ids, epoch)
             images = core_noise(
-                images, core, settings.probability, settings.sigma, chances=batch.chances, draw=draw
+                images, core, settings.probability, settings.sigma, chances=of_noise, draw=draw
             )
         inputs = learner.normalised(images)
         inputs.requires_grad_("saliency" in settings.methods)

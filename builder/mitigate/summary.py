@@ -10,10 +10,10 @@ from typing import Any
 import plotly.graph_objects as go
 
 from builder.evaluate.charts import CUE, INK, NO_CUE, Chart, finished
+from builder.evaluate.outcome import OutcomePage
 from builder.mitigate.journal import STEP, Line
 from builder.mitigate.objective import MASKLESS, ROBUST
 from builder.mitigate.order import Order
-from builder.mitigate.page import Page
 from builder.mitigate.trainer import RATE, VALIDATION
 from builder.storage.files import atomic_write
 
@@ -51,10 +51,10 @@ class Summary:
         shares = [line[MASKLESS] for line in self.lines if MASKLESS in line]
         return sum(shares) / len(shares) if shares else None
 
-    def page(self) -> Page:
+    def page(self) -> OutcomePage:
         """Return the page."""
         identity = self.identity
-        return Page(
+        return OutcomePage(
             f"{identity['model']}, trained with {identity['method']}",
             f"Trained for {identity['epochs']:,} times {self.order.used:,} of the split's "
             f"{self.order.images:,} images. "
@@ -119,7 +119,11 @@ class Summary:
         return finished(figure, _HEIGHT)
 
 
-_REGIONS = {"core": "surroundings, all but its dilated core mask", "spurious": "spurious mask"}
+_REGIONS = {
+    "core": "surroundings, all but its dilated core mask",
+    "spurious": "spurious mask",
+    "either": "surroundings, or its spurious mask where its class has no core mask",
+}
 
 
 _REWEIGHTINGS = {

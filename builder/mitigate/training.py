@@ -14,7 +14,6 @@ import torch
 from accelerate import Accelerator
 
 import salient_imagenet_1m as si
-from builder.mitigate.claim import claim
 from builder.mitigate.examples import open_examples
 from builder.mitigate.journal import Journal, read_journal
 from builder.mitigate.learner import Learner, open_learner
@@ -29,6 +28,7 @@ from builder.network.network import hash_tensors
 from builder.reporter import Reporter, SilentReporter
 from builder.settings import Training
 from builder.shards.stop import Stop
+from builder.storage.claim import claim
 from builder.storage.files import (
     disk_errors_as_sentences,
     exclusive,

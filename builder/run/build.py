@@ -18,7 +18,7 @@ from builder.errors import BuildError
 from builder.images.extent import WholeImage
 from builder.network.devices import find_device
 from builder.pages.pages import write_pages
-from builder.pages.preview import write_preview
+from builder.pages.preview import OF_WHOLE_IMAGES, write_preview
 from builder.reporter import Reporter, SilentReporter
 from builder.run.finalise import Finaliser
 from builder.run.finalise_whole import WholeFinaliser
@@ -258,6 +258,7 @@ def _write_whole(job: Job, data: DataSet, workspace: Workspace, staged: Path) ->
         "counts": count_whole(data, split),
         "agreement": asdict(likeness(data, split)),
     }
+    data.manifest.record(staged, [write_preview(data, split, staged, OF_WHOLE_IMAGES)])
 
 
 def _write_crops(job: Job, run: Run, data: DataSet, workspace: Workspace, staged: Path) -> None:

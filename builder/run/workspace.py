@@ -11,6 +11,7 @@ from builder.dataset.configs import WHOLE_IMAGES
 from builder.dataset.layout import CARD_FILE, MANIFEST_FILE
 from builder.dataset.manifest import Manifest
 from builder.errors import BuildError
+from builder.storage.claim import require_same
 from builder.storage.files import (
     atomic_write,
     make_directory,
@@ -207,10 +208,4 @@ class Workspace:
             )
 
     def _compare(self, found: dict[str, Any], expected: dict[str, Any], remedy: str) -> None:
-        # In the order of expected: what a user names stands before what follows from it.
-        for name in {**expected, **found}:
-            if found.get(name) != expected.get(name):
-                raise BuildError(
-                    f"{self.out} holds another build: its {name} is {found.get(name)}, this "
-                    f"command's is {expected.get(name)}; {remedy}."
-                )
+        require_same(self.out, "build", found, expected, remedy)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from builder.evaluate.classifier import ReadyClassifier, View
-from builder.mitigate.features import HeadInputs
+from builder.evaluate.features import HeadInputs
 
 ANSWERS = 2
 """How many numbers come before features: the loss, and 1 where the model is right."""

@@ -17,13 +17,13 @@ import salient_imagenet_1m as si
 from builder.dataset.votes import read_votes
 from builder.errors import BuildError
 from builder.evaluate.classifier import Classifier, ReadyClassifier
+from builder.evaluate.features import FEATURES, Encoding, FeatureStore
 from builder.evaluate.models import load_classifier, parse_model
-from builder.mitigate.claim import claim
-from builder.mitigate.features import FEATURES, Encoding, FeatureStore
 from builder.network.devices import be_exact, find_device
 from builder.network.head import find_head
 from builder.reporter import Reporter
 from builder.settings import Subgrouping
+from builder.storage.claim import claim
 from builder.storage.files import (
     disk_errors_as_sentences,
     exclusive,
@@ -83,7 +83,7 @@ def find_subgroups(settings: Subgrouping, reporter: Reporter) -> dict[str, Any]:
         opened = _Opened(settings, reporter)
         make_directory(settings.out)
         with exclusive(settings.out):
-            claim(settings.out, CLAIM_FILE, opened.identity, "other subgroups")
+            claim(settings.out, CLAIM_FILE, opened.identity, "set of subgroups")
             found = read_summary(settings.out)
             if found is not None:
                 reporter.say(f"Nothing to do: {settings.out} already holds these very subgroups.")

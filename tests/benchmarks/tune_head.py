@@ -18,9 +18,9 @@ import numpy as np
 from builder.demo.demo import Folder, run_demo
 from builder.demo.world import World
 from builder.evaluate.measures import GAP, accuracy_of
-from builder.mitigate.head_tuning import tune_head
 from builder.reporter import SilentReporter
 from builder.settings import HeadTuning
+from builder.tune.tuning import tune_head
 
 VALIDATION = 240
 """Images of a class: the demo's 48 tell a gap to ten points."""

@@ -12,6 +12,7 @@ import pytest
 
 from builder.checks.verify import verify
 from tests.checks.test_verify import (
+    PREVIEWED,
     another_picture,
     change_manifest,
     failed,
@@ -75,6 +76,11 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str, str]] = {
         lambda data: another_picture(data, "whole"),
         SOUND,
         "that is not the union of its grids",
+    ),
+    "a preview with another picture": (
+        lambda data: another_picture(data, "preview_whole"),
+        PREVIEWED,
+        "core_mask in preview_whole that is not its grids'",
     ),
     "another count": (told("counts", "rows", 37), COUNTS, "'rows': 37"),
     "another likeness": (told("agreement", "mean", 0.99), COUNTS, "is 0.99, in fact"),

@@ -64,13 +64,13 @@ def report(default: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("key", GOALS)
 def test_the_default_demo_recovers_what_was_planted(report: dict[str, Any], key: str) -> None:
     assert report[key] >= GOALS[key]
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("key", KEYS)
 def test_every_score_is_at_chance_under_a_control(report: dict[str, Any], key: str) -> None:
     control = "votes shuffled" if key == "kinds_agreement" else "another image"
@@ -80,7 +80,7 @@ def test_every_score_is_at_chance_under_a_control(report: dict[str, Any], key: s
     assert report[key] - chance >= 0.3
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_every_control_is_far_below_what_was_found(report: dict[str, Any]) -> None:
     for control in CONTROLS[1:]:
         for key, value in report["controls"][control].items():
@@ -89,7 +89,7 @@ def test_every_control_is_far_below_what_was_found(report: dict[str, Any]) -> No
     assert shuffled["separation_auroc"] <= report["separation_auroc"] - 0.3
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_masks_lie_on_drawn_objects_as_they_lie_on_planted_ones(
     default: Path, report: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -104,7 +104,7 @@ def test_masks_lie_on_drawn_objects_as_they_lie_on_planted_ones(
     assert abs(core["pointing"] - report["core_pointing"]) <= 0.01
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_uncovered_classes_count_as_chance(report: dict[str, Any]) -> None:
     for key in KEYS:
         covered = report["coverage"][key]
@@ -113,7 +113,7 @@ def test_uncovered_classes_count_as_chance(report: dict[str, Any]) -> None:
         assert report["all_classes"][key] == pytest.approx(expected)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_the_closing_words_name_what_is_there(report: dict[str, Any], tiny: Path) -> None:
     assert recovery_table(report).row_count == len(KEYS)
     assert reliance_table(report).row_count == 5

@@ -9,12 +9,19 @@ from datasets import load_dataset
 
 from builder.evaluate.measures import RCS, overall
 from builder.evaluate.output import write_report
+from builder.evaluate.page import make_page
+from builder.evaluate.report import Report
+from builder.evaluate.suite import Told
 from tests.evaluate.synthetic import synthetic_report
+
+
+def write(out: Path, report: Report) -> None:
+    write_report(out, report.scores, Told(report.summary(), make_page(report)), out / ".work")
 
 
 def test_scores_load_by_name(tmp_path: Path) -> None:
     report = synthetic_report(2, 3)
-    write_report(tmp_path, report, tmp_path / ".work")
+    write(tmp_path, report)
     rows = list(load_dataset(str(tmp_path), "scores", split="train", streaming=True))
     assert rows == [
         {"model": model, **asdict(score)}
@@ -25,7 +32,7 @@ def test_scores_load_by_name(tmp_path: Path) -> None:
 
 def test_the_json_tells_of_each_model_and_of_all(tmp_path: Path) -> None:
     report = synthetic_report(3, 4)
-    write_report(tmp_path, report, tmp_path / ".work")
+    write(tmp_path, report)
     told = json.loads((tmp_path / "report.json").read_text())
     assert told["k"] == report.k
     assert told["made_from"] == report.identity
@@ -45,7 +52,7 @@ def test_models_that_all_agree_still_give_valid_json(tmp_path: Path) -> None:
     report = synthetic_report(2, 3)
     same = [replace(score, value=0.0) for score in next(iter(report.scores.values()))]
     same_scores = dict.fromkeys(report.scores, same)
-    write_report(tmp_path, replace(report, scores=same_scores), tmp_path / ".work")
+    write(tmp_path, replace(report, scores=same_scores))
 
     def refused(name: str) -> None:
         raise AssertionError(f"{name} is no JSON")

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from builder.dataset.scores import NO_RANK
-from builder.evaluate.predictions import SCHEMA, in_order, outcomes_of
+from builder.evaluate.predictions import SCHEMA, in_order, of_model, outcomes_of
 
 
 def rows(seed: int) -> list[dict[str, object]]:
@@ -37,7 +37,7 @@ def test_an_image_s_outcome_is_the_share_of_draws_in_which_a_model_is_right() ->
     made = rows(0)
     table = pa.Table.from_pylist(made, SCHEMA)
     for model in ("a", "b"):
-        found = outcomes_of(table, model)
+        found = outcomes_of(of_model(table, model))
         for place, image_id in enumerate(sorted({str(row["image_id"]) for row in made})):
             own = [row for row in made if (row["model"], row["image_id"]) == (model, image_id)]
             assert found.labels[place] == own[0]["label"]

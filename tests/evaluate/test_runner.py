@@ -184,11 +184,14 @@ def test_told_to_stop_it_finishes_what_it_has_begun(
     assert hashes(settings().out) == undisturbed
 
 
-@pytest.mark.parametrize("where", ["merge_predictions", "scores_of", "Report"])
+@pytest.mark.parametrize(
+    "where",
+    ["evaluation.merge_predictions", "salient_imagenet.scores_of", "salient_imagenet.Report"],
+)
 def test_it_dies_at_its_end(
     settings: Callable[..., Evaluation], undisturbed: dict[str, str], where: str
 ) -> None:
-    dies = patch(f"builder.evaluate.evaluation.{where}", side_effect=KilledError)
+    dies = patch(f"builder.evaluate.{where}", side_effect=KilledError)
     with dies, pytest.raises(KilledError):
         evaluate(settings(), Quiet())
     # What was finished before is not computed again.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from builder.evaluate.classifier import View
 from builder.evaluate.regions import dilate
 from builder.mitigate.examples import Crops, Examples, collate, open_examples
 from builder.mitigate.order import Place
+from salient_imagenet_1m import SalientImageNetError
 from tests.mitigate.conftest import Options
 
 WIDTH, HEIGHT, SIDE = 240, 200, 96
@@ -49,7 +52,7 @@ def test_the_mask_is_that_of_the_crop(
         again = crops(example, seed)
         assert torch.equal(seen.image, again.image)
         assert torch.equal(seen.core_mask, again.core_mask)
-        assert seen.chance == again.chance
+        assert torch.equal(seen.chances, again.chances)
     assert augment or compared > 4
 
 
@@ -77,12 +80,39 @@ def test_no_mask_is_a_mask_of_zeros(options: Options, example: dict[str, Any]) -
         assert not seen.core_mask.any()
 
 
+def test_a_class_without_a_core_mask_may_have_its_spurious_mask_count(
+    options: Options, example: dict[str, Any]
+) -> None:
+    either = Crops(options(region="either"), View(SIDE))
+    for missing, region in ((None, "core"), ("core", "spurious")):
+        shown = {**example, f"{missing}_mask": None}
+        expected = Crops(options(region=region), View(SIDE))(shown, 3).core_mask
+        assert expected.any()
+        assert torch.equal(either(shown, 3).core_mask, expected)
+
+
 def test_an_augmentation_that_masks_cannot_follow_is_a_sentence(
     options: Options, example: dict[str, Any]
 ) -> None:
     for name in ("augmix-m3", "nonsense"):
         with pytest.raises(BuildError, match=f"no augmentation {name} that masks can follow"):
             Crops(options(augment=name), View(SIDE))(example, 0)
+
+
+def test_masks_of_whole_images_reach_beyond_the_crop(
+    options: Options, planted: Path, planted_whole: Path
+) -> None:
+    settings = options(method="noise", smallest_crop=1.0)
+    whole = replace(settings, data=str(planted_whole), extent="image")
+    batches = [
+        collate([examples[Place(0, place)] for place in range(36)])
+        for examples in (open_examples(each, View(SIDE)) for each in (settings, whole))
+    ]
+    cropped, wider = (batch.core_masks[..., ::95, ::95].float().mean() for batch in batches)
+    assert wider > 3 * cropped  # in the corners of what is seen
+    assert batches[0].image_ids == batches[1].image_ids
+    with pytest.raises(SalientImageNetError, match="build it with --whole-image"):
+        open_examples(replace(settings, extent="image"), View(SIDE))
 
 
 def test_examples_of_the_loader_are_collated(options: Options) -> None:

@@ -232,7 +232,7 @@ def test_weights_of_a_file_are_begun_with(trained: Trained, options: Options) ->
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-@pytest.mark.parametrize("method", ["noise", "saliency", "cam"])
+@pytest.mark.parametrize("method", ["noise", "swap", "saliency", "cam"])
 def test_each_method_changes_what_erm_learns(options: Options, method: str) -> None:
     settings = options(method, method=method, epochs=1, saliency_weight=10.0)
     runs = [settings, replace(settings, out=settings.out.with_name("erm"), method="erm")]

@@ -137,7 +137,8 @@ def test_it_tells_of_whole_images_where_there_are_any(card: str, planted_whole: 
         likeness = made[split]["whole"]["agreement"]
         numbers = f"{likeness['mean']:.3f} | {likeness['lowest_decile']:.3f}"
         assert f"| {split} | {numbers} |" in other
-    assert yaml.safe_load(other.split("---")[1])["configs"][-1]["config_name"] == "whole"
+    configs = yaml.safe_load(other.split("---")[1])["configs"]
+    assert [config["config_name"] for config in configs][-2:] == ["whole", "preview_whole"]
 
 
 def test_its_links_lead_somewhere(card: str, planted: Path) -> None:

@@ -41,6 +41,24 @@ def test_its_masks_are_those_that_the_loader_renders(planted: Path, split: str) 
             assert row[name] == source[name]
 
 
+def test_masks_of_whole_images_are_those_that_the_loader_renders(planted_whole: Path) -> None:
+    stored = load_dataset(str(planted_whole), "whole", split="validation")
+    masks = {row["image_id"]: row for row in stored}
+    rows = list(load_dataset(str(planted_whole), "preview_whole", split="validation"))
+    assert [row["image_id"] for row in rows] == list(masks)
+    for row in rows:
+        source = masks[row["image_id"]]
+        assert (row["label"], row["kinds"]) == (source["label"], source["kinds"])
+        size = si.whole_size(source["width"], source["height"], 640)
+        for kind in si.KINDS:
+            picture = row[f"{kind}_mask"]
+            assert (picture is None) == (kind not in source["kinds"])
+            if picture is not None:
+                assert (picture.mode, picture.size) == ("L", size)
+                rendered = si.render(source, kind, size=size[::-1])
+                assert np.abs(np.asarray(picture).astype(int) - rendered).max() <= 1
+
+
 def test_row_groups_are_pages_of_the_viewer(
     planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -90,7 +90,11 @@ def test_rows_are_those_of_masks_and_grids_the_reference_s(
 
 def test_a_later_run_leaves_all_else_as_it_was(planted: Path, planted_whole: Path) -> None:
     before, after = hashes(planted), hashes(planted_whole)
-    new = {"whole/train-00000-of-00001.parquet", "whole/validation-00000-of-00001.parquet"}
+    new = {
+        f"{config}/{split}-00000-of-00001.parquet"
+        for config in ("whole", "preview_whole")
+        for split in ("train", "validation")
+    }
     assert after.keys() - before.keys() == new
     assert {name for name in before if before[name] != after[name]} == CHANGED
 

@@ -10,11 +10,11 @@ import plotly.graph_objects as go
 from builder.evaluate.charts import CUE, INK, NO_CUE, POINTS, Chart, as_text, finished
 from builder.evaluate.conditions import CLEAN
 from builder.evaluate.measures import BOTTOM, GAP, TOP, accuracy_of, overall
+from builder.evaluate.outcome import OutcomePage
 from builder.evaluate.table import Column
-from builder.mitigate.dfr import Fitted
-from builder.mitigate.head_report import HeadReport
-from builder.mitigate.judge import BINS, Standing
-from builder.mitigate.page import Page
+from builder.tune.dfr import Fitted
+from builder.tune.judge import BINS, Standing
+from builder.tune.report import HeadReport
 
 COLUMNS = (
     Column(accuracy_of(CLEAN), "accuracy"),
@@ -38,7 +38,7 @@ def make_page(report: HeadReport) -> str:
         chosen = made_from["choose"].replace("-", " ")
         done = f"Tuned on {report.images:,} {chosen} training images, epochs: {len(how) - 1}"
         chart = _epochs(how)
-    page = Page(
+    page = OutcomePage(
         f"The head of {made_from['model']}",
         f"{done}. All numbers are means over classes, of half of the validation images, every "
         "other one of each ranking, which had no say in when to stop. Ranges are 95 % bootstrap "

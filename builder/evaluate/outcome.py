@@ -1,4 +1,4 @@
-"""The page of what was trained or tuned: sentences and charts, in one file."""
+"""The page of what came of a command: sentences and charts, in one file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from builder.templates import environment
 
 
 @dataclass(frozen=True)
-class Page:
+class OutcomePage:
     """What a page tells.
 
     Attributes
@@ -33,5 +33,5 @@ class Page:
 
     def html(self) -> str:
         """Return the page as HTML that needs nothing else."""
-        template = environment(__package__, "builder.evaluate").get_template("page.html")
+        template = environment(__package__).get_template("outcome.html")
         return template.render(plotly=get_plotlyjs(), **vars(self))

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from builder.mitigate.judge import Standing
-from builder.mitigate.tuning import Recipe, tune
+from builder.tune.descent import Recipe, tune
+from builder.tune.judge import Standing
 from tests import reference
 
 

@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from builder.mitigate.head_page import make_page
-from builder.mitigate.head_report import HeadReport
 from builder.network.head import write_head
 from builder.storage.files import atomic_write
 from builder.storage.objects import saved_object
+from builder.tune.page import make_page
+from builder.tune.report import HeadReport
 
 HEAD_FILE = "head.safetensors"
 PAGE_FILE = "report.html"

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from builder.dataset.scores import NO_RANK
+from builder.evaluate.features import Features
 from builder.evaluate.measures import overall
-from builder.mitigate.features import Features
-from builder.mitigate.judge import BINS, Judge, along_rankings
+from builder.tune.judge import BINS, Judge, along_rankings
 from tests import reference
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from builder.dataset.scores import NO_RANK
-from builder.mitigate.choice import (
+from builder.tune.choice import (
     Ints,
     at_random,
     ends_of_classes,

@@ -11,7 +11,7 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from builder.mitigate.dfr import STRENGTHS, Floats, Groups, fit_dfr, one_against_rest
+from builder.tune.dfr import STRENGTHS, Floats, Groups, fit_dfr, one_against_rest
 
 LABELS = (2, 5, 9)
 

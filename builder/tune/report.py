@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from builder.evaluate.measures import Score, overall
-from builder.mitigate.dfr import Fitted
-from builder.mitigate.judge import Floats, Standing
 from builder.network.head import Head
+from builder.tune.dfr import Fitted
+from builder.tune.judge import Floats, Standing
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,14 @@ from torchvision.transforms import functional
 
 import salient_imagenet_1m as si
 from builder.errors import BuildError
+from builder.evaluate import features
 from builder.evaluate.classifier import Classifier
 from builder.evaluate.evaluation import evaluate_model
 from builder.evaluate.models import load_classifier
-from builder.mitigate import features
-from builder.mitigate.head_tuning import NEVER, tune_head
 from builder.network.head import find_head, read_head
 from builder.settings import HeadTuning
 from builder.storage.parquet import write_parquet
+from builder.tune.tuning import NEVER, tune_head
 from tests import reference
 from tests.conftest import NETWORK, World
 from tests.quiet import Quiet

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from builder.dataset.scores import NO_RANK
 from builder.evaluate.conditions import CLEAN
+from builder.evaluate.features import Features
 from builder.evaluate.measures import Outcomes, Score, ends, scores_of
-from builder.mitigate.features import Features
 
 Floats = npt.NDArray[np.float64]
 

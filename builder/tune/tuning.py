@@ -17,19 +17,13 @@ import salient_imagenet_1m as si
 from builder.dataset.scores import NO_RANK
 from builder.errors import BuildError
 from builder.evaluate.classifier import Classifier, ReadyClassifier
+from builder.evaluate.features import FEATURES, Encoder, FeatureStore
 from builder.evaluate.models import load_classifier, parse_model
-from builder.mitigate.choice import at_random, ends_of_classes, halves, least_spurious
-from builder.mitigate.claim import claim
-from builder.mitigate.dfr import Fitted, fit_dfr
-from builder.mitigate.features import FEATURES, Encoder, FeatureStore
-from builder.mitigate.head_output import read_summary, write_report
-from builder.mitigate.head_report import HeadReport
-from builder.mitigate.judge import Judge, Standing
-from builder.mitigate.tuning import Recipe, tune
 from builder.network.devices import be_exact, find_device
 from builder.network.head import Head, find_head
 from builder.reporter import Reporter
 from builder.settings import HeadTuning
+from builder.storage.claim import claim
 from builder.storage.files import (
     disk_errors_as_sentences,
     exclusive,
@@ -37,6 +31,12 @@ from builder.storage.files import (
     remove_directory,
     require_directory,
 )
+from builder.tune.choice import at_random, ends_of_classes, halves, least_spurious
+from builder.tune.descent import Recipe, tune
+from builder.tune.dfr import Fitted, fit_dfr
+from builder.tune.judge import Judge, Standing
+from builder.tune.output import read_summary, write_report
+from builder.tune.report import HeadReport
 
 SPLITS = ("train", "validation")
 """Whose images a head is tuned on, and whose tell how it stands."""

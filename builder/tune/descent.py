@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from builder.mitigate.judge import Standing
+from builder.tune.judge import Standing
 
 MOMENTUM = 0.9
 BATCH = 128

@@ -1,0 +1,1 @@
+"""Tune: the head of a model, so that it needs cues less."""
