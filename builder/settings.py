@@ -1170,7 +1170,7 @@ class Subgrouping:
             metavar="N",
             help="Of how many classes the page shows images: those with the worst subgroups.",
         ),
-    ] = 100
+    ] = 50
     device: DeviceName = "auto"
     batch_size: BatchSize = None
     workers: LoadingThreads = None

@@ -12,15 +12,15 @@ import numpy.typing as npt
 from builder.subgroups.space import Floats, units
 
 LEAST = 0.2
-"""The least correlation by which a feature names a component."""
+"""The least correlation by which a feature names a subgroup."""
 
 WORDS = 5
 """That name an end."""
 
 
 @dataclass(frozen=True)
-class Named:
-    """An annotated feature of a class, and how it goes with a component.
+class Pair:
+    """An annotated feature of a class.
 
     Attributes
     ----------
@@ -32,9 +32,6 @@ class Named:
         How many workers gave each answer.
     reasons : sequence of str
         What they wrote, each sentence once; empty without the votes file.
-    correlation : float
-        Pearson's, of the feature's activation with the component's score; 0 where either is
-        constant.
     """
 
     feature: int
@@ -42,28 +39,28 @@ class Named:
     kind: str
     votes: Mapping[str, int]
     reasons: Sequence[str]
-    correlation: float
 
 
 @dataclass(frozen=True)
-class Pair:
-    """An annotated feature of a class: as `Named`, without a component."""
+class Named:
+    """How a feature goes with a subgroup.
 
-    feature: int
-    rank: int
-    kind: str
-    votes: Mapping[str, int]
-    reasons: Sequence[str]
+    Attributes
+    ----------
+    pair : Pair
+    correlation : float
+        Pearson's, of the feature's activation with the subgroup's score, over the images of the
+        class; 0 where either is constant.
+    """
 
-    def with_correlation(self, correlation: float) -> Named:
-        """Return it as what names a component."""
-        return Named(**vars(self), correlation=correlation)
+    pair: Pair
+    correlation: float
 
 
 def named_by(
     pairs: Sequence[Pair], activations: npt.NDArray[np.floating], scores: Floats
 ) -> list[list[Named]]:
-    """Return the features of a class for each component, the most correlated first.
+    """Return the features of a class for each subgroup, the most correlated first.
 
     Parameters
     ----------
@@ -71,12 +68,12 @@ def named_by(
         By rank.
     activations : ndarray of float, shape (images, features)
         Theirs.
-    scores : ndarray of float64, shape (images, components)
+    scores : ndarray of float64, shape (images, subgroups)
     """
     found = correlations(np.asarray(activations, np.float64), scores)
     return [
         sorted(
-            (pair.with_correlation(value) for pair, value in zip(pairs, own, strict=True)),
+            (Named(pair, value) for pair, value in zip(pairs, own, strict=True)),
             key=lambda named: -abs(named.correlation),
         )
         for own in found.T.tolist()
@@ -90,7 +87,7 @@ def correlations(one: Floats, other: Floats) -> Floats:
 
 
 def tells(named: Named, images: int) -> bool:
-    """Return whether a feature goes with a component, beyond chance and beyond a little."""
+    """Return whether a feature goes with a subgroup, beyond chance and beyond a little."""
     return abs(named.correlation) >= max(LEAST, 2 / math.sqrt(images))
 
 

@@ -107,11 +107,11 @@ def _components(own: DividedClass) -> Iterator[dict[str, Any]]:
 
 
 def _name(component: Component, images: int) -> dict[str, Any]:
-    """Return the feature that names a component; nulls where none goes with it."""
+    """Return the feature that names a subgroup; nulls where none goes with it."""
     named = next((named for named in component.features if tells(named, images)), None)
     return {
-        "feature": named and named.feature,
-        "kind": named and named.kind,
+        "feature": named and named.pair.feature,
+        "kind": named and named.pair.kind,
         "correlation": named and named.correlation,
     }
 

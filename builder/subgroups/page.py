@@ -85,7 +85,7 @@ def _row(report: Report, own: DividedClass) -> dict[str, Any]:
         "interval": f"{percent(worst.low)} to {percent(worst.high)} of {worst.images}",
         "chance": percent(division.random_worst),
         "gap": f"{100 * division.gap:.0f}",
-        "feature": f"{named.kind} {named.feature}" if named else "",
+        "feature": f"{named.pair.kind} {named.pair.feature}" if named else "",
     }
 
 
@@ -97,30 +97,34 @@ def _told(report: Report, own: DividedClass, pictures: Mapping[str, str]) -> dic
     """Return what the page's script shows of a class."""
     division = own.division
     images = len(division.image_ids)
-
-    def picture(row: int) -> dict[str, Any]:
-        name = division.image_ids[row]
-        right, loss = bool(division.right[row]), round(float(division.losses[row]), 2)
-        return {"id": name, "right": right, "loss": loss, "source": pictures.get(name)}
-
+    rows = sorted({row for component in own.components for row in component.rows})
     return {
         "label": division.label,
         "name": report.names[division.label],
         "images": images,
         "accuracy": _share(division.accuracy),
         "chance": _rounded(division.random_worst),
+        "pictures": {
+            row: {
+                "id": division.image_ids[row],
+                "right": bool(division.right[row]),
+                "loss": round(float(division.losses[row]), 2),
+                "source": pictures.get(division.image_ids[row]),
+            }
+            for row in rows
+        },
         "subgroups": [
             {
                 "accuracy": _share(subgroup.accuracy),
                 "loss": _rounded(subgroup.loss),
                 "high": {
                     "accuracy": _share(subgroup.high),
-                    "images": list(map(picture, component.high)),
+                    "pictures": component.high,
                     "words": _words(component.high_words),
                 },
                 "low": {
                     "accuracy": _share(subgroup.low),
-                    "images": list(map(picture, component.low)),
+                    "pictures": component.low,
                     "words": _words(component.low_words),
                 },
                 "features": [_feature(named, images) for named in component.features],
@@ -132,12 +136,14 @@ def _told(report: Report, own: DividedClass, pictures: Mapping[str, str]) -> dic
 
 def _feature(named: Named, images: int) -> dict[str, Any]:
     return {
-        "feature": named.feature,
-        "kind": named.kind,
+        "feature": named.pair.feature,
+        "kind": named.pair.kind,
         "votes": [
-            f"{count} {answer.replace('_', ' ')}" for answer, count in named.votes.items() if count
+            f"{count} {answer.replace('_', ' ')}"
+            for answer, count in named.pair.votes.items()
+            if count
         ],
-        "reasons": list(named.reasons[:_REASONS]),
+        "reasons": list(named.pair.reasons[:_REASONS]),
         "correlation": _rounded(named.correlation),
         "tells": bool(tells(named, images)),
     }

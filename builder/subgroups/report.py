@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from builder.subgroups.groups import Division
-from builder.subgroups.names import Named, Word
+from builder.subgroups.names import Named, Pair, Word
 
 PER_END = 5
 """Images that are shown of either end of a component."""
@@ -18,7 +18,7 @@ PER_END = 5
 
 @dataclass(frozen=True)
 class Component:
-    """What a component shows.
+    """What a subgroup shows, along its direction and the opposite one.
 
     Attributes
     ----------
@@ -36,13 +36,24 @@ class Component:
     high_words: list[Word]
     low_words: list[Word]
 
+    @property
+    def rows(self) -> list[int]:
+        """The rows of both ends."""
+        return self.high + self.low
+
 
 @dataclass(frozen=True)
 class DividedClass:
-    """A class with its subgroups and what their components show."""
+    """A class with its subgroups and what they show."""
 
     division: Division
     components: list[Component]
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """The annotated features of the class, by rank."""
+        named = self.components[0].features
+        return sorted((one.pair for one in named), key=lambda pair: pair.rank)
 
 
 def ends_of(division: Division, component: int) -> tuple[list[int], list[int]]:
@@ -117,10 +128,14 @@ class Report:
             "name": self.names[division.label],
             "accuracy": asdict(division.accuracy),
             "random_worst_accuracy": division.random_worst,
+            "features": [asdict(pair) for pair in own.pairs],
             "subgroups": [
                 {
                     **asdict(subgroup),
-                    "features": [asdict(named) for named in component.features],
+                    "features": [
+                        {"feature": named.pair.feature, "correlation": named.correlation}
+                        for named in component.features
+                    ],
                     "high_images": [division.image_ids[row] for row in component.high],
                     "low_images": [division.image_ids[row] for row in component.low],
                     "high_words": [asdict(word) for word in component.high_words],

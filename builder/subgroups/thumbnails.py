@@ -46,5 +46,5 @@ def make_thumbnails(settings: Subgrouping, report: Report, reporter: Reporter) -
 
 def _ids(own: DividedClass) -> Iterator[str]:
     for component in own.components:
-        for row in (*component.high, *component.low):
+        for row in component.rows:
             yield own.division.image_ids[row]

@@ -25,7 +25,7 @@ def test_features_are_named_by_pearson_s_correlation() -> None:
     assert found[2].tolist() == [0, 0]
     pairs = [Pair(10 * rank, rank, "core", {}, []) for rank in (1, 2, 3)]
     first, second = named_by(pairs, activations, scores)
-    assert first[0].feature == 20
+    assert first[0].pair.feature == 20
     assert first[0].correlation == pytest.approx(found[1, 0])
     assert tells(first[0], 30)
     assert not tells(second[-1], 30)

@@ -109,23 +109,26 @@ def test_components_are_named_by_the_activations_of_annotated_features(
     rows = list(load_dataset(str(options().out), "memberships", split="train"))
     for label, told in enumerate(summary["classes"]):
         own = [row for row in rows if row["label"] == label]
+        assert [pair["feature"] for pair in told["features"]] == masks[own[0]["image_id"]][
+            "features"
+        ]
+        assert {tuple(pair["reasons"]) for pair in told["features"]} == {("why",)}
         for group, component in enumerate(told["subgroups"]):
             scores = [row["scores"][group] for row in own]
             assert len(component["features"]) == 5
             for named in component["features"]:
                 place = masks[own[0]["image_id"]]["features"].index(named["feature"])
-                assert named["rank"] == place + 1
                 values = [masks[row["image_id"]]["activations"][place] for row in own]
                 expected = np.corrcoef(values, scores)[0, 1] if np.std(values) else 0
                 assert named["correlation"] == pytest.approx(expected, abs=1e-4)
-                assert named["reasons"] == ["why"]
             sizes = [abs(named["correlation"]) for named in component["features"]]
             assert sizes == sorted(sizes, reverse=True)
             order = sorted(own, key=lambda row: -row["scores"][group])
             assert component["high_images"][0] == order[0]["image_id"]
             assert component["low_images"][0] == order[-1]["image_id"]
     assert len(summary["classes"][1]["subgroups"]) == 6
-    assert summary["classes"][1]["subgroups"][0]["features"][0]["kind"] == "spurious"
+    assert summary["classes"][1]["features"][0]["kind"] == "spurious"
+    assert summary["classes"][1]["features"][0]["votes"]["separate_object"] == 5
 
 
 def test_whoever_is_killed_goes_on_to_the_same_bytes(
