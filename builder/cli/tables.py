@@ -246,6 +246,7 @@ def subgroups_table(summary: dict[str, Any]) -> Table:
         ("accuracy, mean over classes", "accuracy"),
         ("accuracy on the worst subgroup of each", "worst_accuracy"),
         ("that of the worst of random groups", "random_worst_accuracy"),
+        ("that of the worst on images that had no say", "unseen_worst_accuracy"),
     ):
         value = summary[measure]
         table.add_row(name, "" if value is None else f"{value:.3f}")

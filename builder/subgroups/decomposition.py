@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,9 @@ from builder.subgroups.space import Floats, Space, spread_of, units
 
 _TOLERANCE, _ROUNDS = 1e-18, 5000
 """Where the power method of partial least squares stops: far within what a float32 tells."""
+
+_NEAREST = 1e-12
+"""Of a centre no image is told to be nearer."""
 
 _STARTS = 10
 """Of k-means, of which the best counts."""
@@ -46,6 +49,78 @@ class Decomposition:
         """Return the same with its subgroups in another order."""
         directions = None if self.directions is None else self.directions[order]
         return Decomposition(self.scores[:, order], self.memberships[:, order], directions)
+
+
+class Rule(Protocol):
+    """How a class is divided: learnt from some of its images, it may be asked of others."""
+
+    def __call__(self, space: Space) -> Decomposition:
+        """Divide images, which need not be those that it was learnt from."""
+
+
+@dataclass(frozen=True)
+class Directions:
+    """Subgroups along directions.
+
+    Attributes
+    ----------
+    directions : ndarray of float64, shape (subgroups, features)
+    are_apart : bool
+        Whether what lies the opposite way is in no part a member.
+    """
+
+    directions: Floats
+    are_apart: bool
+
+    def __call__(self, space: Space) -> Decomposition:
+        """Divide images by their cosines with the directions."""
+        scores = space.cosines(self.directions)
+        sizes = scores.clip(min=0) if self.are_apart else np.abs(scores)
+        return Decomposition(scores, memberships_of(sizes), self.directions)
+
+
+@dataclass(frozen=True)
+class Centres:
+    """Subgroups around centres.
+
+    Attributes
+    ----------
+    centres : ndarray of float64, shape (subgroups, features)
+        In the standardised space.
+    directions : ndarray of float64, shape (subgroups, features)
+        Towards them.
+    """
+
+    centres: Floats
+    directions: Floats
+
+    def __call__(self, space: Space) -> Decomposition:
+        """Divide images by their distances from the centres: memberships fall with these."""
+        from sklearn.metrics import pairwise_distances  # noqa: PLC0415 (an extra)
+
+        distances = pairwise_distances(space.standardised, self.centres)
+        near = memberships_of(1 / np.maximum(distances, _NEAREST))
+        return Decomposition(space.cosines(self.directions), near, self.directions)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Subgroups by chance.
+
+    Attributes
+    ----------
+    seed : tuple of int
+    subgroups : int
+    """
+
+    seed: tuple[int, int]
+    subgroups: int
+
+    def __call__(self, space: Space) -> Decomposition:
+        """Draw where images belong."""
+        drawn = np.random.default_rng(self.seed)
+        scores = drawn.random((len(space.centred), self.subgroups))
+        return Decomposition(scores, memberships_of(scores), None)
 
 
 @dataclass(frozen=True)
@@ -82,8 +157,8 @@ class Decomposer:
         """How many subgroups a class is divided into."""
         return 2 * self.components if self.are_apart else self.components
 
-    def __call__(self, space: Space, losses: Floats, label: int) -> Decomposition:
-        """Divide a class.
+    def fit(self, space: Space, losses: Floats, label: int) -> Rule:
+        """Learn from images of a class how to divide it.
 
         Parameters
         ----------
@@ -95,7 +170,11 @@ class Decomposer:
         """
         return _METHODS[self.method](self, space, losses, label)
 
-    def _dim(self, space: Space, losses: Floats, _label: int) -> Decomposition:
+    def __call__(self, space: Space, losses: Floats, label: int) -> Decomposition:
+        """Divide a class by what is learnt from all its images, as `fit` takes them."""
+        return self.fit(space, losses, label)(space)
+
+    def _dim(self, space: Space, losses: Floats, _label: int) -> Rule:
         rotations = pls_rotations(
             space.standardised, self._supervision(space, losses), self.components
         )
@@ -111,12 +190,12 @@ class Decomposer:
         ]
         return np.concatenate(blocks, axis=1)
 
-    def _pca(self, space: Space, losses: Floats, _label: int) -> Decomposition:
+    def _pca(self, space: Space, losses: Floats, _label: int) -> Rule:
         # Of the covariance of images, where there are fewer of these than features.
         _, _, axes = np.linalg.svd(space.standardised, full_matrices=False)
         return self._along(space, axes[: self.components].T, losses)
 
-    def _kmeans(self, space: Space, _losses: Floats, label: int) -> Decomposition:
+    def _kmeans(self, space: Space, _losses: Floats, label: int) -> Rule:
         from sklearn.cluster import KMeans  # noqa: PLC0415 (an extra)
 
         chance = np.random.RandomState((self.seed * 1_000_003 + label) % 2**32)
@@ -125,21 +204,16 @@ class Decomposer:
             found: Any = KMeans(self.components, n_init=_STARTS, random_state=chance).fit(
                 space.standardised
             )
-        near = 1 / np.maximum(found.transform(space.standardised), 1e-12)
-        directions = units(found.cluster_centers_ * space.spread)
-        return Decomposition(
-            space.cosines(directions), near / near.sum(1, keepdims=True), directions
-        )
+        centres = np.asarray(found.cluster_centers_)
+        return Centres(centres, units(centres * space.spread))
 
-    def _random(self, space: Space, _losses: Floats, label: int) -> Decomposition:
-        drawn = np.random.default_rng((self.seed, label))
-        scores = drawn.random((len(space.centred), self.components))
-        return Decomposition(scores, memberships_of(scores), None)
+    def _random(self, _space: Space, _losses: Floats, label: int) -> Rule:
+        return Drawn((self.seed, label), self.components)
 
-    def _along(self, space: Space, rotations: Floats, losses: Floats) -> Decomposition:
-        """Return the decomposition along axes of the standardised space.
+    def _along(self, space: Space, rotations: Floats, losses: Floats) -> Rule:
+        """Return the rule of axes of the standardised space.
 
-        An axis has two signs: the one is taken with which scores rise with the loss, the mean over
+        An axis has two signs: the one is taken along which the loss rises, the mean over
         checkpoints.
         """
         directions = units((rotations / space.spread[:, None]).T)
@@ -148,12 +222,10 @@ class Decomposer:
         directions *= np.where(rises < 0, -1.0, 1.0)[:, None]
         if self.are_apart:
             directions = np.concatenate([directions, -directions])
-        scores = space.cosines(directions)
-        sizes = scores.clip(min=0) if self.are_apart else np.abs(scores)
-        return Decomposition(scores, memberships_of(sizes), directions)
+        return Directions(directions, are_apart=self.are_apart)
 
 
-_METHODS: dict[str, Callable[[Decomposer, Space, Floats, int], Decomposition]] = {
+_METHODS: dict[str, Callable[[Decomposer, Space, Floats, int], Rule]] = {
     "dim": Decomposer._dim,
     "pca": Decomposer._pca,
     "kmeans": Decomposer._kmeans,

@@ -35,11 +35,14 @@ class Share:
     high: float
 
 
+NONE = Share(0, math.nan, math.nan, math.nan)
+
+
 def share_of(right: npt.NDArray[np.bool_]) -> Share:
     """Return the share that a model gets right."""
     n = len(right)
     if not n:
-        return Share(0, math.nan, math.nan, math.nan)
+        return NONE
     value = float(right.mean())
     middle = (value + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
     half = _Z / (1 + _Z**2 / n) * math.sqrt(value * (1 - value) / n + _Z**2 / (4 * n**2))
@@ -83,6 +86,9 @@ class Division:
     random_worst : float
         The accuracy of the worst of groups of these sizes that are drawn at random, the mean over
         draws.
+    unseen : Share
+        The accuracy of the worst subgroup on images that had no say in what it is: each half of
+        the class is divided by what is learnt from the other.
     is_whole : bool
         Whether the class has too few images to be divided: all are in its first subgroup.
     """
@@ -94,6 +100,7 @@ class Division:
     decomposition: Decomposition
     subgroups: list[Subgroup] = field(default_factory=list)
     random_worst: float = math.nan
+    unseen: Share = NONE
     is_whole: bool = False
 
     @property
@@ -146,7 +153,31 @@ def divide(
     ]
     sizes = [subgroup.accuracy.images for subgroup in subgroups]
     chance = _worst_at_random(right, sizes, (decomposer.seed, label))
-    return Division(label, image_ids, own, right, found, subgroups, chance, is_whole)
+    unseen = share_of(_unseen(decomposer, label, features, losses, right))
+    return Division(label, image_ids, own, right, found, subgroups, chance, unseen, is_whole)
+
+
+def _unseen(
+    decomposer: Decomposer,
+    label: int,
+    features: npt.NDArray[np.floating],
+    losses: Floats,
+    right: npt.NDArray[np.bool_],
+) -> npt.NDArray[np.bool_]:
+    """Return whether the model is right on the images of either half's worst subgroup.
+
+    Which subgroup is the worst, and where it lies, is learnt from the other half.
+    """
+    found = [np.zeros(0, np.bool_)]
+    halves = np.arange(len(right)) % 2 == 0
+    if halves.sum() - 1 > decomposer.components:
+        for half in (halves, ~halves):
+            space = space_of(features[half])
+            rule = decomposer.fit(space, losses[half], label)
+            worst = _worst_first(rule(space), losses[half, -1], right[half])[0]
+            members = rule(space.of(features[~half])).subgroups == worst
+            found.append(right[~half][members])
+    return np.concatenate(found)
 
 
 def _whole(images: int, subgroups: int) -> Decomposition:

@@ -45,6 +45,7 @@ def make_page(report: Report, pictures: Mapping[str, str]) -> str:
             space=report.space,
             subgroups=report.subgroups,
             are_together=_are_together(report),
+            is_dim=report.made_from["method"] == "dim",
             split=report.made_from["split"],
             images=sum(len(own.division.image_ids) for own in report.classes),
             means=report.means(),
@@ -82,11 +83,19 @@ def _row(report: Report, own: DividedClass) -> dict[str, Any]:
         "images": len(division.image_ids),
         "accuracy": percent(division.accuracy.value),
         "worst": percent(worst.value),
-        "interval": f"{percent(worst.low)} to {percent(worst.high)} of {worst.images}",
+        "interval": _interval(worst),
         "chance": percent(division.random_worst),
+        "unseen": percent(division.unseen.value),
+        "unseen_interval": _interval(division.unseen),
         "gap": f"{100 * division.gap:.0f}",
         "feature": f"{named.pair.kind} {named.pair.feature}" if named else "",
     }
+
+
+def _interval(share: Share) -> str:
+    if not share.images:
+        return ""
+    return f"{percent(share.low)} to {percent(share.high)} of {share.images}"
 
 
 def _name(component: Component, images: int) -> Named | None:

@@ -104,6 +104,7 @@ class Report:
             "accuracy": mean([d.accuracy.value for d in divisions]),
             "worst_accuracy": mean([d.worst.accuracy.value for d in divisions]),
             "random_worst_accuracy": mean([d.random_worst for d in divisions]),
+            "unseen_worst_accuracy": mean([d.unseen.value for d in divisions if d.unseen.images]),
         }
 
     def summary(self) -> dict[str, Any]:
@@ -128,6 +129,7 @@ class Report:
             "name": self.names[division.label],
             "accuracy": asdict(division.accuracy),
             "random_worst_accuracy": division.random_worst,
+            "unseen_worst_accuracy": asdict(division.unseen),
             "features": [asdict(pair) for pair in own.pairs],
             "subgroups": [
                 {

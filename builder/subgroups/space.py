@@ -16,14 +16,21 @@ class Space:
 
     Attributes
     ----------
+    mean : ndarray of float64, shape (features,)
+        Of x, features at unit length.
     centred : ndarray of float64, shape (images, features)
-        x - mean, where x is of unit length and the mean is the class's.
+        x - mean.
     spread : ndarray of float64, shape (features,)
         Standard deviation of x in the class, with one degree of freedom less; 1 where it is 0.
     """
 
+    mean: Floats
     centred: Floats
     spread: Floats
+
+    def of(self, features: npt.NDArray[np.floating]) -> Space:
+        """Return other images of the class in the same space."""
+        return Space(self.mean, units(np.asarray(features, np.float64)) - self.mean, self.spread)
 
     @property
     def standardised(self) -> Floats:
@@ -54,8 +61,8 @@ def space_of(features: npt.NDArray[np.floating]) -> Space:
         At least two images.
     """
     shown = units(np.asarray(features, np.float64))
-    centred = shown - shown.mean(0)
-    return Space(centred, spread_of(centred))
+    mean = shown.mean(0)
+    return Space(mean, shown - mean, spread_of(shown - mean))
 
 
 def units(rows: Floats) -> Floats:

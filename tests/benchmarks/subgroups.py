@@ -231,6 +231,7 @@ def of_world(world: Planted, epochs: int) -> dict[str, dict[str, float]]:
             "AMI": world.recovery(rows),
             "worst subgroup": numbers["worst_accuracy"],
             "worst at random": numbers["random_worst_accuracy"],
+            "worst, unseen": numbers["unseen_worst_accuracy"],
         }
     told["trained by erm"] = world.accuracies("erm", erm)
     arms = {way: world.root / way for way in ("dim", "kmeans", "random")}

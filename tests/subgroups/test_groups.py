@@ -9,6 +9,7 @@ import pytest
 
 from builder.subgroups.decomposition import Decomposer
 from builder.subgroups.groups import divide, share_of
+from builder.subgroups.space import space_of
 
 
 def test_an_interval_is_wilson_s() -> None:
@@ -67,3 +68,38 @@ def test_a_class_of_few_images_is_left_whole() -> None:
     assert found.decomposition.subgroups.tolist() == [0, 0]
     assert [subgroup.accuracy.images for subgroup in found.subgroups] == [2, 0, 0, 0]
     assert found.random_worst == pytest.approx(0.5)
+
+
+def test_the_worst_is_told_by_images_that_had_no_say() -> None:
+    drawn = np.random.default_rng(0)
+    features, losses = drawn.random((60, 8)) + 1, drawn.random((60, 2))
+    right = drawn.random(60) < 0.6
+    decomposer = Decomposer(components=3)
+    found = divide(decomposer, 3, [f"i{place}" for place in range(60)], features, losses, right)
+    told: list[bool] = []
+    for first in (0, 1):
+        seen, unseen = slice(first, None, 2), slice(1 - first, None, 2)
+        space = space_of(features[seen])
+        learnt = decomposer(space, losses[seen], 3)
+        groups = {
+            group: (right[seen][learnt.subgroups == group].mean(), -losses[seen, 1][own].mean())
+            for group in range(6)
+            if (own := learnt.subgroups == group).any()
+        }
+        worst = min(groups, key=lambda group: groups[group])
+        assert learnt.directions is not None
+        for row, truth in zip(features[unseen], right[unseen], strict=True):
+            beside = row / np.linalg.norm(row) - space.mean
+            if np.argmax(learnt.directions @ beside) == worst:
+                told.append(bool(truth))
+    assert found.unseen.images == len(told) > 0
+    assert found.unseen.value == pytest.approx(np.mean(told))
+
+
+def test_what_is_learnt_of_noise_does_not_hold_on_other_images() -> None:
+    drawn = np.random.default_rng(1)
+    features, right = drawn.random((200, 300)) + 1, drawn.random(200) < 0.7
+    losses = (2.0 - 2 * right + drawn.random(200))[:, None]
+    found = divide(Decomposer(), 0, [f"i{place}" for place in range(200)], features, losses, right)
+    assert found.worst.accuracy.value < found.random_worst < 0.6
+    assert found.unseen.low < 0.7 < found.unseen.high
