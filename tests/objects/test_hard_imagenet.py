@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -15,9 +17,11 @@ from PIL import Image
 
 import salient_imagenet_1m as si
 from builder.cli import main
+from builder.cli.evaluate import check_extras
 from builder.demo.world import read_truth
 from builder.errors import BuildError
 from builder.evaluate.classifier import Classifier, View
+from builder.evaluate.estimate import estimate
 from builder.evaluate.evaluation import Results, evaluate, evaluate_model, evaluate_task
 from builder.evaluate.measures import overall
 from builder.evaluate.noise import standard_noise
@@ -228,6 +232,27 @@ def test_tasks_and_processes_make_the_same_bytes(many: Evaluation, tmp_path: Pat
     assert left == [2, 0]
     evaluate(replace(tasks, finalise_only=True), Quiet(), make_suite=HardImageNet)
     assert hashes(tasks.out) == hashes(many.out)
+
+
+def test_without_the_extra_a_sentence_says_what_to_install(many: Evaluation) -> None:
+    def found(name: str) -> Any:
+        return None if name == "pytorch_grad_cam" else find_spec(name)
+
+    sentence = r"needs grad-cam and scipy: run pip install -e '\.\[hard-imagenet\]'\."
+    with patch("builder.cli.evaluate.find_spec", found):
+        check_extras(replace(many, suite="salient-imagenet"))
+        with pytest.raises(BuildError, match=sentence):
+            check_extras(many)
+
+
+def test_a_sample_has_images_where_the_first_shards_have_none(
+    true_masks: TrueMasks, world: World, tmp_path: Path
+) -> None:
+    without = {row["image_id"] for row in true_masks.rows[:-1]}
+    data = with_objects(true_masks, tmp_path / "data", files=6, without=without)
+    settings = replace(asked(data, world, tmp_path / "out"), images=str(true_masks.images))
+    found = estimate(settings, make_suite=HardImageNet)
+    assert (found.images, found.sampled, found.shards) == (1, 1, 6)
 
 
 def test_another_suite_in_the_same_directory_is_refused(many: Evaluation) -> None:

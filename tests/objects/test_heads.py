@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -149,6 +150,15 @@ def test_another_s_directory_gets_no_head(settings: Evaluation, reporter: Quiet)
     with pytest.raises(BuildError, match="is not empty and holds no evaluation"):
         with_fine_tuned(settings, model_list(settings), reporter)
     assert [path.name for path in settings.out.iterdir()] == ["notes"]
+
+
+def test_heads_that_are_missing_at_the_end_are_named(settings: Evaluation, reporter: Quiet) -> None:
+    final = replace(settings, finalise_only=True)
+    with pytest.raises(BuildError, match=f"The head of {NETWORK} is not fine-tuned yet: run the"):
+        with_fine_tuned(final, model_list(final), reporter)
+    assert not final.out.exists()
+    trained = with_fine_tuned(settings, model_list(settings), reporter)
+    assert with_fine_tuned(final, model_list(final), reporter) == trained
 
 
 def test_a_dry_run_counts_them_and_trains_none(settings: Evaluation) -> None:
