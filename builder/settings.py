@@ -779,9 +779,19 @@ class Training:
             max=1,
             metavar="X",
             rich_help_panel=_METHOD,
-            help="How likely an image gets noise, and how likely it gets other surroundings.",
+            help="How likely an image gets noise.",
         ),
     ] = 0.5
+    swap_probability: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            metavar="X",
+            rich_help_panel=_METHOD,
+            help="How likely an image gets other surroundings.",
+        ),
+    ] = 1.0
     saliency_weight: Annotated[
         float,
         typer.Option(

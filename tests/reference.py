@@ -103,6 +103,25 @@ def whole_cells(
     return cells[0], cells[1], height / shown[0]
 
 
+def receptive_fields(
+    layers: torch.nn.Module, height: int, width: int
+) -> list[list[tuple[list[int], list[int]]]]:
+    """Return the rows and the columns of the pixels that each cell of a map depends on.
+
+    Cell by cell, of layers all of whose weights are positive: a pixel counts whose change is felt.
+    """
+    pixels = torch.ones((1, 3, height, width), requires_grad=True)
+    maps = layers(pixels)[0, 0]
+    fields: list[list[tuple[list[int], list[int]]]] = []
+    for line in maps:
+        fields.append([])
+        for cell in line:
+            (felt,) = torch.autograd.grad(cell, pixels, retain_graph=True)
+            rows, columns = (felt[0].sum((0, axis)).nonzero().ravel() for axis in (2, 1))
+            fields[-1].append((rows.tolist(), columns.tolist()))
+    return fields
+
+
 def whole_pixels(image: Image.Image, stride: int, longest: int) -> np.ndarray[Any, Any]:
     """Return the whole image as the network sees it, padding mirrored pixel by pixel."""
     rows, columns, _ = whole_cells(*image.size, stride, longest)
@@ -360,15 +379,19 @@ def core_noise(
 def core_swap(images: Tensor, masks: Tensor, chances: list[float], probability: float) -> Tensor:
     """Show images in the surroundings of their neighbours, pixel by pixel."""
     swapped = images.clone()
-    for image, channel, y, x in np.ndindex(*images.shape):
+    for image, channel in np.ndindex(*images.shape[:2]):
         other = image - 1 if image % 2 else image + 1
         if other == len(images) or chances[image] >= probability:
             continue
         if not masks[image].any() or not masks[other].any():
             continue
-        away = (1 - float(masks[image, 0, y, x])) * (1 - float(masks[other, 0, y, x]))
-        here, there = images[image, channel, y, x], images[other, channel, y, x]
-        swapped[image, channel, y, x] = here + away * (there - here)
+        away = 1 - masks[other, 0]
+        there = images[other, channel]
+        colour = float((away * there).sum()) / float(away.sum())
+        for y, x in np.ndindex(*there.shape):
+            given = float(away[y, x]) * float(there[y, x]) + float(masks[other, 0, y, x]) * colour
+            core = float(masks[image, 0, y, x])
+            swapped[image, channel, y, x] = core * images[image, channel, y, x] + (1 - core) * given
     return swapped
 
 
