@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated
 
@@ -529,6 +529,12 @@ class VotesExport:
 
 CORRUPTIONS = ("noise", "gray", "mean", "blur")
 
+SUITES = {
+    "salient-imagenet": ("k", "corruption", "sigma", "per_feature"),
+    "hard-imagenet": ("alignment", "as_published", "head_finetune"),
+}
+"""What models can be asked, and the options that are of that alone."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation(EngineSettings):
@@ -537,7 +543,7 @@ class Evaluation(EngineSettings):
     Raises
     ------
     BuildError
-        If the corruption or the engine is unknown, or options exclude each other.
+        If the suite, the corruption or the engine is unknown, or options exclude each other.
     """
 
     data: Annotated[
@@ -588,6 +594,38 @@ class Evaluation(EngineSettings):
         ),
     ] = None
     split: SplitName = "validation"
+    suite: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="What models are asked: salient-imagenet (core or spurious regions corrupted, and "
+            "the ends of rankings), or hard-imagenet (objects that people drew removed or noisy, "
+            "and whether saliency is on them).",
+        ),
+    ] = "salient-imagenet"
+    alignment: Annotated[
+        bool,
+        typer.Option(
+            "--alignment/--no-alignment",
+            help="Of hard-imagenet: whether to measure how GradCAM lies on the object, which needs "
+            "an architecture that it is known for.",
+        ),
+    ] = True
+    as_published: Annotated[
+        bool,
+        typer.Option(
+            "--as-published",
+            help="Of hard-imagenet: follow the public code where it differs from its paper.",
+        ),
+    ] = False
+    head_finetune: Annotated[
+        bool,
+        typer.Option(
+            "--head-finetune",
+            help="Of hard-imagenet: evaluate each model also with a head that is trained on the "
+            "training images with object masks, and knows their classes alone.",
+        ),
+    ] = False
     k: Annotated[
         int,
         typer.Option(
@@ -630,12 +668,24 @@ class Evaluation(EngineSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        _check_known("suite", self.suite, tuple(SUITES))
         _check_known("corruption", self.corruption, CORRUPTIONS)
+        self._check_suite()
         if self.checkpoint and (len(self.model or ()) != 1 or self.models):
             raise BuildError(
                 "--checkpoint is of one model: use it with one --model, or give each of several "
                 "its own as --model NAME=FILE."
             )
+
+    def _check_suite(self) -> None:
+        defaults = {field.name: field.default for field in fields(self)}
+        for suite, names in SUITES.items():
+            given = [name for name in names if getattr(self, name) != defaults[name]]
+            if given and suite != self.suite:
+                name = given[0].replace("_", "-")
+                raise BuildError(
+                    f"--{name} is of --suite {suite}: leave it out, or use that suite."
+                )
 
 
 METHODS = ("erm", "noise", "swap", "saliency", "cam")
@@ -730,9 +780,19 @@ class Training:
             max=1,
             metavar="X",
             rich_help_panel=_METHOD,
-            help="How likely an image gets noise, and how likely it gets other surroundings.",
+            help="How likely an image gets noise.",
         ),
     ] = 0.5
+    swap_probability: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            metavar="X",
+            rich_help_panel=_METHOD,
+            help="How likely an image gets other surroundings.",
+        ),
+    ] = 1.0
     saliency_weight: Annotated[
         float,
         typer.Option(

@@ -20,6 +20,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ import pyarrow.parquet as pq
 from datasets import Dataset, Image, disable_progress_bars
 
 import salient_imagenet_1m as si
+from builder.dataset.configs import WHOLE_IMAGES
+from builder.dataset.manifest import Manifest
 from builder.demo.world import write_world
 from builder.errors import BuildError
 from builder.run.status import read_status
@@ -43,7 +46,7 @@ from tests.conftest import CLASSES, PLANTED, World, write_checkpoint, write_vote
 from tests.faults import DONE, FAILED, STOPPED, Faults, run
 from tests.forked import PROCESSES
 
-COPIES = 6
+COPIES = 2
 SHARD = 5
 LIFE = 12
 """How many shards a process finishes at most before it is ended, if it is."""
@@ -66,7 +69,7 @@ SIDE_FILES = {
 }
 """What lies in the directory of unfinished work, and how often one of each is damaged."""
 
-UNREADABLE = (f"{CLASSES[0]}_305.JPEG", f"{CLASSES[2]}_105.JPEG")
+UNREADABLE = (f"{CLASSES[0]}_301.JPEG", f"{CLASSES[2]}_101.JPEG")
 
 
 class Arena:
@@ -95,7 +98,9 @@ class Arena:
 
     def settings(self, out: Path, task: Task = WHOLE, workers: int = 0) -> Settings:
         """Return the settings of a build of the images."""
-        return self._world.settings(out, shard_size=SHARD, task=task, workers=workers)
+        return self._world.settings(
+            out, shard_size=SHARD, task=task, workers=workers, whole_image=True
+        )
 
     def faults(self, seed: int, **rates: Any) -> Faults:
         """Return faults, among them images that can never be read."""
@@ -155,7 +160,7 @@ class Chaos:
     def build(self, out: Path, is_over: Callable[[int], bool]) -> None:
         """Build until it is done; nothing goes wrong any more after so many processes."""
         arena, dice = self._arena, self._dice
-        while not (out / "manifest.json").exists():
+        while not is_done(out):
             if is_over(self.lives):
                 process = arena.start(arena.settings(out), arena.faults(0))
                 process.join()
@@ -233,8 +238,9 @@ class Chaos:
 
     def _swap(self, out: Path) -> None:
         """Put another image for a while in the place of one that finished work was made from."""
-        arena, names = self._arena, finished_images(out / ".build" / "train")
-        if not names or (out / "manifest.json").exists():
+        arena, works = self._arena, unfinished(out)
+        names = finished_images(works[0]) if works else []
+        if not names:
             return
         path = next(arena.images.glob(f"*/{self._dice.choice(names)}.JPEG"))
         own = path.readlink()
@@ -261,17 +267,34 @@ class Chaos:
 
     def _damage(self, out: Path) -> None:
         """Sometimes damage what lies on the disk."""
-        work, dice = out / ".build" / "train", self._dice
-        for kind, (pattern, chance) in SIDE_FILES.items():
+        dice = self._dice
+        for work, (kind, (pattern, chance)) in product(unfinished(out), SIDE_FILES.items()):
             paths = sorted(work.glob(pattern))
             if paths and dice.random() < chance:
                 dice.choice(self._damages)(dice.choice(paths))
                 self.survived[f"damaged {kind}"] += 1
 
 
+def is_done(out: Path) -> bool:
+    """Return whether a build has come to its end, whole images and all."""
+    manifest = Manifest.load(out)
+    return manifest is not None and WHOLE_IMAGES in manifest.splits["train"]
+
+
+def unfinished(out: Path) -> list[Path]:
+    """Return where the work on crops and on whole images is, that which has not ended."""
+    works = [out / ".build" / name for name in ("train", f"train-{WHOLE_IMAGES}")]
+    is_made = [(out / "manifest.json").exists(), is_done(out)]
+    return [work for work, made in zip(works, is_made, strict=True) if work.exists() and not made]
+
+
 def shards_in(out: Path) -> int:
-    """Return how many shards lie in the output of an unfinished build."""
-    return len(list(out.glob(".build/train/shards/*.parquet")))
+    """Return how many shards of a build have been made, of those of published crops the most."""
+    shards = len(list(out.glob(".build/train-whole/shards/*.parquet")))
+    manifest = Manifest.load(out)
+    if manifest:
+        return shards + int(manifest.splits["train"]["counts"]["images"]) // SHARD + 1
+    return shards + len(list(out.glob(".build/train/shards/*.parquet")))
 
 
 def finished_images(work: Path) -> list[str]:
@@ -382,10 +405,10 @@ def kill_often(arena: Arena, out: Path, kills: int, seed: int) -> int:
     """
     dice = random.Random(seed)
     done = 0
-    while done < kills and not (out / "manifest.json").exists():
+    while done < kills and not is_done(out):
         process = arena.start(arena.settings(out), arena.faults(0))
         goal = shards_in(out) + dice.randrange(2)
-        while process.is_alive() and not shard_path(out / ".build" / "train", goal).exists():
+        while process.is_alive() and shards_in(out) <= goal:
             time.sleep(0.001)
         time.sleep(dice.uniform(0, 0.02))
         done += process.is_alive()

@@ -20,6 +20,9 @@ from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 import timm
 import torch
@@ -47,12 +50,15 @@ class Place:
     world : World
     built : Path
         A good data set, not to be changed.
+    segmented : Path
+        The same with object masks.
     root : Path
         An empty directory.
     """
 
     world: World
     built: Path
+    segmented: Path
     root: Path
 
     @property
@@ -155,6 +161,24 @@ def evaluate(data: Make = lambda place: place.built, **options: object) -> Argum
         return ["evaluate", data(place), *options_of(given, place)]
 
     return typed
+
+
+def of_objects(data: Make = lambda place: place.segmented, **options: object) -> Arguments:
+    """Return an evaluation of the suite hard-imagenet, but for these options."""
+    return evaluate(data, **{"suite": "hard-imagenet", "k": None, **options})
+
+
+def segmented_classes(*labels: int) -> Make:
+    """Return a data set in which only some classes of training images have object masks."""
+
+    def make(place: Place) -> Path:
+        data = shutil.copytree(place.segmented, place.root / "classes")
+        path = data / "segmentations" / "train-00000-of-00001.parquet"
+        table = pq.read_table(path)
+        pq.write_table(table.filter(pc.is_in(table["label"], pa.array(labels, pa.int64()))), path)
+        return data
+
+    return make
 
 
 def train(**options: object) -> Arguments:
@@ -786,6 +810,39 @@ OTHERS = [
         )
     ),
     *(
+        Case(f"evaluate {name}", said, typed=typed)
+        for name, said, typed in (
+            ("another suite", "There is no suite otter: use", evaluate(suite="otter")),
+            ("no objects", "has an object mask: add some with", of_objects(built)),
+            ("no layer", "No layer for GradCAM is known of", of_objects(model="torch.nn:Flatten")),
+            ("k of no rank", "--k is of --suite salient-imagenet", of_objects(k=3)),
+            ("no masks to corrupt", "--corruption is of --suite", of_objects(corruption="gray")),
+            ("no objects to publish", "--as-published is of", evaluate(as_published=True)),
+            ("no objects to see", "--alignment is of --suite", evaluate(no_alignment=True)),
+            ("no heads", "--head-finetune is of --suite", evaluate(head_finetune=True)),
+            (
+                "heads tested on what they learn",
+                "use --split validation",
+                of_objects(head_finetune=True, split="train"),
+            ),
+            (
+                "heads without masks",
+                "No image of the split train of",
+                of_objects(segmented_classes(), head_finetune=True),
+            ),
+            (
+                "heads of fewer classes",
+                "has none of 1: add some",
+                of_objects(segmented_classes(0, 2), head_finetune=True),
+            ),
+            (
+                "a dry run of heads without masks",
+                "No image of the split train of",
+                of_objects(segmented_classes(), head_finetune=True, dry_run=True),
+            ),
+        )
+    ),
+    *(
         Case(f"evaluate with a head {name}", said, typed=evaluate(**options))
         for name, options, said in (
             ("nowhere", {"head": "no.safetensors"}, "The head no.safetensors cannot be read"),
@@ -1079,8 +1136,8 @@ CASES = [*READING, *BUILDING, *OTHERS, *CALLING]
 
 
 @pytest.fixture
-def place(planted_world: World, planted: Path, tmp_path: Path) -> Place:
-    return Place(planted_world, planted, tmp_path)
+def place(planted_world: World, planted: Path, segmented: Path, tmp_path: Path) -> Place:
+    return Place(planted_world, planted, segmented, tmp_path)
 
 
 @pytest.fixture(autouse=True)

@@ -108,9 +108,8 @@ class Evaluator:
 
     def identity(self) -> dict[str, Any]:
         """Return all that predictions depend on."""
-        files = json.dumps(self.build.manifest["files"], sort_keys=True)
         return {
-            "data": hashlib.sha256(files.encode()).hexdigest(),
+            "data": data_sha256(self.build),
             "split": self.split,
             "models": {
                 c.name: {"weights_sha256": self._weights[c.name], **asdict(c.view)}
@@ -167,6 +166,12 @@ class Evaluator:
             threads=self.workers or None,
             **self.suite.loading,
         )
+
+
+def data_sha256(build: si.Build) -> str:
+    """Return a hash of all files of a data set, as its manifest has them."""
+    files = json.dumps(build.manifest["files"], sort_keys=True)
+    return hashlib.sha256(files.encode()).hexdigest()
 
 
 def _check_names(names: Sequence[str]) -> None:

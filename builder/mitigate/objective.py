@@ -67,7 +67,7 @@ class Objective:
         targets = learner.outputs_of(batch.labels)
         of_noise, of_swap = batch.chances.unbind(1)
         if "swap" in settings.methods:
-            images = core_swap(images, core, settings.probability, chances=of_swap)
+            images = core_swap(images, core, settings.swap_probability, chances=of_swap)
         if "noise" in settings.methods:
             draw = _noise_like(images, batch.image_ids, epoch)
             images = core_noise(

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from builder.dataset.upsampling import sample, upsample
-from salient_imagenet_1m import Box
+from salient_imagenet_1m import Box, crop_box
 
 SIDE = 144
 """Pixels of a thumbnail's side."""
@@ -18,6 +18,10 @@ SIDE = 144
 COLOURS = {"core": (0, 190, 165), "spurious": (255, 120, 30)}
 """Of the line around a mask; told apart with any colour vision."""
 
+WHOLE_SIDES = 240, 200
+"""Width and height that a thumbnail of a whole image is fitted into."""
+
+_WHITE = (255, 255, 255)
 _INK = (14, 17, 26)
 _VEIL = 0.80
 _HOT = 0.5
@@ -52,19 +56,37 @@ def spotlight(grids: npt.NDArray[np.uint8], kind: str) -> str:
     return _data_uri(Image.fromarray(_spotlight(_soft_mask(grids), kind)))
 
 
+def fitted(width: int, height: int) -> tuple[int, int]:
+    """Return the (width, height) of the thumbnail of a whole image."""
+    scale = min(WHOLE_SIDES[0] / width, WHOLE_SIDES[1] / height)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
 def whole_thumbnail(pixels: npt.NDArray[np.uint8]) -> str:
-    """Return a thumbnail of an image that need not be square, in a dark frame that is."""
-    width, height = _fitting(pixels.shape[1], pixels.shape[0])
-    picture = Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS)
-    frame = Image.new("RGB", (SIDE, SIDE), _INK)
-    frame.paste(picture, _corner(width, height))
-    return _data_uri(frame)
+    """Return a thumbnail of an image that need not be square."""
+    size = fitted(pixels.shape[1], pixels.shape[0])
+    return _data_uri(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
+
+
+def crop_outline(width: int, height: int) -> str:
+    """Return a layer for `whole_thumbnail` with a line around what the crop of an image covers."""
+    across, down = fitted(width, height)
+    left, top, right, bottom = crop_box(width, height)
+    inside = np.zeros((down, across), np.bool_)
+    rows, columns = (
+        slice(round(low * shown / size), round(high * shown / size))
+        for low, high, shown, size in ((top, bottom, down, height), (left, right, across, width))
+    )
+    inside[rows, columns] = True
+    layer = np.zeros((down, across, 4), np.uint8)
+    _draw_line(layer, inside, _WHITE)
+    return _data_uri(Image.fromarray(layer))
 
 
 def whole_spotlight(
     grids: npt.NDArray[np.uint8], kind: str, box: Box, width: int, height: int
 ) -> str:
-    """Return the layer of `spotlight` for an image in the frame of `whole_thumbnail`.
+    """Return the layer of `spotlight` for an image as `whole_thumbnail` shows it.
 
     Parameters
     ----------
@@ -76,27 +98,16 @@ def whole_spotlight(
     width, height : int
         Of the image.
     """
-    across, down = _fitting(width, height)
+    across, down = fitted(width, height)
     mask = sample(grids, box, Box(0, 0, width, height), down, across).max(axis=0) / 255
-    frame = Image.new("RGBA", (SIDE, SIDE))
-    frame.paste(Image.fromarray(_spotlight(mask, kind)), _corner(across, down))
-    return _data_uri(frame)
-
-
-def _fitting(width: int, height: int) -> tuple[int, int]:
-    scale = SIDE / max(width, height)
-    return max(1, round(width * scale)), max(1, round(height * scale))
-
-
-def _corner(width: int, height: int) -> tuple[int, int]:
-    return (SIDE - width) // 2, (SIDE - height) // 2
+    return _data_uri(Image.fromarray(_spotlight(mask, kind)))
 
 
 def _spotlight(mask: npt.NDArray[np.float64], kind: str) -> Layer:
     layer = np.empty((*mask.shape, 4), np.uint8)
     layer[..., :3] = _INK
     layer[..., 3] = np.rint(255 * _VEIL * (1 - mask))
-    _draw_line(layer, mask, kind)
+    _draw_line(layer, mask >= _HOT, COLOURS[kind])
     return layer
 
 
@@ -110,10 +121,10 @@ def outlines(grids: npt.NDArray[np.uint8], kinds: list[str]) -> str:
         Of each feature.
     """
     layer = np.zeros((SIDE, SIDE, 4), np.uint8)
-    for kind in COLOURS:
+    for kind, colour in COLOURS.items():
         chosen = [own == kind for own in kinds]
         if any(chosen):
-            _draw_line(layer, _soft_mask(grids[chosen]), kind)
+            _draw_line(layer, _soft_mask(grids[chosen]) >= _HOT, colour)
     return _data_uri(Image.fromarray(layer))
 
 
@@ -122,13 +133,12 @@ def _soft_mask(grids: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     return mask
 
 
-def _draw_line(layer: Layer, mask: npt.NDArray[np.float64], kind: str) -> None:
-    hot = mask >= _HOT
+def _draw_line(layer: Layer, hot: npt.NDArray[np.bool_], colour: tuple[int, int, int]) -> None:
     edge = hot & ~_shrink(hot, _LINE)
     # A dark rim makes the line stand out from an image of its own colour.
     rim = hot & ~_shrink(hot, _LINE + 1) & ~edge
     layer[rim] = (*_INK, 150)
-    layer[edge] = (*COLOURS[kind], 255)
+    layer[edge] = (*colour, 255)
 
 
 def _shrink(area: npt.NDArray[np.bool_], steps: int) -> npt.NDArray[np.bool_]:

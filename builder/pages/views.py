@@ -16,6 +16,9 @@ from builder.images.extent import CENTRAL_CROP, Extent, WholeImage
 from builder.images.sources import Images
 from builder.pages.highlights import Highlights, Row
 from builder.pages.pictures import (
+    SIDE,
+    crop_outline,
+    fitted,
     outlines,
     spotlight,
     thumbnail,
@@ -59,12 +62,13 @@ class GroundTruth:
 
 @dataclass(frozen=True)
 class Picture:
-    """An image on a page, with a layer over it; both are data URIs."""
+    """An image on a page, with a layer over it, both data URIs of that width and height."""
 
     image_id: str
     source: str
     layer: str
     caption: str
+    size: tuple[int, int] = (SIDE, SIDE)
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,7 @@ class ClassView:
     most: list[Picture]
     least: list[Picture]
     parts: list[Picture]
+    whole: list[Picture]
 
     @property
     def file(self) -> str:
@@ -190,25 +195,33 @@ class Views:
             most=ends[0],
             least=ends[1],
             parts=self._parts(highlights, thumbnails),
+            whole=self._whole(highlights),
         )
 
     def _parts(self, highlights: Highlights, thumbnails: dict[str, str]) -> list[Picture]:
         """Take one image apart: its core mask and its spurious mask."""
         row = highlights.first
         name, grids = row["image_id"], _grids_by_kind(row)
-        pictures = [
+        return [
             Picture(name, thumbnails[name], spotlight(own, kind), f"{kind} mask")
             for kind, own in grids.items()
         ]
-        whole = self.whole.get(name)
-        if whole:
-            source = self._picture_of(name, _WHOLE, whole_thumbnail)
-            place = Box(*whole["box"]), whole["width"], whole["height"]
-            pictures += [
-                Picture(name, source, whole_spotlight(own, kind, *place), f"{kind}, whole image")
-                for kind, own in _grids_by_kind(whole).items()
-            ]
-        return pictures
+
+    def _whole(self, highlights: Highlights) -> list[Picture]:
+        """Take the whole of the same image apart; without masks of whole images there is none."""
+        row = self.whole.get(highlights.first["image_id"])
+        if row is None:
+            return []
+        name, size = row["image_id"], (row["width"], row["height"])
+        source, box = self._picture_of(name, _WHOLE, whole_thumbnail), Box(*row["box"])
+        layers = {"whole image, crop in white": crop_outline(*size)} | {
+            f"{kind}, whole image": whole_spotlight(own, kind, box, *size)
+            for kind, own in _grids_by_kind(row).items()
+        }
+        return [
+            Picture(name, source, layer, caption, fitted(*size))
+            for caption, layer in layers.items()
+        ]
 
     def _picture(self, row: Row, thumbnails: dict[str, str], layer: str, caption: str) -> Picture:
         name = row["image_id"]

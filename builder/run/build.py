@@ -22,6 +22,7 @@ from builder.pages.preview import OF_WHOLE_IMAGES, write_preview
 from builder.reporter import Reporter, SilentReporter
 from builder.run.finalise import Finaliser
 from builder.run.finalise_whole import WholeFinaliser
+from builder.run.finished import FinishedShards
 from builder.run.ledger import read_ledgers
 from builder.run.runner import Run, ShardRunner
 from builder.run.workspace import Workspace
@@ -250,8 +251,7 @@ def _publish(job: Job, run: Run, workspace: Workspace, manifest: Manifest) -> No
 def _write_whole(job: Job, data: DataSet, workspace: Workspace, staged: Path) -> None:
     split, extent = job.plan.split, job.extent
     assert isinstance(extent, WholeImage)
-    finaliser = WholeFinaliser(workspace.directory, job.plan, job.votes, job.names, extent)
-    finaliser.write(staged, data)
+    WholeFinaliser(_shards_of(job, workspace), extent).write(staged, data)
     data.manifest.record(staged)
     data.manifest.splits[split][WHOLE_IMAGES] = {
         "inputs": job.inputs(),
@@ -261,12 +261,13 @@ def _write_whole(job: Job, data: DataSet, workspace: Workspace, staged: Path) ->
     data.manifest.record(staged, [write_preview(data, split, staged, OF_WHOLE_IMAGES)])
 
 
+def _shards_of(job: Job, workspace: Workspace) -> FinishedShards:
+    return FinishedShards(workspace.directory, job.plan, job.votes, job.names)
+
+
 def _write_crops(job: Job, run: Run, data: DataSet, workspace: Workspace, staged: Path) -> None:
     finaliser = Finaliser(
-        directory=workspace.directory,
-        plan=job.plan,
-        votes=job.votes,
-        names=job.names,
+        shards=_shards_of(job, workspace),
         head_weight=job.network.head_weight.numpy(),
         grid_height=job.network.grid_height,
         grid_width=job.network.grid_width,

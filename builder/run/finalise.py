@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Features
 
-from builder.dataset.configs import CONTENTS
+from builder.dataset.configs import CONTENTS, EMBEDDINGS
 from builder.dataset.counts import Counts
 from builder.dataset.format import (
     content_features,
@@ -26,12 +26,10 @@ from builder.dataset.format import (
 )
 from builder.dataset.layout import SET_ASIDE_FILE, SET_ASIDE_SCHEMA, file_name
 from builder.dataset.scores import NO_RANK, Scores, score
-from builder.dataset.votes import Votes
 from builder.errors import BuildError
-from builder.images.plan import Plan, SetAside
-from builder.shards.shard import read_shard, shard_path
+from builder.images.plan import SetAside
+from builder.run.finished import FinishedShards
 from builder.storage.parquet import column_bytes, fixed_lists, matrix, read_parquet, write_parquet
-from builder.threads import in_threads, usable_cores
 
 
 class _Numbers(NamedTuple):
@@ -67,22 +65,14 @@ class Finaliser:
 
     Attributes
     ----------
-    directory : Path
-        The working directory that holds the shards.
-    plan : Plan
-    votes : Votes
-    names : list of str
-        The name of each class, by label.
+    shards : FinishedShards
     head_weight : ndarray of float32, shape (classes, channels)
     grid_height, grid_width : int
     keep_embeddings : bool
         Whether the shards hold the activations of all features.
     """
 
-    directory: Path
-    plan: Plan
-    votes: Votes
-    names: list[str]
+    shards: FinishedShards
     head_weight: npt.NDArray[np.float32]
     grid_height: int
     grid_width: int
@@ -112,31 +102,25 @@ class Finaliser:
                 + f"; the first is {set_aside[0].path} ({set_aside[0].detail})."
             )
         id_order = pc.rank(ids, tiebreaker="first").to_numpy()
-        scores = score(labels, id_order, activations, self.votes.spurious)
+        scores = score(labels, id_order, activations, self.shards.votes.spurious)
         del id_order, activations  # Nearly a third of what is in memory.
         self._write_images(target, starts, scores)
         self._write_rankings(target, ids, labels, scores)
         self._write_pairs(target, scores)
         if tells_contents:
             self._write_contents(target)
-        _write_set_aside(target, published, self.plan.split, set_aside)
+        _write_set_aside(target, published, self.shards.plan.split, set_aside)
         return self._counts(target, labels, agreeing, scores, set_aside)
-
-    def _read_shard(
-        self, shard: int, columns: list[str] | None = None
-    ) -> tuple[pa.Table, list[SetAside]]:
-        return read_shard(shard_path(self.directory, shard), columns)
 
     def _read_numbers(self) -> _Numbers:
         """Read the few columns that scores need into arrays that are as large as they will be."""
-        rows = len(self.plan.order)
+        rows = len(self.shards.plan.order)
         labels = np.empty(rows, np.int32)
-        activations = np.empty((rows, self.votes.features_per_class), np.float32)
-        ids, starts, set_aside = [], [0], list(self.plan.set_aside)
+        activations = np.empty((rows, self.shards.votes.features_per_class), np.float32)
+        ids, starts, set_aside = [], [0], list(self.shards.plan.set_aside)
         agreeing, tells_contents = 0, True
         columns = ["image_id", "label", "activations", "predicted", "content"]
-        read = partial(self._read_shard, columns=columns)
-        for table, found in in_threads(range(self.plan.shards), read, usable_cores()):
+        for table, found in self.shards.each(columns):
             part = slice(starts[-1], starts[-1] + len(table))
             labels[part] = table["label"]
             activations[part] = matrix(table["activations"])
@@ -157,24 +141,17 @@ class Finaliser:
         )
 
     def _write_images(self, target: Path, starts: list[int], scores: Scores) -> None:
-        """Write the configs ``masks`` and ``embeddings``, a file per core at a time."""
-        files = list(enumerate(self.plan.files))
-
-        def write(file: tuple[int, range]) -> None:
-            index, shards = file
-            name = partial(file_name, split=self.plan.split, index=index, count=len(files))
-            masks = (self._mask_columns(shard, starts, scores) for shard in shards)
-            write_parquet(target / name("masks"), self._masks_schema, masks)
-            if self.keep_embeddings:
-                embeddings = (self._embedding_columns(shard) for shard in shards)
-                write_parquet(target / name("embeddings"), self._embeddings_schema, embeddings)
-
-        for _ in in_threads(files, write, usable_cores()):
-            pass
+        """Write the configs ``masks`` and ``embeddings``."""
+        masks = partial(self._mask_columns, starts=starts, scores=scores)
+        self.shards.write(target, "masks", self._masks_schema, masks)
+        if self.keep_embeddings:
+            self.shards.write(target, EMBEDDINGS, self._embeddings_schema, self._embedding_columns)
 
     @cached_property
     def _masks_schema(self) -> pa.Schema:
-        return parquet_schema(mask_features(self.names, self.votes.features_per_class))
+        return parquet_schema(
+            mask_features(self.shards.names, self.shards.votes.features_per_class)
+        )
 
     @cached_property
     def _embeddings_schema(self) -> pa.Schema:
@@ -182,19 +159,14 @@ class Finaliser:
 
     def _mask_columns(self, shard: int, starts: list[int], scores: Scores) -> pa.Table:
         """Return a shard's rows as they are published."""
-        rows, _ = self._read_shard(shard)
+        rows, _ = self.shards.read(shard)
         part = slice(*starts[shard : shard + 2])
-        labels = rows["label"].to_numpy()
         ranks = scores.spuriosity_ranks[part]
         spuriosity = scores.spuriosity[part]
         constants = {"grid_height": self.grid_height, "grid_width": self.grid_width}
         columns = {
-            **{name: rows[name].combine_chunks() for name in rows.column_names},
-            "features": fixed_lists(self.votes.features[labels]),
-            "kinds": fixed_lists(np.where(self.votes.spurious[labels], "spurious", "core")),
+            **self.shards.masks(rows),
             "activation_ranks": fixed_lists(scores.activation_ranks[part]),
-            "core_mask": as_pictures(rows["core_mask"]),
-            "spurious_mask": as_pictures(rows["spurious_mask"]),
             "spuriosity": pa.array(spuriosity, mask=np.isnan(spuriosity)),
             "spuriosity_rank": pa.array(ranks, mask=ranks == NO_RANK),
             **{name: pa.repeat(value, len(rows)) for name, value in constants.items()},
@@ -203,7 +175,7 @@ class Finaliser:
         return pa.table({name: columns[name] for name in schema.names}).cast(schema)
 
     def _embedding_columns(self, shard: int) -> pa.Table:
-        rows, _ = self._read_shard(shard, ["image_id", "embedding"])
+        rows, _ = self.shards.read(shard, ["image_id", "embedding"])
         return rows.cast(self._embeddings_schema)
 
     def _write_rankings(
@@ -221,33 +193,35 @@ class Finaliser:
             "image_id": ids.take(pa.array(order)),
             "spuriosity": scores.spuriosity[order],
         }
-        self._write_single(target, "rankings", columns, ranking_features(self.names))
+        self._write_single(target, "rankings", columns, ranking_features(self.shards.names))
 
     def _write_pairs(self, target: Path, scores: Scores) -> None:
         """Write the config ``features``: what one needs to score a new image."""
-        pairs = self.votes.pairs
+        pairs = self.shards.votes.pairs
         fields = asdict(pairs[0]).keys()
         positions = [(pair.label, pair.rank - 1) for pair in pairs]
         means = np.array([scores.means[position] for position in positions])
         stds = np.array([scores.stds[position] for position in positions])
         columns = {
             **{field: [getattr(pair, field) for pair in pairs] for field in fields},
-            "name": [self.names[pair.label] for pair in pairs],
+            "name": [self.shards.names[pair.label] for pair in pairs],
             "kind": [pair.kind for pair in pairs],
             "sub_kind": [pair.sub_kind for pair in pairs],
             "weight": [self.head_weight[pair.label, pair.feature] for pair in pairs],
             "activation_mean": pa.array(means, mask=np.isnan(means)),
             "activation_std": pa.array(stds, mask=np.isnan(stds)),
         }
-        features = pair_features(self.names, are_validated=self.votes.are_validated)
+        features = pair_features(self.shards.names, are_validated=self.shards.votes.are_validated)
         self._write_single(target, "features", columns, features)
 
     def _write_contents(self, target: Path) -> None:
         """Write the config ``contents``: by what the file of each image is known again."""
         schema = parquet_schema(content_features())
-        tables = (self._read_shard(shard, schema.names)[0] for shard in range(self.plan.shards))
+        tables = (
+            self.shards.read(shard, schema.names)[0] for shard in range(self.shards.plan.shards)
+        )
         write_parquet(
-            target / file_name(CONTENTS, self.plan.split),
+            target / file_name(CONTENTS, self.shards.plan.split),
             schema,
             (table.select(schema.names).cast(schema) for table in tables),
         )
@@ -257,7 +231,7 @@ class Finaliser:
     ) -> None:
         schema = parquet_schema(features)
         table = pa.table({name: columns[name] for name in features}).cast(schema)
-        write_parquet(target / file_name(config, self.plan.split), schema, [table])
+        write_parquet(target / file_name(config, self.shards.plan.split), schema, [table])
 
     def _counts(
         self,
@@ -269,19 +243,20 @@ class Finaliser:
     ) -> Counts:
         present, images = np.unique(labels, return_counts=True)
         reasons = Counter(image.reason for image in set_aside)
-        if self.plan.images != len(labels) + len(set_aside):
+        given = self.shards.plan.images
+        if given != len(labels) + len(set_aside):
             raise AssertionError(
-                f"{self.plan.images} images in, {len(labels)} out, {len(set_aside)} set aside"
+                f"{given} images in, {len(labels)} out, {len(set_aside)} set aside"
             )
         return Counts(
-            images=self.plan.images,
+            images=given,
             rows=len(labels),
             set_aside=dict(sorted(reasons.items())),
             classes=len(present),
-            masks=len(labels) * self.votes.features_per_class,
-            core_masks=int((~self.votes.spurious)[labels].sum()),
-            spurious_masks=int(self.votes.spurious[labels].sum()),
-            ranked_classes=int(self.votes.spurious[present].any(axis=1).sum()),
+            masks=len(labels) * self.shards.votes.features_per_class,
+            core_masks=int((~self.shards.votes.spurious)[labels].sum()),
+            spurious_masks=int(self.shards.votes.spurious[labels].sum()),
+            ranked_classes=int(self.shards.votes.spurious[present].any(axis=1).sum()),
             ranked_rows=int((scores.spuriosity_ranks != NO_RANK).sum()),
             grid_bytes=column_bytes((target / "masks").iterdir(), "grids"),
             images_by_label=dict(zip(map(str, present.tolist()), images.tolist(), strict=True)),
@@ -299,10 +274,3 @@ def _write_set_aside(target: Path, published: Path, split: str, set_aside: list[
         rows.sort(key=lambda row: (row["split"], row["path"]))
         table = pa.Table.from_pylist(rows, SET_ASIDE_SCHEMA)
         write_parquet(target / SET_ASIDE_FILE, SET_ASIDE_SCHEMA, [table])
-
-
-def as_pictures(column: pa.ChunkedArray) -> pa.StructArray:
-    """Return PNG bytes as the Arrow form of `datasets.Image`; null stays null."""
-    data = column.combine_chunks()
-    paths = pa.nulls(len(data), pa.string())
-    return pa.StructArray.from_arrays([data, paths], ["bytes", "path"], mask=data.is_null())

@@ -15,15 +15,10 @@ import pyarrow as pa
 from builder.dataset.configs import CONTENTS, WHOLE_IMAGES
 from builder.dataset.dataset import DataSet
 from builder.dataset.format import parquet_schema, whole_features
-from builder.dataset.layout import file_name
-from builder.dataset.votes import Votes
 from builder.errors import BuildError
 from builder.images.extent import WholeImage
-from builder.images.plan import Plan, SetAside
-from builder.run.finalise import as_pictures
-from builder.shards.shard import read_shard, shard_path
-from builder.storage.parquet import fixed_lists, write_parquet
-from builder.threads import in_threads, usable_cores
+from builder.run.finished import FinishedShards
+from builder.storage.parquet import fixed_lists
 from salient_imagenet_1m import whole_box
 
 
@@ -33,20 +28,12 @@ class WholeFinaliser:
 
     Attributes
     ----------
-    directory : Path
-        The working directory that holds the shards.
-    plan : Plan
-    votes : Votes
-    names : list of str
-        The name of each class, by label.
+    shards : FinishedShards
     extent : WholeImage
         What the network saw.
     """
 
-    directory: Path
-    plan: Plan
-    votes: Votes
-    names: list[str]
+    shards: FinishedShards
     extent: WholeImage
 
     def write(self, target: Path, data: DataSet) -> None:
@@ -65,30 +52,18 @@ class WholeFinaliser:
             If the shards are not of the images that the masks are of.
         """
         self._require_same_rows(data)
-        files = list(enumerate(self.plan.files))
-
-        def write(file: tuple[int, range]) -> None:
-            index, shards = file
-            name = file_name(WHOLE_IMAGES, self.plan.split, index, len(files))
-            write_parquet(target / name, self._schema, map(self._columns, shards))
-
-        for _ in in_threads(files, write, usable_cores()):
-            pass
+        self.shards.write(target, WHOLE_IMAGES, self._schema, self._columns)
 
     @cached_property
     def _schema(self) -> pa.Schema:
-        return parquet_schema(whole_features(self.names, self.votes.features_per_class))
-
-    def _read(
-        self, shard: int, columns: list[str] | None = None
-    ) -> tuple[pa.Table, list[SetAside]]:
-        return read_shard(shard_path(self.directory, shard), columns)
+        return parquet_schema(
+            whole_features(self.shards.names, self.shards.votes.features_per_class)
+        )
 
     def _require_same_rows(self, data: DataSet) -> None:
         """See that each image that has masks has been seen whole, from the same bytes."""
-        split, columns = self.plan.split, ["image_id", "content"]
-        read = partial(self._read, columns=columns)
-        tables, aside = zip(*in_threads(range(self.plan.shards), read, usable_cores()), strict=True)
+        split, columns = self.shards.plan.split, ["image_id", "content"]
+        tables, aside = zip(*self.shards.each(columns), strict=True)
         found = _columns_of(pa.concat_tables(tables), columns)
         reasons = {
             image.image_id: f"{image.reason}: {image.detail}" for some in aside for image in some
@@ -102,23 +77,15 @@ class WholeFinaliser:
             raise BuildError(
                 f"The image {name} is not the one that its masks were made from"
                 f"{f' ({reasons[name]})' if name in reasons else ''}: put the images back as they "
-                f"were, remove {self.directory}, and run the same command again."
+                f"were, remove {self.shards.directory}, and run the same command again."
             )
 
     def _columns(self, shard: int) -> pa.Table:
         """Return a shard's rows as they are published."""
-        rows, _ = self._read(shard)
-        labels = rows["label"].to_numpy()
+        rows, _ = self.shards.read(shard)
         sizes = zip(rows["width"].to_pylist(), rows["height"].to_pylist(), strict=True)
         boxes = np.array([self._box(*size) for size in sizes], np.float64).reshape(-1, 4)
-        columns: dict[str, Any] = {
-            **{name: rows[name].combine_chunks() for name in rows.column_names},
-            "features": fixed_lists(self.votes.features[labels]),
-            "kinds": fixed_lists(np.where(self.votes.spurious[labels], "spurious", "core")),
-            "box": fixed_lists(boxes),
-            "core_mask": as_pictures(rows["core_mask"]),
-            "spurious_mask": as_pictures(rows["spurious_mask"]),
-        }
+        columns = {**self.shards.masks(rows), "box": fixed_lists(boxes)}
         return pa.table({name: columns[name] for name in self._schema.names}).cast(self._schema)
 
     @cached_property

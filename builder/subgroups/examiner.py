@@ -39,7 +39,7 @@ class Examiner:
 
         The loss is the cross-entropy of the outputs that are labels of the data set.
         """
-        logits = self._classifier.logits(images)
+        logits = self._classifier.logits(self._classifier.normalised(images))
         losses = cross_entropy(logits.double(), labels, reduction="none").float()
         right = (logits.argmax(1) == labels).float()
         answers = torch.stack([losses, right], dim=1)

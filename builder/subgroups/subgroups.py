@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from functools import partial
 from importlib.metadata import version
@@ -17,6 +15,7 @@ import salient_imagenet_1m as si
 from builder.dataset.votes import read_votes
 from builder.errors import BuildError
 from builder.evaluate.classifier import Classifier, ReadyClassifier
+from builder.evaluate.evaluator import data_sha256
 from builder.evaluate.features import FEATURES, Encoding, FeatureStore
 from builder.evaluate.models import load_classifier, parse_model
 from builder.network.devices import be_exact, find_device
@@ -132,18 +131,13 @@ class _Opened:
         return asked or ("embeddings" if there else "model")
 
     @property
-    def _data_sha256(self) -> str:
-        files = json.dumps(self._build.manifest["files"], sort_keys=True)
-        return hashlib.sha256(files.encode()).hexdigest()
-
-    @property
     def identity(self) -> dict[str, Any]:
         """All that subgroups and report depend on."""
         settings = self._settings
         own = {"dim": ("ends", "loss_weight"), "pca": ("ends",)}
         options = ("model", "split", "method", "components", *own.get(settings.method, ()), "seed")
         return {
-            "data": self._data_sha256,
+            "data": data_sha256(self._build),
             "weights_sha256": [classifier.weights_sha256 for classifier in self._classifiers],
             **{name: getattr(settings, name) for name in options},
             "features": self._space,
@@ -218,7 +212,7 @@ class _Opened:
 
     def _store(self, encoder: Encoding, made_by: list[Any]) -> list[Path]:
         settings = self._settings
-        made_from = {"data": self._data_sha256, "made_by": made_by}
+        made_from = {"data": data_sha256(self._build), "made_by": made_by}
         store = FeatureStore(
             encoder, made_from, settings, settings.out / FEATURES, self._device, self._reporter
         )

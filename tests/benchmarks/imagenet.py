@@ -13,6 +13,7 @@ from builder.dataset.manifest import Manifest
 from builder.dataset.votes import Pair, Votes
 from builder.images.plan import LARGEST_SHARD, Plan
 from builder.run.finalise import Finaliser
+from builder.run.finished import FinishedShards
 from salient_imagenet_1m import CROP_SIZE, RESIZE_SIZE
 
 IMAGES = 1_281_167
@@ -90,10 +91,7 @@ def make_manifest(counts: Counts) -> Manifest:
 def make_finaliser(base: Path, rows: int) -> Finaliser:
     """Return what makes a data set of the shards under `base`."""
     return Finaliser(
-        directory=base,
-        plan=bare_plan(rows),
-        votes=make_votes(),
-        names=NAMES,
+        shards=FinishedShards(base, bare_plan(rows), make_votes(), NAMES),
         head_weight=np.zeros((CLASSES, CHANNELS), np.float32),
         grid_height=GRID,
         grid_width=GRID,

@@ -11,7 +11,8 @@ of their heat is on the core object. On validation images it prints pixel AUROC 
 - the masks of the whole image, over all pixels and over those of the box,
 
 for images padded to strides by zero and by their mirror image, and with the zeros that each
-convolution pads with, or mirror images in their place.
+convolution pads with, or mirror images in their place; and for masks moved by 6 pixels, to where
+the receptive fields of their cells are centred.
 
     SALIENT_REAL_DATA=... python -m tests.benchmarks.whole_image --real
 
@@ -23,6 +24,10 @@ class that it predicts,
   their distance from the border, in parts of the map's mean: with the zeros of convolutions alone,
   and with a cell's width of mirror image between;
 - how long a whole image takes the network, over a crop, beside the ratio of pixels.
+
+    python -m tests.benchmarks.whole_image --built DATA
+
+prints the bytes per image of both configs of a data set, compressed, column by column.
 """
 
 from __future__ import annotations
@@ -41,11 +46,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from PIL import Image
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
+from builder.dataset.configs import WHOLE_IMAGES
 from builder.dataset.metrics import mask_auroc, points_into
 from builder.dataset.whole import correlations
 from builder.demo.training import Recipe, load_pooled, train
@@ -59,6 +66,9 @@ from salient_imagenet_1m import Box, crop_box, encode_grids, pack_grids, render,
 FEATURES = 5
 LONGEST = 640
 STRIDE = 16
+CENTRE = 2
+"""Of the receptive field of either network's first cell: that of the first 4 pooled pixels."""
+
 KINDS = ("core", "spurious")
 
 Bools = npt.NDArray[np.bool_]
@@ -88,6 +98,10 @@ def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Module | None:
     return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
 
 
+class Recentred(WholeImage):
+    """A whole image whose masks lie where the receptive fields of cells are centred."""
+
+
 class ZeroPadded(WholeImage):
     """A whole image padded by what is zero once normalised."""
 
@@ -115,8 +129,12 @@ def main() -> None:
     parser.add_argument("--directory", type=Path)
     parser.add_argument("--epochs", type=int, default=Recipe().epochs)
     parser.add_argument("--real", action="store_true")
+    parser.add_argument("--built", type=Path)
     options = parser.parse_args()
     torch.set_flush_denormal(True)
+    if options.built:
+        report_bytes(options.built)
+        return
     if options.real:
         torch.set_num_threads(1)
         report_real(Path(os.environ["SALIENT_REAL_DATA"]))
@@ -183,6 +201,8 @@ def report(world: World, model: SmallConvNet, images: dict[str, list[Planted]]) 
             opened(model), pads[padded](STRIDE, LONGEST), images["val"], features, spurious
         )
         print_rows(f"whole, {padded} around the image, {convolved} in convolutions", found)
+    moved = scores(network, Recentred(STRIDE, LONGEST), images["val"], features, spurious)
+    print_rows("whole, mirror, moved to the centres of receptive fields", moved)
 
 
 def opened(model: SmallConvNet) -> Network:
@@ -231,6 +251,8 @@ def scores(
         box = crop_box(width, height)
         if isinstance(extent, WholeImage):
             box = whole_box(width, height, extent.stride, extent.longest)
+        if isinstance(extent, Recentred):
+            box = moved_by(box, (CENTRE - extent.stride / 2) / extent.stride, grids.shape[1:])
         for kind, mask in masks(grids, box, spurious[one.label], width, height).items():
             place = one.places[kind]
             inside = tuple(map(round, crop_box(width, height)))
@@ -240,6 +262,13 @@ def scores(
                     found[pixels][f"{kind} AUROC"].append(mask_auroc(mask[part], place[part]))
                     found[pixels][f"{kind} pointing"].append(points_into(mask[part], place[part]))
     return found
+
+
+def moved_by(box: Box, cells: float, shape: tuple[int, ...]) -> Box:
+    """Return a box of so many cells, moved to the right and down by a number of them."""
+    down = cells * (box.bottom - box.top) / shape[0]
+    across = cells * (box.right - box.left) / shape[1]
+    return Box(box.left + across, box.top + down, box.right + across, box.bottom + down)
 
 
 def masks(grids: Grids, box: Box, spurious: Bools, width: int, height: int) -> dict[str, Grids]:
@@ -285,6 +314,20 @@ def report_real(data: Path) -> None:
             print(f"off by, {way}: " + ", ".join(f"{error:.2f}" for error in errors))
         ratios = [each["whole"] / each["crop"] for each in (seconds, pixels)]
         print(f"time over a crop {ratios[0]:.2f}, pixels {ratios[1]:.2f}")
+
+
+def report_bytes(directory: Path) -> None:
+    for config in ("masks", WHOLE_IMAGES):
+        files = [pq.read_metadata(path) for path in sorted((directory / config).iterdir())]
+        sizes: defaultdict[str, int] = defaultdict(int)
+        for file in files:
+            for group in map(file.row_group, range(file.num_row_groups)):
+                for column in map(group.column, range(group.num_columns)):
+                    name = column.path_in_schema.partition(".")[0]
+                    sizes[name] += column.total_compressed_size
+        rows = sum(file.num_rows for file in files)
+        columns = ", ".join(f"{name} {size / rows:.0f}" for name, size in sizes.items())
+        print(f"{config}: {sum(sizes.values()) / rows:.0f} bytes per image: {columns}")
 
 
 def read(path: Path) -> Image.Image:

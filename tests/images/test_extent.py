@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from torchvision.transforms import functional
 
@@ -52,6 +55,29 @@ def test_a_cell_sees_the_part_of_the_image_that_its_box_says() -> None:
     box = whole_box(500, 375, 32, 640)
     centres = box.left + (np.arange(11) + 0.5) * (box.right - box.left) / 11
     assert means[1:-1] == pytest.approx((centres[1:-1] - 0.5) * 255 / 499, abs=0.6)
+
+
+def test_where_receptive_fields_lie_in_their_cells() -> None:
+    """Those of patches are the cells; of padded convolutions they centre on a cell's first pixel.
+
+    Where they are not cut off at the border.
+    """
+    rows, columns, _ = reference.whole_cells(300, 225, 32, 640)
+    seen = len(rows) * 32, len(columns) * 32
+    patches = torch.nn.Conv2d(3, 1, 32, 32)
+    padded = [torch.nn.Conv2d(1 if place else 3, 1, 3, 2, 1) for place in range(5)]
+    for layer in (patches, *padded):
+        torch.nn.init.constant_(layer.weight, 0.1)
+    before = -rows[0][0], -columns[0][0]
+    own = reference.receptive_fields(patches, *seen)
+    wide = reference.receptive_fields(torch.nn.Sequential(*padded), *seen)
+    for i, j in product(range(len(rows)), range(len(columns))):
+        axes = zip(own[i][j], wide[i][j], (rows[i], columns[j]), before, strict=True)
+        for patch, felt, cell, start in axes:
+            assert [place - start for place in patch] == cell
+            if len(felt) == 63:
+                assert (felt[0] + felt[-1]) / 2 - start == cell[0]
+    assert {len(wide[i][j][1]) for i in (0, 4) for j in (0, 1, 9)} == {32, 63}
 
 
 def test_long_images_are_made_smaller_as_torchvision_does() -> None:

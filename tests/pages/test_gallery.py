@@ -23,6 +23,7 @@ from builder.pages.highlights import find_highlights
 from builder.pages.pictures import (
     COLOURS,
     SIDE,
+    crop_outline,
     outlines,
     spotlight,
     thumbnail,
@@ -152,20 +153,20 @@ def test_a_spotlight_is_dark_where_the_mask_is_not() -> None:
     assert layer[-20:, -20:, 3].min() > 190
 
 
-def test_a_spotlight_on_a_whole_image_is_clear_in_its_frame() -> None:
+def test_layers_on_a_whole_image_have_its_shape() -> None:
     grids = np.zeros((1, 4, 8), np.uint8)
     grids[0, :, 4:] = 255
-    layer = layer_of(whole_spotlight(grids, "core", Box(0, 0, 200, 100), 200, 100))
-    assert layer.shape == (SIDE, SIDE, 4)
-    alpha = layer[..., 3]
-    bar = SIDE // 4  # Above and below, as the image is twice as wide as high.
-    assert not alpha[: bar - 2].any()
-    assert not alpha[-bar + 2 :].any()
-    assert (alpha[bar + 4 : -bar - 4, : SIDE // 4] > 150).all()
-    assert (alpha[bar + 8 : -bar - 8, SIDE * 3 // 4 : -8] < 60).all()
-    thumbnail = layer_of(whole_thumbnail(np.full((100, 200, 3), 255, np.uint8)))
-    assert thumbnail[SIDE // 2].min() > 250
-    assert thumbnail[: bar - 2, :, :3].max() < 60
+    alpha = layer_of(whole_spotlight(grids, "core", Box(0, 0, 200, 100), 200, 100))[..., 3]
+    assert alpha.shape == (120, 240)
+    assert (alpha[4:-4, :60] > 150).all()
+    assert (alpha[8:-8, 180:-8] < 60).all()
+    assert layer_of(whole_thumbnail(np.zeros((100, 200, 3), np.uint8))).shape[:2] == (120, 240)
+    line = layer_of(crop_outline(200, 100))[..., 3] > 200
+    # 224/256 of the short side, in the middle.
+    rows, columns = (np.flatnonzero(line.any(axis=axis)) for axis in (1, 0))
+    assert (rows[0], rows[-1]) == pytest.approx((7.5, 111.5), abs=1)
+    assert (columns[0], columns[-1]) == pytest.approx((67.5, 171.5), abs=1)
+    assert not line[20:-20, 80:-80].any()
 
 
 def test_a_page_shows_masks_of_whole_images_where_there_are_any(

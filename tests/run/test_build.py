@@ -166,12 +166,12 @@ def test_the_same_command_again_changes_nothing(
 
 
 def test_worker_processes_give_the_same_bytes(
-    planted: Path, world: World, tmp_path: Path, reporter: Quiet
+    planted_whole: Path, world: World, tmp_path: Path, reporter: Quiet
 ) -> None:
-    build(world.settings(tmp_path / "out", workers=2), reporter)
+    build(world.settings(tmp_path / "out", workers=2, whole_image=True), reporter)
     train = {name: digest for name, digest in hashes(tmp_path / "out").items() if "train" in name}
-    assert train
-    assert train.items() <= hashes(planted).items()
+    assert {"masks", "whole"} <= {name.partition("/")[0] for name in train}
+    assert train.items() <= hashes(planted_whole).items()
 
 
 @pytest.mark.parametrize(

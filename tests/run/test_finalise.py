@@ -22,7 +22,7 @@ def test_bytes_do_not_depend_on_the_number_of_threads(
 ) -> None:
     found = []
     for threads in (1, 5):
-        monkeypatch.setattr("builder.run.finalise.usable_cores", lambda threads=threads: threads)
+        monkeypatch.setattr("builder.run.finished.usable_cores", lambda threads=threads: threads)
         out = tmp_path / str(threads)
         build(world.settings(out, keep_embeddings=True), reporter)
         found.append(hashes(out))

@@ -34,6 +34,9 @@ from tests.quiet import Quiet
 CHANGED = {"README.md", "croissant.json", "manifest.json"}
 """What tells of the new config."""
 
+PLOTS = {"plots/kinds.svg", "plots/masks.svg", "plots/spuriosity.svg"}
+"""Written again, to the same bytes."""
+
 
 class AfterOneShard(Stop):
     def until_asked(self, shards: Iterable[int]) -> Iterator[int]:
@@ -97,6 +100,12 @@ def test_a_later_run_leaves_all_else_as_it_was(planted: Path, planted_whole: Pat
     }
     assert after.keys() - before.keys() == new
     assert {name for name in before if before[name] != after[name]} == CHANGED
+    written = [
+        name
+        for name in before
+        if (planted / name).stat().st_mtime_ns != (planted_whole / name).stat().st_mtime_ns
+    ]
+    assert written == sorted(CHANGED | PLOTS)
 
 
 def test_row_groups_are_those_of_masks(
