@@ -113,6 +113,7 @@ def _told(report: Report, own: DividedClass, pictures: Mapping[str, str]) -> dic
         "images": images,
         "accuracy": _share(division.accuracy),
         "chance": _rounded(division.random_worst),
+        "unseen": _share(division.unseen),
         "pictures": {
             row: {
                 "id": division.image_ids[row],
