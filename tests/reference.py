@@ -379,15 +379,19 @@ def core_noise(
 def core_swap(images: Tensor, masks: Tensor, chances: list[float], probability: float) -> Tensor:
     """Show images in the surroundings of their neighbours, pixel by pixel."""
     swapped = images.clone()
-    for image, channel, y, x in np.ndindex(*images.shape):
+    for image, channel in np.ndindex(*images.shape[:2]):
         other = image - 1 if image % 2 else image + 1
         if other == len(images) or chances[image] >= probability:
             continue
         if not masks[image].any() or not masks[other].any():
             continue
-        away = (1 - float(masks[image, 0, y, x])) * (1 - float(masks[other, 0, y, x]))
-        here, there = images[image, channel, y, x], images[other, channel, y, x]
-        swapped[image, channel, y, x] = here + away * (there - here)
+        away = 1 - masks[other, 0]
+        there = images[other, channel]
+        colour = float((away * there).sum()) / float(away.sum())
+        for y, x in np.ndindex(*there.shape):
+            given = float(away[y, x]) * float(there[y, x]) + float(masks[other, 0, y, x]) * colour
+            core = float(masks[image, 0, y, x])
+            swapped[image, channel, y, x] = core * images[image, channel, y, x] + (1 - core) * given
     return swapped
 
 
@@ -420,3 +424,237 @@ def cam_penalty(maps: Tensor, weight: Tensor, labels: Tensor, masks: Tensor) -> 
         if masks[image].any():
             total += ((1 - float(masks[image, 0, y, x])) * activation) ** 2
     return total / (count * height * width)
+
+
+Pixels = set[tuple[int, int]]
+
+
+def parts_of(mask: np.ndarray[Any, Any]) -> list[Pixels]:
+    """Return the parts of a mask that are connected along rows and columns."""
+    left = {(int(y), int(x)) for y, x in np.argwhere(mask)}
+    parts = []
+    while left:
+        part, edge = set(), {min(left)}
+        while edge:
+            part |= edge
+            steps = {(y + dy, x + dx) for y, x in edge for dy, dx in STEPS}
+            edge = (steps & left) - part
+        left -= part
+        parts.append(part)
+    return parts
+
+
+STEPS = ((0, 1), (0, -1), (1, 0), (-1, 0))
+
+
+def without_object(
+    image: Tensor, mask: np.ndarray[Any, Any], as_published: bool = False
+) -> dict[str, Tensor]:
+    """Return an image, (3, height, width), without its object, in four ways, pixel by pixel."""
+    names = ("gray_mask", "gray_box", "tile", "mean_fill")
+    removed = {name: image.clone() for name in names}
+    parts = parts_of(mask)
+    pixels = set().union(*parts)
+    less = 1 if as_published else 0
+    rows, columns = ([pixel[axis] for pixel in pixels] for axis in (0, 1))
+    for y, x in pixels:
+        removed["gray_mask"][:, y, x] = 0.5
+    for y in range(min(rows), max(rows) + 1 - less):
+        for x in range(min(columns), max(columns) + 1 - less):
+            removed["gray_box"][:, y, x] = 0.5
+    for part in parts:
+        _tile(removed["tile"], image, part, pixels, as_published)
+        _fill(removed["mean_fill"], image, part, pixels, as_published)
+    return removed
+
+
+def _box(part: Pixels) -> tuple[range, range]:
+    rows, columns = ([pixel[axis] for pixel in part] for axis in (0, 1))
+    return range(min(rows), max(rows) + 1), range(min(columns), max(columns) + 1)
+
+
+def _tile(target: Tensor, image: Tensor, part: Pixels, pixels: Pixels, as_published: bool) -> None:
+    rows, columns = _box(part)
+    sides = []
+    # Right, left, below, above.
+    for lines, across, step in (
+        (columns, rows, 1),
+        (columns, rows, -1),
+        (rows, columns, 1),
+        (rows, columns, -1),
+    ):
+        place = lines[-1] + 1 if step == 1 else lines[0] - 1
+        free: list[int] = []
+        while 0 <= place < image.shape[2 if lines is columns else 1] and len(free) < len(lines):
+            line = {(y, place) if lines is columns else (place, y) for y in across}
+            if line & pixels:
+                break
+            free = sorted([*free, place])
+            place += step
+        sides.append((rows, free) if lines is columns else (free, columns))
+    best = max(sides, key=lambda side: len(side[0]) * len(side[1]))
+    for y in rows:
+        for x in columns:
+            if not (len(best[0]) and len(best[1])):
+                target[:, y, x] = 0.5
+            elif as_published:
+                # What is a row's number is taken for a column's.
+                down, across_ = best[1], best[0]
+                source = down[(y - rows[0]) % len(down)], across_[(x - columns[0]) % len(across_)]
+                target[:, y, x] = image[:, source[0], source[1]]
+            else:
+                source = (
+                    best[0][(y - rows[0]) % len(best[0])],
+                    best[1][(x - columns[0]) % len(best[1])],
+                )
+                target[:, y, x] = image[:, source[0], source[1]]
+
+
+def _fill(target: Tensor, image: Tensor, part: Pixels, pixels: Pixels, as_published: bool) -> None:
+    rows, columns = _box(part)
+    if as_published and len(rows) * len(columns) < 100:
+        return
+    everywhere = [(y, x) for y in range(image.shape[1]) for x in range(image.shape[2])]
+    beside = [(y, x) for y in rows for x in columns if (y, x) not in pixels]
+    beside = beside or [place for place in everywhere if place not in pixels]
+    for channel in range(3):
+        values = [image[channel, y, x].item() for y, x in beside]
+        for y, x in part:
+            target[channel, y, x] = sum(values) / len(values) if values else 0.5
+
+
+def noise_on_object(image: Tensor, mask: np.ndarray[Any, Any], normal: Tensor) -> dict[str, Tensor]:
+    """Return an image, (3, size, size), with noise on its object, and on all else."""
+    found = {}
+    on = torch.from_numpy(mask).float()
+    for where, region in (("object", on), ("rest", 1 - on)):
+        noise = region * normal
+        length = math.sqrt(sum(value**2 for value in noise.flatten().tolist()))
+        for sigma in (0.125, 0.25, 0.375, 0.5, 0.625, 0.75):
+            found[f"{where}_sigma_{sigma}"] = (image + sigma * noise).clamp(0, 1)
+        for norm in (30, 60, 90, 120, 150, 180):
+            longer = norm * image.shape[-1] / 224 / length * noise if length else noise
+            found[f"{where}_norm_{norm}"] = (image + longer).clamp(0, 1)
+    return found
+
+
+def gradcam(
+    ask: Ask,
+    layer: torch.nn.Module,
+    layout: Callable[[Tensor], Tensor],
+    image: Tensor,
+    label: int,
+) -> np.ndarray[Any, Any]:
+    """Return GradCAM of a class, for an image (1, 3, size, size) as the model takes it.
+
+    Both steps that scale it are those of pytorch-grad-cam.
+    """
+    seen: list[Tensor] = []
+    handle = layer.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+    logit = ask(image.requires_grad_())[0, label]
+    handle.remove()
+    (gradient,) = torch.autograd.grad(logit, seen)
+    maps, slopes = layout(seen[0])[0], layout(gradient)[0]
+    cam = sum(slope.mean() * one for slope, one in zip(slopes, maps, strict=True))
+    cam = torch.relu(torch.as_tensor(cam))
+    cam = (cam - cam.min()) / (1e-7 + (cam - cam.min()).max())
+    size = image.shape[2:]
+    large = torch.nn.functional.interpolate(cam[None, None], size, mode="bilinear")[0, 0]
+    large = (large - large.min()) / (1e-7 + (large - large.min()).max())
+    return np.asarray(large.detach().numpy())
+
+
+def alignment(cam: np.ndarray[Any, Any], mask: np.ndarray[Any, Any]) -> tuple[float, float, float]:
+    """Return IoU, Dice and the difference of densities, pixel by pixel."""
+    both = either = hot = drawn = 0
+    inside: list[float] = []
+    outside: list[float] = []
+    for place in np.ndindex(*mask.shape):
+        is_hot, is_object = bool(cam[place] >= 0.5), bool(mask[place])
+        both += is_hot and is_object
+        either += is_hot or is_object
+        hot, drawn = hot + is_hot, drawn + is_object
+        (inside if is_object else outside).append(float(cam[place]))
+    density = sum(inside) / len(inside) - sum(outside) / len(outside) if outside else math.nan
+    return both / (either + 1e-10), 2 * both / (hot + drawn + 1e-10), density
+
+
+def nipals(
+    features: np.ndarray[Any, Any], supervision: np.ndarray[Any, Any], components: int
+) -> np.ndarray[Any, Any]:
+    """Return the rotations of partial least squares, by a singular vector per component."""
+    x, y = features.copy(), supervision.copy()
+    weights, loadings = [], []
+    for _ in range(components):
+        weight = np.linalg.svd(x.T @ y)[0][:, 0]
+        score = x @ weight
+        x_loading, y_loading = x.T @ score / (score @ score), y.T @ score / (score @ score)
+        x, y = x - np.outer(score, x_loading), y - np.outer(score, y_loading)
+        weights.append(weight)
+        loadings.append(x_loading)
+    w, p = np.array(weights).T, np.array(loadings).T
+    return np.asarray(w @ np.linalg.inv(p.T @ w))
+
+
+def dim_scores(
+    features: np.ndarray[Any, Any],
+    losses: np.ndarray[Any, Any],
+    components: int,
+    loss_weight: float,
+) -> np.ndarray[Any, Any]:
+    """Return the cosine of each image with each component of DIM, one by one, but for signs."""
+    shown = np.array([row / math.sqrt(sum(row**2)) for row in features.astype(float)])
+    mean, spread = shown.mean(0), shown.std(0, ddof=1)
+    spread[shown.max(0) == shown.min(0)] = 1
+    x = (shown - mean) / spread
+    columns = [
+        math.sqrt(loss_weight / losses.shape[1]) * (own.mean() - own) / own.std(ddof=1)
+        for own in losses.T
+    ]
+    columns += [own / math.sqrt(x.shape[1]) for own in x.T]
+    rotations = nipals(x, np.array(columns).T, components)
+    found = []
+    for row in shown:
+        own = []
+        for rotation in rotations.T:
+            direction = rotation / spread
+            length = math.sqrt(sum((row - mean) ** 2)) * math.sqrt(sum(direction**2))
+            own.append(float((row - mean) @ direction) / length)
+        found.append(own)
+    return np.array(found)
+
+
+def soft_weights(memberships: list[list[float]], labels: list[int]) -> list[float]:
+    """Return how likely each image is drawn: all subgroups of all classes weigh the same."""
+    found = []
+    for row, label in zip(memberships, labels, strict=True):
+        total = 0.0
+        for group, value in enumerate(row):
+            mass = sum(
+                other[group] for other, its in zip(memberships, labels, strict=True) if its == label
+            )
+            total += value * len(labels) / mass if mass else 0.0
+        found.append(total)
+    return [value / sum(found) for value in found]
+
+
+def group_dro(
+    q: dict[tuple[int, int], float],
+    losses: list[float],
+    labels: list[int],
+    memberships: list[list[float]],
+    step: float,
+) -> tuple[float, dict[tuple[int, int], float]]:
+    """Return the loss of a batch by group DRO, and what (label, subgroup) weigh after it."""
+    means = {}
+    for label, group in q:
+        own = [
+            (row[group], loss)
+            for row, loss, its in zip(memberships, losses, labels, strict=True)
+            if its == label
+        ]
+        mass = sum(g for g, _ in own)
+        means[label, group] = sum(g * loss for g, loss in own) / mass if mass else 0.0
+    raised = {name: value * math.exp(step * means[name]) for name, value in q.items()}
+    new = {name: value / sum(raised.values()) for name, value in raised.items()}
+    return sum(new[name] * means[name] for name in q), new

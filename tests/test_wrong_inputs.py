@@ -20,6 +20,9 @@ from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 import timm
 import torch
@@ -47,12 +50,15 @@ class Place:
     world : World
     built : Path
         A good data set, not to be changed.
+    segmented : Path
+        The same with object masks.
     root : Path
         An empty directory.
     """
 
     world: World
     built: Path
+    segmented: Path
     root: Path
 
     @property
@@ -157,6 +163,24 @@ def evaluate(data: Make = lambda place: place.built, **options: object) -> Argum
     return typed
 
 
+def of_objects(data: Make = lambda place: place.segmented, **options: object) -> Arguments:
+    """Return an evaluation of the suite hard-imagenet, but for these options."""
+    return evaluate(data, **{"suite": "hard-imagenet", "k": None, **options})
+
+
+def segmented_classes(*labels: int) -> Make:
+    """Return a data set in which only some classes of training images have object masks."""
+
+    def make(place: Place) -> Path:
+        data = shutil.copytree(place.segmented, place.root / "classes")
+        path = data / "segmentations" / "train-00000-of-00001.parquet"
+        table = pq.read_table(path)
+        pq.write_table(table.filter(pc.is_in(table["label"], pa.array(labels, pa.int64()))), path)
+        return data
+
+    return make
+
+
 def train(**options: object) -> Arguments:
     def typed(place: Place) -> list[object]:
         given: dict[str, object] = {
@@ -188,6 +212,20 @@ def tune_head(**options: object) -> Arguments:
     return typed
 
 
+def subgroups(data: Make = lambda place: place.built, **options: object) -> Arguments:
+    def typed(place: Place) -> list[object]:
+        given = {
+            "images": place.world.root,
+            "out": place.root / "subgroups",
+            "model": f"{NETWORK}={place.world.checkpoint}",
+            "device": "cpu",
+            **options,
+        }
+        return ["subgroups", data(place), *options_of(given, place)]
+
+    return typed
+
+
 def words(*arguments: object) -> Arguments:
     """Return a command line word by word, some of which a place makes."""
     return lambda place: [word(place) if callable(word) else word for word in arguments]
@@ -202,6 +240,7 @@ READERS: dict[str, Callable[[Make], Arguments]] = {
     "verify": lambda data: words("verify", data),
     "gallery": gallery,
     "evaluate": evaluate,
+    "subgroups": subgroups,
     "publish": lambda data: words("publish", data, "org/name"),
     "publish --dry-run": lambda data: words("publish", data, "org/name", "--dry-run"),
 }
@@ -771,6 +810,39 @@ OTHERS = [
         )
     ),
     *(
+        Case(f"evaluate {name}", said, typed=typed)
+        for name, said, typed in (
+            ("another suite", "There is no suite otter: use", evaluate(suite="otter")),
+            ("no objects", "has an object mask: add some with", of_objects(built)),
+            ("no layer", "No layer for GradCAM is known of", of_objects(model="torch.nn:Flatten")),
+            ("k of no rank", "--k is of --suite salient-imagenet", of_objects(k=3)),
+            ("no masks to corrupt", "--corruption is of --suite", of_objects(corruption="gray")),
+            ("no objects to publish", "--as-published is of", evaluate(as_published=True)),
+            ("no objects to see", "--alignment is of --suite", evaluate(no_alignment=True)),
+            ("no heads", "--head-finetune is of --suite", evaluate(head_finetune=True)),
+            (
+                "heads tested on what they learn",
+                "use --split validation",
+                of_objects(head_finetune=True, split="train"),
+            ),
+            (
+                "heads without masks",
+                "No image of the split train of",
+                of_objects(segmented_classes(), head_finetune=True),
+            ),
+            (
+                "heads of fewer classes",
+                "has none of 1: add some",
+                of_objects(segmented_classes(0, 2), head_finetune=True),
+            ),
+            (
+                "a dry run of heads without masks",
+                "No image of the split train of",
+                of_objects(segmented_classes(), head_finetune=True, dry_run=True),
+            ),
+        )
+    ),
+    *(
         Case(f"evaluate with a head {name}", said, typed=evaluate(**options))
         for name, options, said in (
             ("nowhere", {"head": "no.safetensors"}, "The head no.safetensors cannot be read"),
@@ -824,6 +896,51 @@ OTHERS = [
             ("out without a name", {"out": ""}, "An empty name is no place"),
             ("out in a file", {"out": lambda p: p.file("f") / "x"}, "is a file"),
             ("features in a file", {"features": lambda p: p.file("f")}, "(Not a directory): check"),
+        )
+    ),
+    *(
+        Case(f"subgroups {name}", said, typed=subgroups(**options))
+        for name, options, said in (
+            ("without images", {"images": None}, "Missing option '--images'"),
+            ("images nowhere", {"images": "nowhere"}, "There is no file or directory nowhere"),
+            ("another split", {"split": "test"}, "There is no split test: use --split train or"),
+            ("no model", {"model": None}, "Missing option '--model'"),
+            ("an odd model", {"model": "otternet"}, "There is no network otternet"),
+            ("weights nowhere", {"checkpoint": "no.pt"}, "The checkpoint no.pt cannot be read"),
+            ("other classes", {"model": "efficientnet-lite0"}, "has no output for n90000001"),
+            ("a method that is none", {"method": "x"}, "There is no method x: use --method dim or"),
+            ("one component", {"components": 1}, "Invalid value for '--components'"),
+            ("losses that weigh less", {"loss_weight": -1}, "Invalid value for '--loss-weight'"),
+            ("features that are none", {"features": "x"}, "There are no features x: use --feat"),
+            ("no embeddings", {"features": "embeddings"}, "keeps no embeddings of train: use"),
+            ("a model near CLIP", {"features": "clip:ViT-B-33/openai"}, "such as ViT-B-32"),
+            ("words without CLIP", {"words": "x.txt"}, "--words names directions of CLIP's"),
+            (
+                "words nowhere",
+                {"words": "x.txt", "features": "clip:RN50/openai"},
+                "The words x.txt cannot be read",
+            ),
+            ("votes nowhere", {"votes": "no.csv"}, "The votes file no.csv cannot be read"),
+            ("other votes", {"votes": vote("Answer.reasons", "x")}, "are not the votes of"),
+            ("no device", {"device": "tpu"}, "There is no device tpu"),
+            ("out that is full", {"out": full}, "is not empty and holds no subgroups.json"),
+            ("out in memory", {"out": "memory://x"}, "is a URL: give --out a path"),
+            ("out in a file", {"out": lambda p: p.file("f") / "x"}, "is a file"),
+        )
+    ),
+    *(
+        Case(f"train {name}", said, typed=train(**options))
+        for name, options, said in (
+            ("subgroups alone", {"subgroups": empty}, "--reweight soft or dro go together"),
+            ("to reweight nothing", {"reweight": "soft"}, "--reweight soft or dro go together"),
+            ("another way", {"subgroups": empty, "reweight": "x"}, "There is no reweight x: use"),
+            ("of no subgroups", {"subgroups": empty, "reweight": "soft"}, "holds no memberships/"),
+            (
+                "parts of a step",
+                {"subgroups": empty, "reweight": "dro", "accumulate": 2},
+                "leave out --accumulate",
+            ),
+            ("a step below 0", {"dro_step": -1}, "Invalid value for '--dro-step'"),
         )
     ),
     *(
@@ -1019,8 +1136,8 @@ CASES = [*READING, *BUILDING, *OTHERS, *CALLING]
 
 
 @pytest.fixture
-def place(planted_world: World, planted: Path, tmp_path: Path) -> Place:
-    return Place(planted_world, planted, tmp_path)
+def place(planted_world: World, planted: Path, segmented: Path, tmp_path: Path) -> Place:
+    return Place(planted_world, planted, segmented, tmp_path)
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,10 @@ from builder.errors import BuildError
 from builder.reporter import ConsoleReporter, Reporter, Screen
 from builder.settings import Evaluation
 from builder.shards.stop import DROPPED, INTERRUPTED, STOPPED, Stop
+
+if TYPE_CHECKING:  # A command imports only what it runs.
+    from builder.evaluate.models import Entry
+    from builder.evaluate.suite import SuiteMaker
 
 EXAMPLES = f"""
 [bold]Measures[/bold]
@@ -29,6 +33,16 @@ EXAMPLES = f"""
   spurious_gap         The accuracy on each class's K most spurious images
                        minus that on its K least: 0 where the model does
                        not need what merely comes with the class.
+
+  Of --suite hard-imagenet:
+
+  clean_top1, gray_mask_top1, gray_box_top1, tile_top1, mean_fill_top1
+                       On the images as they are, and without their object.
+  rfs_sigma_0.25, ..., rfs_norm_90, ...
+                       Relative foreground sensitivity: as relative core
+                       sensitivity, with noise on all but the object, and on
+                       the object.
+  iou, dice, density   How GradCAM of the true class lies on the object.
 
 [bold]Exit status[/bold]
 
@@ -60,8 +74,7 @@ def evaluate(
     Each model sees each image as it is and with its core or its spurious regions corrupted. All
     accuracies are means over classes, with bootstrap intervals.
     """
-    if find_spec("plotly") is None:
-        raise BuildError("evaluate needs plotly for its page: run pip install -e '.[evaluate]'.")
+    check_extras(evaluation)
     screen, stop = Screen(stderr=True), Stop()
     with stoppable() as interrupts, stop.on_signal():
         reporter = ConsoleReporter(screen, interrupts.check)
@@ -78,12 +91,55 @@ def _evaluate(
     from builder.evaluate.evaluation import evaluate as run_evaluation  # noqa: PLC0415
     from builder.evaluate.evaluation import evaluate_task  # noqa: PLC0415
 
+    entries, make_suite = _models(evaluation, reporter, dry_run=dry_run), _suite(evaluation.suite)
     if dry_run:
-        screen.print(evaluation_estimate_table(estimate(evaluation)))
+        screen.print(evaluation_estimate_table(estimate(evaluation, entries, make_suite)))
     elif evaluation.task.is_whole:
-        results = run_evaluation(evaluation, reporter, stop)
+        results = run_evaluation(evaluation, reporter, stop, entries, make_suite)
         screen.print(evaluation_table(results))
         reporter.say(f"Done. Open {evaluation.out / 'report.html'}.")
     else:
-        left = evaluate_task(evaluation, reporter, stop)
+        left = evaluate_task(evaluation, reporter, stop, entries, make_suite)
         reporter.say(task_done(evaluation.task, left))
+
+
+def _models(evaluation: Evaluation, reporter: Reporter, *, dry_run: bool) -> list[Entry]:
+    from builder.evaluate.models import model_list  # noqa: PLC0415
+
+    entries = model_list(evaluation)
+    if not evaluation.head_finetune:
+        return entries
+    from builder.objects.heads import planned, with_fine_tuned  # noqa: PLC0415
+
+    if dry_run:
+        return planned(evaluation, entries)
+    return with_fine_tuned(evaluation, entries, reporter)
+
+
+def _suite(name: str) -> SuiteMaker:
+    """Return what models are asked, of which only one is imported."""
+    if name == "hard-imagenet":
+        from builder.objects.hard_imagenet import HardImageNet  # noqa: PLC0415
+
+        return HardImageNet
+    from builder.evaluate.salient_imagenet import SalientImageNet  # noqa: PLC0415
+
+    return SalientImageNet
+
+
+def check_extras(evaluation: Evaluation) -> None:
+    """See that what an evaluation needs is installed.
+
+    Raises
+    ------
+    BuildError
+        If it is not.
+    """
+    if find_spec("plotly") is None:
+        raise BuildError("evaluate needs plotly for its page: run pip install -e '.[evaluate]'.")
+    needed = ("pytorch_grad_cam", "scipy") if evaluation.suite == "hard-imagenet" else ()
+    if any(find_spec(name) is None for name in needed):
+        raise BuildError(
+            f"--suite {evaluation.suite} needs grad-cam and scipy: run pip install -e "
+            "'.[hard-imagenet]'."
+        )

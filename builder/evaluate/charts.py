@@ -5,11 +5,11 @@ from __future__ import annotations
 import html
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import plotly.graph_objects as go
 
-from builder.evaluate.report import Report
+from builder.evaluate.measures import Score
 
 INK, LINE = "#1b1f2a", "#dcd8cd"
 CUE, EVEN, NO_CUE = "#b84a00", "#f8f6f1", "#00806f"
@@ -46,7 +46,16 @@ class Chart:
     figure: dict[str, Any]
 
 
-def are_named(report: Report) -> bool:
+class Judged(Protocol):
+    """Models with their scores and families, in the same order."""
+
+    @property
+    def scores(self) -> dict[str, list[Score]]: ...  # noqa: D102
+    @property
+    def families(self) -> dict[str, str]: ...  # noqa: D102
+
+
+def are_named(report: Judged) -> bool:
     """Tell whether models are told apart one by one, as they are few, or else by family."""
     most = _NAMED_MODELS if any(report.families.values()) else _NAMED_WITHOUT_FAMILY
     return len(report.scores) <= most

@@ -15,6 +15,9 @@ EVALUATION_FILE = "evaluation.json"
 WORK = ".evaluation"
 """The directory of finished shards and of what is being written, until all is."""
 
+HEADS = "heads"
+"""The directory of heads that were fine-tuned to be evaluated."""
+
 
 def read_claim(out: Path) -> dict[str, Any] | None:
     """Return what an evaluation was made from, None where there is none.
@@ -41,7 +44,7 @@ def check_claim(out: Path, identity: dict[str, Any]) -> None:
     """
     claimed = read_claim(out)
     if claimed is None:
-        if out.exists() and any(path.name != WORK for path in out.iterdir()):
+        if out.exists() and any(path.name not in (WORK, HEADS) for path in out.iterdir()):
             raise BuildError(f"{out} is not empty and holds no evaluation: use a new --out.")
         return
     found, expected = (comparable(each) for each in (claimed, identity))

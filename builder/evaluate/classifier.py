@@ -108,6 +108,11 @@ class ReadyClassifier:
         """Move its weights."""
         self._model.to(device)
 
+    @property
+    def model(self) -> nn.Module:
+        """What answers."""
+        return self._model
+
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:
         """Return the probability of each label.
@@ -124,10 +129,29 @@ class ReadyClassifier:
         Raises
         ------
         BuildError
+            As `logits`.
+        """
+        return self.logits(self.normalised(images)).softmax(1)
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """Return images as the model takes them, of pixels in [0, 1]."""
+        return torch.addcmul(self._shift, images, self._scale)
+
+    def logits(self, inputs: Tensor) -> Tensor:
+        """Return the logit of each label; gradients flow to whatever asks for them.
+
+        Parameters
+        ----------
+        inputs : Tensor of float32, shape (n, 3, size, size)
+            Of `normalised`.
+
+        Raises
+        ------
+        BuildError
             If the model gives something else than a finite logit for each output.
         """
-        logits = self._answer(torch.addcmul(self._shift, images, self._scale))
-        if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(images):
+        logits = self._answer(inputs)
+        if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(inputs):
             raise BuildError(
                 f"The model {self.name} gives no tensor of a logit per image and class: return "
                 "one from its forward."
@@ -143,9 +167,7 @@ class ReadyClassifier:
                 f"The model {self.name} gives logits that are not finite: check its weights."
             )
         logits = logits.float()
-        if self.labels is not None:
-            logits = logits[:, self.labels]
-        return logits.softmax(1)
+        return logits if self.labels is None else logits[:, self.labels]
 
     def _answer(self, images: Tensor) -> Any:
         try:

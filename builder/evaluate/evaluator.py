@@ -108,9 +108,8 @@ class Evaluator:
 
     def identity(self) -> dict[str, Any]:
         """Return all that predictions depend on."""
-        files = json.dumps(self.build.manifest["files"], sort_keys=True)
         return {
-            "data": hashlib.sha256(files.encode()).hexdigest(),
+            "data": data_sha256(self.build),
             "split": self.split,
             "models": {
                 c.name: {"weights_sha256": self._weights[c.name], **asdict(c.view)}
@@ -134,7 +133,7 @@ class Evaluator:
         shards : iterable of int
             Taken up as there is room, in the thread of the caller.
         limit : int, optional
-            Take only this many batches.
+            Take only this many batches that have images.
 
         Yields
         ------
@@ -142,7 +141,9 @@ class Evaluator:
             For each batch of a shard, and once more at its end; all batches are of one shard.
         """
         size = self.settings.batch_size or BATCH_SIZES[self._device.type]
-        batches = islice(batches_of_shards(self._stream, shards, size), limit)
+        batches = batches_of_shards(self._stream, shards, size)
+        if limit is not None:
+            batches = islice((batch for batch in batches if batch[1]), limit)
         yield from at_work(self._device, batches, self._examine)
 
     def _examine(self, batch: tuple[int, list[dict[str, Any]]]) -> Examined:
@@ -167,6 +168,12 @@ class Evaluator:
             threads=self.workers or None,
             **self.suite.loading,
         )
+
+
+def data_sha256(build: si.Build) -> str:
+    """Return a hash of all files of a data set, as its manifest has them."""
+    files = json.dumps(build.manifest["files"], sort_keys=True)
+    return hashlib.sha256(files.encode()).hexdigest()
 
 
 def _check_names(names: Sequence[str]) -> None:

@@ -51,7 +51,8 @@ class Score:
     ----------
     measure : str
     label : int, optional
-        Of the class; None is the mean over classes, each counting the same.
+        Of the class; None is of all: the mean over classes, each counting the same, unless the
+        measure says otherwise.
     value, low, high : float
     """
 
@@ -63,7 +64,7 @@ class Score:
 
 
 def overall(scores: Iterable[Score]) -> dict[str, Score]:
-    """Return a model's means over classes, by measure."""
+    """Return a model's scores of all classes, by measure."""
     return {score.measure: score for score in scores if score.label is None}
 
 
@@ -111,13 +112,13 @@ def scores_of(outcomes: Outcomes, k: int, seed: int) -> list[Score]:
     scores: list[Score] = []
     for label in np.unique(outcomes.labels).tolist():
         for measure, values in _of_class(outcomes, label, k, seed):
-            scores.append(_score(measure, label, values))
+            scores.append(score_of(measure, label, values))
             found.setdefault(measure, []).append(values)
     means = {measure: np.mean(values, axis=0) for measure, values in found.items()}
     core, spurious = accuracy_of(CORE.name), accuracy_of(SPURIOUS.name)
     if core in means:
         means[RCS] = relative_core_sensitivity(means[core], means[spurious])
-    return [*(_score(measure, None, values) for measure, values in means.items()), *scores]
+    return [*(score_of(measure, None, values) for measure, values in means.items()), *scores]
 
 
 def _of_class(outcomes: Outcomes, label: int, k: int, seed: int) -> Iterator[tuple[str, Floats]]:
@@ -128,21 +129,32 @@ def _of_class(outcomes: Outcomes, label: int, k: int, seed: int) -> Iterator[tup
         values = right[own]
         values = values[~np.isnan(values)]
         if len(values):
-            yield accuracy_of(condition), _resampled(values, (seed, label))
+            yield accuracy_of(condition), resampled(values, (seed, label))
     most, least = ends(ranks, k)
     if len(most):
         clean = outcomes.right[CLEAN][own]
-        top = _resampled(clean[most], (seed, label, 1))
-        bottom = _resampled(clean[least], (seed, label, 2))
+        top = resampled(clean[most], (seed, label, 1))
+        bottom = resampled(clean[least], (seed, label, 2))
         yield TOP, top
         yield BOTTOM, bottom
         yield GAP, top - bottom
 
 
-def _resampled(values: Floats, seed: tuple[int, ...]) -> Floats:
-    """Return the mean of values, and after it those of bootstrap samples of them."""
-    samples = values[_drawn(len(values), seed)]
-    return np.concatenate([[values.mean()], samples.mean(1)])
+def resampled(values: Floats, seed: tuple[int, ...]) -> Floats:
+    """Return the mean of values, and after it those of bootstrap samples of them.
+
+    Parameters
+    ----------
+    values : ndarray of float64, shape (n,)
+    seed : tuple of int
+        Whoever gives the same draws the same of as many values.
+    """
+    return np.concatenate([[values.mean()], samples_of(values, seed).mean(1)])
+
+
+def samples_of(values: Floats, seed: tuple[int, ...]) -> Floats:
+    """Return bootstrap samples of values, shape (`REPLICATES`, n)."""
+    return np.asarray(values[_drawn(len(values), seed)])
 
 
 @lru_cache(maxsize=3)  # All conditions of a class draw the same.
@@ -151,7 +163,8 @@ def _drawn(count: int, seed: tuple[int, ...]) -> Places:
     return np.random.default_rng(seed).integers(0, count, (REPLICATES, count))
 
 
-def _score(measure: str, label: int | None, values: Floats) -> Score:
+def score_of(measure: str, label: int | None, values: Floats) -> Score:
+    """Return a score with its interval, of its value and those of bootstrap samples after it."""
     low, high = np.percentile(values[1:], INTERVAL)
     return Score(measure, label, float(values[0]), float(low), float(high))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from jinja2 import Template
 from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
@@ -26,9 +27,7 @@ def make_page(report: Report) -> str:
     groups = groups_of(report)
     means = {model: overall(scores) for model, scores in report.scores.items()}
     short = short_names(list(report.scores))
-    templates = environment("builder.evaluate")
-    templates.filters["breakable"] = _breakable
-    return templates.get_template("report.html").render(
+    return template("report.html").render(
         plotly=get_plotlyjs(),
         columns=columns_of(means),
         robustness=report.robustness,
@@ -53,6 +52,13 @@ def make_page(report: Report) -> str:
         },
         side=SIDE,
     )
+
+
+def template(name: str, *packages: str) -> Template:
+    """Return the template of a page, of one of the packages or of those here."""
+    templates = environment(*packages, "builder.evaluate")
+    templates.filters["breakable"] = _breakable
+    return templates.get_template(name)
 
 
 def _classes(report: Report) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from builder.evaluate.charts import INK, POINTS, Chart, are_named, as_text, finished
+from builder.evaluate.charts import INK, POINTS, Chart, Judged, are_named, as_text, finished
 from builder.evaluate.measures import BOTTOM, GAP, RCS, TOP, Score, accuracy_of, overall
 from builder.evaluate.report import Report
 
@@ -48,7 +48,7 @@ class Group:
         return _SYMBOLS[self.symbol]
 
 
-def groups_of(report: Report) -> list[Group]:
+def groups_of(report: Judged) -> list[Group]:
     """Return the models by family, or one by one where they are few."""
     models = list(report.scores)
     names = {model: report.families[model] or "no family" for model in models}
@@ -114,7 +114,7 @@ def _over_accuracy(
             y=[factor * score.value for score in y],
             error_x=_bars(x, 100, group.colour),
             error_y=_bars(y, factor, group.colour),
-            **_points(report, group, list(known)),
+            **points_of(report, group, list(known)),
             hovertemplate="%{text}<br>%{x:.1f} % clean, %{y:.2f}<extra>%{customdata}</extra>",
         )
     figure.update_xaxes(title_text="clean accuracy (%)")
@@ -131,7 +131,7 @@ def _robustness(report: Report, groups: Sequence[Group]) -> dict[str, Any]:
         figure.add_scatter(
             x=top[own].tolist(),
             y=bottom[own].tolist(),
-            **_points(report, group, group.models),
+            **points_of(report, group, group.models),
             hovertemplate="%{text}<br>%{x:.1f} % with the cue, %{y:.1f} % without"
             "<extra>%{customdata}</extra>",
         )
@@ -149,7 +149,8 @@ def _robustness(report: Report, groups: Sequence[Group]) -> dict[str, Any]:
     return finished(figure, _HEIGHT)
 
 
-def _points(report: Report, group: Group, models: Sequence[str]) -> dict[str, Any]:
+def points_of(report: Judged, group: Group, models: Sequence[str]) -> dict[str, Any]:
+    """Return how the points of models of a group look, and what is told of each."""
     return {
         "text": list(map(as_text, models)),
         "customdata": [as_text(report.families[model]) for model in models],

@@ -5,7 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from builder.mitigate.noise import PROBABILITY, outside
+from builder.mitigate.noise import outside
+
+PROBABILITY = 1.0
+"""How likely an image gets other surroundings: a cue that sometimes stays goes on to tell."""
 
 
 def core_swap(
@@ -17,11 +20,11 @@ def core_swap(
 ) -> Tensor:
     """Show the core of an image in the surroundings of its neighbour in the batch.
 
-    It is ``(1 - w) x_i + w x_j`` with ``w = (1 - M_i) (1 - M_j)``: each gives only what is not its
-    core, and where the core of the neighbour would be, an image stays as it is. Neighbours are the
-    first and the second image, the third and the fourth, and so on; the last of an odd number has
-    none, and stays. Noise leaves the colour of surroundings, and so what a cue tells; a swap has
-    the cues of one class appear with others.
+    It is ``M_i x_i + (1 - M_i) g_j``, where ``g_j = (1 - M_j) x_j + M_j c_j`` is the neighbour with
+    the mean colour ``c_j`` of its surroundings in the place of its core. Neighbours are the first
+    and the second image, the third and the fourth, and so on; the last of an odd number has none.
+    Noise leaves the colour of surroundings, and so what a cue tells; a swap has the cues of one
+    class appear with others.
 
     Parameters
     ----------
@@ -39,7 +42,10 @@ def core_swap(
     """
     if chances is None:
         chances = torch.rand(len(images), device=images.device)
-    neighbour = (torch.arange(len(images), device=images.device) ^ 1).clamp(max=len(images) - 1)
-    beside = outside(core_mask)
-    weight = beside * beside[neighbour] * (chances < probability).view(-1, 1, 1, 1)
-    return images.lerp(images[neighbour], weight)
+    count, beside = len(images), outside(core_mask)
+    colour = (beside * images).sum((2, 3), keepdim=True) / beside.sum((2, 3), keepdim=True)
+    given = colour.nan_to_num().lerp(images, beside)
+    neighbour = (torch.arange(count, device=images.device) ^ 1).clamp(max=count - 1)
+    gets = beside.flatten(1).any(1)[neighbour] & (chances < probability)
+    gets[count - count % 2 :] = False
+    return images.lerp(given[neighbour], beside * gets.view(-1, 1, 1, 1))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -17,7 +15,8 @@ import salient_imagenet_1m as si
 from builder.dataset.scores import NO_RANK
 from builder.errors import BuildError
 from builder.evaluate.classifier import Classifier, ReadyClassifier
-from builder.evaluate.features import Encoder, FeatureStore
+from builder.evaluate.evaluator import data_sha256
+from builder.evaluate.features import FEATURES, Encoder, FeatureStore
 from builder.evaluate.models import load_classifier, parse_model
 from builder.network.devices import be_exact, find_device
 from builder.network.head import Head, find_head
@@ -123,15 +122,11 @@ class _Opened:
         wnids, classes = self._build.wnids("train"), len(self._names)
         ready = ReadyClassifier(classifier, wnids, classes, self._device)
         ready.to(self._device)
-        made_from = {"data": self._data_sha256, "weights_sha256": self._weights_sha256}
-        encoder = Encoder(ready, self._own)
-        store = FeatureStore(encoder, made_from, self._settings, self._device, self._reporter)
+        made_from = {"data": data_sha256(self._build), "weights_sha256": self._weights_sha256}
+        settings, encoder = self._settings, Encoder(ready, self._own)
+        directory = settings.features or settings.out / FEATURES
+        store = FeatureStore(encoder, made_from, settings, directory, self._device, self._reporter)
         return ready.labels or list(range(classes)), store
-
-    @property
-    def _data_sha256(self) -> str:
-        files = json.dumps(self._build.manifest["files"], sort_keys=True)
-        return hashlib.sha256(files.encode()).hexdigest()
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -140,7 +135,7 @@ class _Opened:
         own = {"sgd": ("choose", "learning_rate", "epochs", "stop_gap"), "dfr": ("fits",)}
         options = ("model", "method", *own[settings.method], "per_class", "k", "seed")
         return {
-            "data": self._data_sha256,
+            "data": data_sha256(self._build),
             "weights_sha256": self._weights_sha256,
             **{name: getattr(settings, name) for name in options},
             "device": self._device.type,

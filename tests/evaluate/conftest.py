@@ -172,9 +172,13 @@ class Reader(nn.Module):
             distance = (self.drawn[known] - image).abs()[places]
             read = bool(places.any()) and bool(distance.mean() < 0.06)
             label = self.labels[known]
-            answer = label if read else (label + 1) % WORLD.classes
+            answer = label if read else self.otherwise(label)
             logits.append(nn.functional.one_hot(torch.tensor(answer), WORLD.classes).float())
         return torch.stack(logits)
+
+    def otherwise(self, label: int) -> int:
+        """Return what it says of an image of a class that it cannot read."""
+        return (label + 1) % WORLD.classes
 
 
 class Constant(nn.Module):

@@ -1,0 +1,1 @@
+"""Models judged by the objects that people drew: the suite hard-imagenet of `evaluate`."""
