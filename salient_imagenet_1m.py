@@ -108,6 +108,7 @@ __all__ = [
     "render",
     "resized_size",
     "skipped",
+    "subgroup_ids",
     "union",
     "unpack_grids",
     "whole_box",
@@ -1024,6 +1025,10 @@ _OPTIONS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "segmented": _YES_OR_NO,
     "validated": _YES_OR_NO,
     "same": (_is_part, "a share of people, from 0 to 1"),
+    "subgroup": (
+        lambda value: all(_is_count(one, least=0) for one in np.ravel(value).tolist()),
+        "the number of a subgroup, 0 or more, or a list of some",
+    ),
     "size": _PIXELS,
     "mask_size": _PIXELS,
     "resize": _PIXELS,
@@ -1046,7 +1051,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 
 _NEEDED = {"directory", "streaming", "render", "decode", "ranked", "size", "resize", "scale"}
 _NEEDED |= {"ratio", "flip", "transforms", "on_missing", "on_mismatch", "geometry", "extent"}
-_NEEDED |= {"objects", "segmented"}
+_NEEDED |= {"objects", "segmented", "subgroup"}
 
 
 def _check_options(given: Mapping[str, Any]) -> None:
@@ -1077,7 +1082,7 @@ _PICTURES = ("core_mask", "spurious_mask")
 _OBJECT = "object_mask"
 _BATCH_ROWS = 1024
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
-_CONFIG = "masks|rankings|features|whole|segmentations"
+_CONFIG = "masks|rankings|features|embeddings|whole|segmentations"
 _SHARD_NAME = re.compile(rf"({_CONFIG})/\w+-\d{{5,}}-of-\d{{5,}}\.parquet")
 _MALFORMED = ValueError | KeyError | TypeError | AttributeError | ArithmeticError | RecursionError
 """What json, or a look into what it read, raises."""
@@ -1178,10 +1183,14 @@ class Build:
         with _parquet(self.files(config, split)[0]) as opened:
             return Features.from_arrow_schema(opened.schema_arrow)
 
+    def tables(self, config: str, split: str, columns: list[str]) -> Iterator[pa.Table]:
+        """Yield columns of a config and split in order, some rows at a time."""
+        for file in self.files(config, split):
+            yield from _scan(file, columns)
+
     def scan(self, config: str, split: str, columns: list[str]) -> pa.Table:
         """Read columns of all files of a config and split at once."""
-        files = self.files(config, split)
-        return pa.concat_tables([part for file in files for part in _scan(file, columns)])
+        return pa.concat_tables(self.tables(config, split, columns))
 
     def images_by_label(self, split: str) -> dict[int, int]:
         """Return how many images of each label a split has."""
@@ -1512,6 +1521,36 @@ class Selection:
         lists = pa.FixedSizeListArray.from_arrays(kept, inside.shape[1])
         table = table.set_column(column, table.schema.field(column), lists)
         return table.filter(pa.array(inside.any(axis=1)))
+
+
+def subgroup_ids(
+    directory: str | os.PathLike[str], subgroup: int | Sequence_[int] = 0
+) -> list[str]:
+    """Return the ids of images in some subgroups of their classes, for ``Selection(ids=...)``.
+
+    Parameters
+    ----------
+    directory : str or path
+        What ``salient-imagenet subgroups`` wrote.
+    subgroup : int or sequence of int
+        Which of each class; 0 is the one on which the model is least often right.
+
+    Raises
+    ------
+    FileNotFoundError, SalientImageNetError
+        If there are no memberships, or they cannot be read.
+    """
+    _check_options({"directory": directory, "subgroup": subgroup})
+    files = sorted(Path(directory).glob("memberships/*.parquet"))
+    if not files:
+        raise FileNotFoundError(
+            f"{directory} holds no memberships/*.parquet: give the --out of salient-imagenet "
+            "subgroups."
+        )
+    chosen = pa.array(np.ravel(subgroup), pa.int32())
+    tables = (table for file in files for table in _scan(str(file), ["image_id", "subgroup"]))
+    kept = (table.filter(pc.is_in(table["subgroup"], chosen)) for table in tables)
+    return [name for table in kept for name in table["image_id"].to_pylist()]
 
 
 def _label(name: int | str, wnids: dict[int, str], names: Sequence_[str]) -> int:

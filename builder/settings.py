@@ -691,6 +691,7 @@ class Evaluation(EngineSettings):
 METHODS = ("erm", "noise", "swap", "saliency", "cam")
 REGIONS = ("core", "spurious", "either")
 EXTENTS = ("crop", "image")
+REWEIGHTINGS = ("soft", "dro")
 
 _METHOD = "What is trained for"
 _RECIPE = "Recipe"
@@ -804,6 +805,33 @@ class Training:
             min=0, metavar="X", rich_help_panel=_METHOD, help="The weight of cam's penalty."
         ),
     ] = 0.1
+    subgroups: Annotated[
+        Path | None,
+        typer.Option(
+            parser=parse_local,
+            metavar="DIR",
+            rich_help_panel=_METHOD,
+            help="What subgroups wrote of the training images, for --reweight.",
+        ),
+    ] = None
+    reweight: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=_METHOD,
+            help="How subgroups weigh: soft draws images so that all weigh the same; dro has "
+            "those weigh more whose loss is larger (group DRO).",
+        ),
+    ] = None
+    dro_step: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            metavar="X",
+            rich_help_panel=_METHOD,
+            help="How fast weights of dro follow the losses.",
+        ),
+    ] = 0.01
     epochs: Annotated[
         int,
         typer.Option(
@@ -954,6 +982,16 @@ class Training:
                 "once, or erm alone."
             )
 
+        if (self.subgroups is None) != (self.reweight is None):
+            raise BuildError("--subgroups and --reweight soft or dro go together: give both.")
+        if self.reweight is not None:
+            _check_known("reweight", self.reweight, REWEIGHTINGS)
+        if self.reweight == "dro" and self.accumulate > 1:
+            raise BuildError(
+                "--reweight dro looks at a step's images together: leave out --accumulate, and use "
+                "a larger --batch-size."
+            )
+
     @property
     def methods(self) -> frozenset[str]:
         """What the loss is made of besides that of labels."""
@@ -1076,6 +1114,154 @@ class HeadTuning:
             raise BuildError(
                 "--method dfr takes images from both ends of the rankings: leave out --choose."
             )
+
+
+DECOMPOSITIONS = ("dim", "pca", "kmeans", "random")
+COMPONENT_ENDS = ("apart", "together")
+_ANSWERS = "Names"
+
+
+@dataclass(frozen=True)
+class Subgrouping:
+    """The options of ``salient-imagenet subgroups``.
+
+    Raises
+    ------
+    BuildError
+        If the method is unknown, or options exclude each other.
+    """
+
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DIR", help="A data set that build made: a directory, a URL or a Hub id."
+        ),
+    ]
+    images: BuiltImages
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="The model whose mistakes are looked at: timm:NAME, torchvision:NAME, hf:ID, a "
+            "network of build, or MODULE:FUNCTION of yours. NAME=FILE takes its weights from a "
+            "file.",
+        ),
+    ]
+    out: Annotated[
+        Path,
+        typer.Option(
+            parser=parse_local,
+            metavar="DIR",
+            help="Where to write memberships, components and the report.",
+        ),
+    ]
+    checkpoint: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="A file of the model's weights, as train writes it. May be given several times, "
+            "in the order of training: the losses of all supervise, the last is the model.",
+        ),
+    ] = None
+    features: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="In what images are compared: embeddings, those that build kept; model, what "
+            "the model hands to its head; or clip:ARCHITECTURE/WEIGHTS. By default embeddings "
+            "where the data set has them, and model where not.",
+        ),
+    ] = None
+    method: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="dim finds components by the losses (partial least squares); as baselines there "
+            "are pca, kmeans and random.",
+        ),
+    ] = "dim"
+    components: Annotated[
+        int,
+        typer.Option(
+            min=2,
+            metavar="N",
+            help="How many components are found of a class; centres of kmeans, groups of random.",
+        ),
+    ] = 5
+    ends: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Whether the two ends of a component of dim or pca are subgroups apart, or one "
+            "together, as in the paper.",
+        ),
+    ] = "apart"
+    loss_weight: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            metavar="X",
+            help="How much the losses weigh in the supervision of dim, over the features, each "
+            "taken as a whole. With 0 it is pca.",
+        ),
+    ] = 1.0
+    split: SplitName = "train"
+    votes: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            rich_help_panel=_ANSWERS,
+            help="The CSV of the votes of the build, to show what people wrote about features.",
+        ),
+    ] = None
+    words: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            rich_help_panel=_ANSWERS,
+            help="A file with a word or phrase in each line, to name both ends of components by; "
+            "wants --features clip:ARCHITECTURE/WEIGHTS.",
+        ),
+    ] = None
+    pictures: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Of how many classes the page shows images: those with the worst subgroups.",
+        ),
+    ] = 50
+    device: DeviceName = "auto"
+    batch_size: BatchSize = None
+    workers: LoadingThreads = None
+    seed: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            callback=_check_seed,
+            metavar="N",
+            help="A number that decides all that is drawn.",
+        ),
+    ] = 0
+
+    def __post_init__(self) -> None:
+        _check_known("method", self.method, DECOMPOSITIONS)
+        _check_known("ends", self.ends, COMPONENT_ENDS)
+        if self.features not in (None, "embeddings", "model") and not self.clip:
+            raise BuildError(
+                f"There are no features {self.features}: use --features embeddings, model or "
+                "clip:ARCHITECTURE/WEIGHTS."
+            )
+        if self.words and (self.method == "random" or not self.clip):
+            raise BuildError(
+                "--words names directions of CLIP's features: use --features "
+                "clip:ARCHITECTURE/WEIGHTS, and another method than random."
+            )
+
+    @property
+    def clip(self) -> str | None:
+        """The name of the CLIP model whose features are asked for, if any."""
+        return self.features if (self.features or "").startswith("clip:") else None
 
 
 @dataclass(frozen=True)

@@ -212,6 +212,20 @@ def tune_head(**options: object) -> Arguments:
     return typed
 
 
+def subgroups(data: Make = lambda place: place.built, **options: object) -> Arguments:
+    def typed(place: Place) -> list[object]:
+        given = {
+            "images": place.world.root,
+            "out": place.root / "subgroups",
+            "model": f"{NETWORK}={place.world.checkpoint}",
+            "device": "cpu",
+            **options,
+        }
+        return ["subgroups", data(place), *options_of(given, place)]
+
+    return typed
+
+
 def words(*arguments: object) -> Arguments:
     """Return a command line word by word, some of which a place makes."""
     return lambda place: [word(place) if callable(word) else word for word in arguments]
@@ -226,6 +240,7 @@ READERS: dict[str, Callable[[Make], Arguments]] = {
     "verify": lambda data: words("verify", data),
     "gallery": gallery,
     "evaluate": evaluate,
+    "subgroups": subgroups,
     "publish": lambda data: words("publish", data, "org/name"),
     "publish --dry-run": lambda data: words("publish", data, "org/name", "--dry-run"),
 }
@@ -881,6 +896,51 @@ OTHERS = [
             ("out without a name", {"out": ""}, "An empty name is no place"),
             ("out in a file", {"out": lambda p: p.file("f") / "x"}, "is a file"),
             ("features in a file", {"features": lambda p: p.file("f")}, "(Not a directory): check"),
+        )
+    ),
+    *(
+        Case(f"subgroups {name}", said, typed=subgroups(**options))
+        for name, options, said in (
+            ("without images", {"images": None}, "Missing option '--images'"),
+            ("images nowhere", {"images": "nowhere"}, "There is no file or directory nowhere"),
+            ("another split", {"split": "test"}, "There is no split test: use --split train or"),
+            ("no model", {"model": None}, "Missing option '--model'"),
+            ("an odd model", {"model": "otternet"}, "There is no network otternet"),
+            ("weights nowhere", {"checkpoint": "no.pt"}, "The checkpoint no.pt cannot be read"),
+            ("other classes", {"model": "efficientnet-lite0"}, "has no output for n90000001"),
+            ("a method that is none", {"method": "x"}, "There is no method x: use --method dim or"),
+            ("one component", {"components": 1}, "Invalid value for '--components'"),
+            ("losses that weigh less", {"loss_weight": -1}, "Invalid value for '--loss-weight'"),
+            ("features that are none", {"features": "x"}, "There are no features x: use --feat"),
+            ("no embeddings", {"features": "embeddings"}, "keeps no embeddings of train: use"),
+            ("a model near CLIP", {"features": "clip:ViT-B-33/openai"}, "such as ViT-B-32"),
+            ("words without CLIP", {"words": "x.txt"}, "--words names directions of CLIP's"),
+            (
+                "words nowhere",
+                {"words": "x.txt", "features": "clip:RN50/openai"},
+                "The words x.txt cannot be read",
+            ),
+            ("votes nowhere", {"votes": "no.csv"}, "The votes file no.csv cannot be read"),
+            ("other votes", {"votes": vote("Answer.reasons", "x")}, "are not the votes of"),
+            ("no device", {"device": "tpu"}, "There is no device tpu"),
+            ("out that is full", {"out": full}, "is not empty and holds no subgroups.json"),
+            ("out in memory", {"out": "memory://x"}, "is a URL: give --out a path"),
+            ("out in a file", {"out": lambda p: p.file("f") / "x"}, "is a file"),
+        )
+    ),
+    *(
+        Case(f"train {name}", said, typed=train(**options))
+        for name, options, said in (
+            ("subgroups alone", {"subgroups": empty}, "--reweight soft or dro go together"),
+            ("to reweight nothing", {"reweight": "soft"}, "--reweight soft or dro go together"),
+            ("another way", {"subgroups": empty, "reweight": "x"}, "There is no reweight x: use"),
+            ("of no subgroups", {"subgroups": empty, "reweight": "soft"}, "holds no memberships/"),
+            (
+                "parts of a step",
+                {"subgroups": empty, "reweight": "dro", "accumulate": 2},
+                "leave out --accumulate",
+            ),
+            ("a step below 0", {"dro_step": -1}, "Invalid value for '--dro-step'"),
         )
     ),
     *(

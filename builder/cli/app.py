@@ -22,6 +22,7 @@ from builder.cli import (
     publish,
     segmentations,
     status,
+    subgroups,
     train,
     tune_head,
     verify,
@@ -132,6 +133,7 @@ app.add_typer(voting)
 _register(gallery.gallery)
 _register(evaluate.evaluate, evaluate.EXAMPLES)
 _register(segmentations.segmentations, segmentations.EXAMPLES)
+_register(subgroups.subgroups, subgroups.EXAMPLES)
 _register(train.train, train.EXAMPLES)
 _register(tune_head.tune_head, tune_head.EXAMPLES)
 _register(verify.verify)

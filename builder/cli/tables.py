@@ -233,6 +233,26 @@ def head_table(summary: dict[str, Any]) -> Table:
     return table
 
 
+def subgroups_table(summary: dict[str, Any]) -> Table:
+    """Return the closing table of a search for subgroups."""
+    table = Table(show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_row("images", f"{summary['images']:,}")
+    table.add_row("classes", f"{len(summary['classes']):,}")
+    table.add_row("classes with too few images to divide", f"{len(summary['not_divided']):,}")
+    table.add_section()
+    for name, measure in (
+        ("accuracy, mean over classes", "accuracy"),
+        ("accuracy on the worst subgroup of each", "worst_accuracy"),
+        ("that of the worst of random groups", "random_worst_accuracy"),
+        ("that of the worst on images that had no say", "unseen_worst_accuracy"),
+    ):
+        value = summary[measure]
+        table.add_row(name, "" if value is None else f"{value:.3f}")
+    return table
+
+
 def evaluation_estimate_table(estimate: EvaluationEstimate) -> Table:
     """Return what the dry run of an evaluation tells."""
     known = {

@@ -237,6 +237,23 @@ def read_votes(path: Path, minimum: int = MINIMUM_VOTES) -> Votes:
     return Votes(pairs, sha256(data).hexdigest())
 
 
+def reasons_of(path: Path) -> dict[tuple[int, int], list[str]]:
+    """Read what the workers wrote on each pair, by label and feature, each sentence once.
+
+    Parameters
+    ----------
+    path : Path
+        A votes file, as `read_votes` takes it.
+    """
+    words: defaultdict[tuple[int, int], dict[str, None]] = defaultdict(dict)
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        for row in csv.DictReader(file):
+            pair = int(row["Input.class_index"]), int(row["Input.feature_index"])
+            if row["Answer.reasons"]:
+                words[pair][row["Answer.reasons"]] = None
+    return {pair: list(sentences) for pair, sentences in words.items()}
+
+
 def write_votes(
     path: Path,
     votes: Iterable[Vote],

@@ -172,13 +172,14 @@ def _stream(settings: Evaluation, count: int) -> Any:
         streaming=True,
         columns=_COLUMNS,
         select=si.Selection(most_spurious=count, least_spurious=count),
-        transform=_with_thumbnail,
+        transform=with_thumbnail,
         threads=usable_cores(),
         on_missing="skip",
     )
 
 
-def _with_thumbnail(example: dict[str, Any]) -> dict[str, Any]:
+def with_thumbnail(example: dict[str, Any]) -> dict[str, Any]:
+    """Return an example's id with a thumbnail of the window that models see."""
     window = si.crop_box(example["width"], example["height"])
     shown = example["image"].crop(tuple(map(round, window)))
     return {

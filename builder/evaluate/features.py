@@ -11,7 +11,7 @@ from importlib.metadata import version
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,11 +21,10 @@ from torch import Tensor, nn
 
 import salient_imagenet_1m as si
 from builder.evaluate.batches import at_work, batches_of_shards
-from builder.evaluate.classifier import ReadyClassifier
+from builder.evaluate.classifier import ReadyClassifier, View
 from builder.evaluate.views import Batch, Views, collate
 from builder.network.devices import BATCH_SIZES, WORKERS
 from builder.reporter import Reporter
-from builder.settings import Evaluation, HeadTuning
 from builder.storage.parquet import (
     damage_as_sentence,
     fixed_lists,
@@ -69,6 +68,45 @@ class Features:
         return Features(ids, self.labels[chosen], self.ranks[chosen], values)
 
 
+class HeadInputs:
+    """What a head was handed in the last pass of a thread.
+
+    Parameters
+    ----------
+    head : nn.Linear
+    """
+
+    def __init__(self, head: nn.Linear) -> None:
+        self._captured = threading.local()
+        head.register_forward_pre_hook(self._capture)
+
+    def _capture(self, _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self._captured.features = inputs[0]
+
+    def take(self) -> Tensor:
+        """Return it, float32 of shape (n, features), and forget it."""
+        features: Tensor = self._captured.features
+        del self._captured.features
+        return features.float()
+
+
+class Encoding(Protocol):
+    """What makes numbers of images; may be called from several threads."""
+
+    @property
+    def view(self) -> View:
+        """How it wants images."""
+
+    def __call__(self, images: Tensor, labels: Tensor, /) -> Tensor:
+        """Return float32 of shape (n, numbers).
+
+        Parameters
+        ----------
+        images : Tensor of float32 in [0, 1], shape (n, 3, size, size)
+        labels : Tensor of int64, shape (n,)
+        """
+
+
 class Encoder:
     """A model up to its head; may be called from several threads.
 
@@ -86,27 +124,32 @@ class Encoder:
 
     def __init__(self, classifier: ReadyClassifier, head: nn.Linear) -> None:
         self._classifier, self.view = classifier, classifier.view
-        self._captured = threading.local()
-        head.register_forward_pre_hook(self._capture)
+        self._inputs = HeadInputs(head)
 
-    def _capture(self, _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        self._captured.features = inputs[0]
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """Return the features of images.
-
-        Parameters
-        ----------
-        images : Tensor of float32 in [0, 1], shape (n, 3, size, size)
-
-        Returns
-        -------
-        Tensor of float32, shape (n, features)
-        """
+    def __call__(self, images: Tensor, _labels: Tensor) -> Tensor:
+        """Return the features of images, as `Encoding` says."""
         self._classifier(images)
-        features: Tensor = self._captured.features
-        del self._captured.features
-        return features.float()
+        return self._inputs.take()
+
+
+class LoadedImages(Protocol):
+    """Where images come from, and how they are loaded: options of a command."""
+
+    @property
+    def data(self) -> str:
+        """The data set."""
+
+    @property
+    def images(self) -> str:
+        """Its images."""
+
+    @property
+    def batch_size(self) -> int | None:
+        """Images of a batch, None for the device's own."""
+
+    @property
+    def workers(self) -> int | None:
+        """Threads that load, None for the device's own."""
 
 
 class FeatureStore:
@@ -118,12 +161,12 @@ class FeatureStore:
 
     Parameters
     ----------
-    encoder : Encoder
+    encoder : Encoding
     made_from : dict
         Hashes of the data set and of the encoder's weights.
-    settings : HeadTuning or Evaluation
+    settings : LoadedImages
     directory : Path
-        For the files.
+        Where files are kept.
     device : torch.device
         Where the encoder runs.
     reporter : Reporter
@@ -131,9 +174,9 @@ class FeatureStore:
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: Encoding,
         made_from: dict[str, Any],
-        settings: HeadTuning | Evaluation,
+        settings: LoadedImages,
         directory: Path,
         device: torch.device,
         reporter: Reporter,
@@ -151,6 +194,18 @@ class FeatureStore:
         BuildError
             If a file of the store is damaged.
         """
+        return _features([_read(path) for path in self.computed(split, ids)])
+
+    def computed(self, split: str, ids: Sequence[str]) -> list[Path]:
+        """Return the files of some images of a split, which are then whole.
+
+        Each is Parquet, with the columns image_id, label, spuriosity_rank and features.
+
+        Raises
+        ------
+        BuildError
+            If one is damaged.
+        """
         stream = self._stream(split, ids)
         directory = self.directory / self._name(split, ids, stream.num_shards)
         paths = [directory / f"{shard:06d}.parquet" for shard in range(stream.num_shards)]
@@ -161,7 +216,7 @@ class FeatureStore:
             encoded = at_work(self._device, batches, self._encode)
             for shard, tables in groupby(encoded, itemgetter(0)):
                 _write(paths[shard], (table for _, table in tables), advance)
-        return _features([_read(path) for path in paths])
+        return paths
 
     def _stream(self, split: str, ids: Sequence[str]) -> Any:
         settings = self._settings
@@ -200,7 +255,8 @@ class FeatureStore:
     def _table(self, batch: Batch) -> pa.Table:
         # Channels come last in memory, as convolutions like them.
         pixels = batch.pixels[self._encoder.view].to(self._device, non_blocking=True)
-        features = self._encoder(pixels.permute(0, 3, 1, 2) / 255)
+        labels = batch.labels.to(self._device, non_blocking=True)
+        features = self._encoder(pixels.permute(0, 3, 1, 2) / 255, labels)
         columns = {
             "image_id": pa.array(batch.image_ids),
             "label": batch.labels.numpy(),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -42,11 +43,29 @@ class ZeroShot(nn.Module):
         return logits
 
 
-def load_zero_shot(name: str, architecture: str, weights: str) -> Classifier:
-    """Make a zero-shot classifier of ImageNet's classes from a CLIP model.
+class ClipModel(NamedTuple):
+    """A CLIP model with what it wants.
 
-    The direction of a class is the mean over seven templates ("a photo of the large {}.") of its
-    name's embedding, names and templates being open_clip's.
+    Attributes
+    ----------
+    model : nn.Module
+        From open_clip.
+    tokenizer : callable
+        From texts to what it takes of them.
+    view : View
+    mean, std : sequence of float
+        Its normalisation of images, per channel.
+    """
+
+    model: nn.Module
+    tokenizer: Callable[[Sequence[str]], Tensor]
+    view: View
+    mean: Sequence[float]
+    std: Sequence[float]
+
+
+def load_clip(name: str, architecture: str, weights: str) -> ClipModel:
+    """Load a CLIP model.
 
     Parameters
     ----------
@@ -80,17 +99,47 @@ def load_zero_shot(name: str, architecture: str, weights: str) -> Classifier:
             f"The weights of {name} cannot be had ({first_line(error)}): check the name, or give "
             f"clip:{architecture}/FILE{_tags(open_clip.list_pretrained_tags_by_model(architecture))}."
         ) from error
-    directions = open_clip.build_zero_shot_classifier(
-        model, tokenizer, open_clip.IMAGENET_CLASSNAMES, open_clip.SIMPLE_IMAGENET_TEMPLATES
-    )
     shown = model.visual.preprocess_cfg
     size = shown["size"] if isinstance(shown["size"], int) else shown["size"][0]
+    view = View(size, shown["interpolation"])
+    return ClipModel(model, tokenizer, view, shown["mean"], shown["std"])
+
+
+def load_zero_shot(name: str, architecture: str, weights: str) -> Classifier:
+    """Make a zero-shot classifier of ImageNet's classes from a CLIP model.
+
+    The direction of a class is the mean over seven templates ("a photo of the large {}.") of its
+    name's embedding, names and templates being open_clip's.
+
+    Parameters
+    ----------
+    name : str
+        ``clip:ARCHITECTURE/WEIGHTS``.
+    architecture : str
+        As open_clip names it.
+    weights : str
+        A tag of open_clip, or a file.
+
+    Raises
+    ------
+    BuildError
+        If open_clip is missing, or has no such model, or its weights cannot be had.
+    """
+    loaded = load_clip(name, architecture, weights)
+    import open_clip  # noqa: PLC0415 (an extra)
+
+    directions = open_clip.build_zero_shot_classifier(
+        loaded.model,
+        loaded.tokenizer,
+        open_clip.IMAGENET_CLASSNAMES,
+        open_clip.SIMPLE_IMAGENET_TEMPLATES,
+    )
     return Classifier(
         name,
-        ZeroShot(model, torch.as_tensor(directions).float()),
-        View(size, shown["interpolation"]),
-        shown["mean"],
-        shown["std"],
+        ZeroShot(loaded.model, torch.as_tensor(directions).float()),
+        loaded.view,
+        loaded.mean,
+        loaded.std,
         imagenet_info().label_names(),
     )
 

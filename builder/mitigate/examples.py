@@ -19,7 +19,7 @@ import salient_imagenet_1m as si
 from builder.errors import BuildError, first_line
 from builder.evaluate.classifier import View
 from builder.evaluate.regions import DILATIONS, dilate
-from builder.mitigate.order import seed_of
+from builder.mitigate.order import Place, seed_of
 from builder.network.devices import WORKERS
 from builder.settings import Training
 from salient_imagenet_1m import CROP_SIZE, KINDS
@@ -197,7 +197,7 @@ class Crops:
 
 
 class Examples(Dataset[Example]):
-    """The images of a split, in any order: an example is told by epoch and position.
+    """The images of a split, in any order: an example is told by its `Place`.
 
     Parameters
     ----------
@@ -209,10 +209,18 @@ class Examples(Dataset[Example]):
     def __init__(self, rows: Any, crops: Crops) -> None:
         self._rows, self._crops = rows, crops
 
-    def __getitem__(self, place: tuple[int, int]) -> Example:
-        epoch, position = place
-        example = self._rows[position]
-        return self._crops(example, seed_of(self._crops.settings.seed, epoch, example["image_id"]))
+    @property
+    def image_ids(self) -> list[str]:
+        """The ids of all images, by position."""
+        ids = self._rows.select_columns(["image_id"]).with_format("arrow")[:]["image_id"]
+        return list(ids.to_pylist())
+
+    def __getitem__(self, place: Place) -> Example:
+        example = self._rows[place.position]
+        name = example["image_id"]
+        # Who comes again comes in another crop.
+        parts = (place.epoch, f"{name} {place.repeat}" if place.repeat else name)
+        return self._crops(example, seed_of(self._crops.settings.seed, *parts))
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -20,6 +21,9 @@ from builder.settings import Training
 MASKLESS = "without_mask"
 """The share of images that trained as ERM, since they have no mask, or none in their crop."""
 
+ROBUST = "robust_loss"
+"""The loss of group DRO."""
+
 
 @dataclass(frozen=True)
 class Objective:
@@ -29,10 +33,13 @@ class Objective:
     ----------
     settings : Training
     learner : Learner
+    robust : callable, optional
+        Makes a loss of those of a batch's images, in place of their mean.
     """
 
     settings: Training
     learner: Learner
+    robust: Callable[[Tensor, Batch], Tensor] | None = None
 
     def __call__(
         self, model: nn.Module, batch: Batch, epoch: int
@@ -75,6 +82,8 @@ class Objective:
             )
             loss = losses.mean()
             terms = {"loss": loss}
+            if self.robust:
+                loss = terms[ROBUST] = self.robust(losses, batch)
             if "saliency" in settings.methods:
                 terms["saliency"] = saliency_penalty(losses, inputs, core)
                 loss = loss + settings.saliency_weight * terms["saliency"]

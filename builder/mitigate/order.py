@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from accelerate import Accelerator
 
 from builder.errors import BuildError
@@ -17,6 +20,21 @@ def seed_of(*parts: object) -> int:
     """Return a seed that its parts alone decide."""
     digest = hashlib.blake2b(" ".join(map(str, parts)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little")
+
+
+class Place(NamedTuple):
+    """An image in an epoch.
+
+    Attributes
+    ----------
+    epoch, position : int
+    repeat : int
+        How often it came in the epoch before.
+    """
+
+    epoch: int
+    position: int
+    repeat: int = 0
 
 
 @dataclass(frozen=True)
@@ -60,13 +78,38 @@ class Order:
         """Images of an epoch, whole steps of them; others are left out of the next one."""
         return self.steps * self.step
 
-    def batches(self, epoch: int, start: int = 0) -> Iterator[list[tuple[int, int]]]:
-        """Yield this process's batches of an epoch, from a step on, as places of `Examples`."""
-        order = np.random.default_rng(seed_of(self.seed, epoch)).permutation(self.images)
-        whole = order[: self.used]
-        for batch in whole.reshape(self.steps, self.accumulate, self.processes, -1)[start:]:
+    def batches(
+        self, epoch: int, start: int = 0, chances: npt.NDArray[np.float64] | None = None
+    ) -> Iterator[list[Place]]:
+        """Yield this process's batches of an epoch, from a step on.
+
+        Parameters
+        ----------
+        epoch, start : int
+        chances : ndarray of float64, shape (images,), optional
+            How likely each image is drawn, with replacement; by default each comes once.
+        """
+        drawn = np.random.default_rng(seed_of(self.seed, epoch))
+        order = (
+            drawn.permutation(self.images)
+            if chances is None
+            else drawn.choice(self.images, self.images, p=chances)
+        )
+        repeats = np.zeros_like(order) if chances is None else _repeats(order)
+        places = np.stack([order, repeats], axis=1)[: self.used]
+        for batch in places.reshape(self.steps, self.accumulate, self.processes, -1, 2)[start:]:
             for part in batch[:, self.process]:
-                yield [(epoch, position) for position in part.tolist()]
+                yield [Place(epoch, position, repeat) for position, repeat in part.tolist()]
+
+
+def _repeats(order: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return how often each of some numbers came before."""
+    seen: Counter[int] = Counter()
+    found = np.empty_like(order)
+    for place, number in enumerate(order.tolist()):
+        found[place] = seen[number]
+        seen[number] += 1
+    return found
 
 
 def order_of(settings: Training, images: int, accelerator: Accelerator) -> Order:

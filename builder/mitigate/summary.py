@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from builder.evaluate.charts import CUE, INK, NO_CUE, Chart, finished
 from builder.evaluate.outcome import OutcomePage
 from builder.mitigate.journal import STEP, Line
-from builder.mitigate.objective import MASKLESS
+from builder.mitigate.objective import MASKLESS, ROBUST
 from builder.mitigate.order import Order
 from builder.mitigate.trainer import RATE, VALIDATION
 from builder.storage.files import atomic_write
@@ -62,7 +62,8 @@ class Summary:
                 "Labels are all it was told."
                 if identity["method"] == "erm"
                 else f"It was kept from the image's {_REGIONS[identity['region']]}."
-            ),
+            )
+            + _REWEIGHTINGS.get(identity["reweight"], ""),
             self._facts(),
             list(self._charts()),
             identity,
@@ -92,6 +93,9 @@ class Summary:
                 self._of("accuracy", VALIDATION, factor=100),
             ),
         ]
+        if ROBUST in self.lines[-1]:
+            reading = "Of subgroups, by what they weigh: those of larger losses weigh more."
+            charts.append(Chart("Robust loss", reading, self._of(ROBUST)))
         for name in ("saliency", "cam"):
             if name in self.lines[-1]:
                 reading = "Before its weight: what is left of looking where it is not to look."
@@ -119,6 +123,12 @@ _REGIONS = {
     "core": "surroundings, all but its dilated core mask",
     "spurious": "spurious mask",
     "either": "surroundings, or its spurious mask where its class has no core mask",
+}
+
+
+_REWEIGHTINGS = {
+    "soft": " Images were drawn so that all subgroups of a class weigh the same.",
+    "dro": " Subgroups weighed more, the larger their loss was (group DRO).",
 }
 
 

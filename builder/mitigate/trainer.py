@@ -19,9 +19,10 @@ from builder.mitigate.examples import Batch, Examples, collate, loading_workers
 from builder.mitigate.journal import STEP, Journal, Line
 from builder.mitigate.learner import Learner
 from builder.mitigate.meter import Meter
-from builder.mitigate.objective import MASKLESS, Objective
+from builder.mitigate.objective import MASKLESS, ROBUST, Objective
 from builder.mitigate.order import Order, seed_of
 from builder.mitigate.recipe import averaged, make_optimizer, make_schedule
+from builder.mitigate.reweighting import Reweighting
 from builder.mitigate.validation import Validation
 from builder.reporter import Reporter
 from builder.settings import Training
@@ -48,6 +49,8 @@ class Trainer:
         The directory of the checkpoint.
     stop : Stop
         Whom to ask whether to go on.
+    reweighting : Reweighting, optional
+        How subgroups weigh.
 
     Attributes
     ----------
@@ -70,21 +73,26 @@ class Trainer:
         accelerator: Accelerator,
         work: Path,
         stop: Stop,
+        reweighting: Reweighting | None = None,
     ) -> None:
         self.settings, self._learner, self._examples = settings, learner, examples
         self._validation, self._accelerator, self._stop = validation, accelerator, stop
         self._path = work / CHECKPOINT_FILE
         self._order = order
-        self._objective = Objective(settings, learner)
+        self._chances = reweighting.chances if reweighting else None
+        robust = reweighting.robust(accelerator) if reweighting else None
+        self._objective = Objective(settings, learner, robust)
         # Copied before anything is wrapped, and before maps are watched for gradients.
         self._ema = averaged(learner.model, settings)
         optimizer = make_optimizer(learner.model, settings)
         self._schedule = make_schedule(optimizer, settings, self._order.steps)
         self._model, self._optimizer = accelerator.prepare(learner.model, optimizer)
-        modules = {"model": learner.model}
+        modules: dict[str, nn.Module] = {"model": learner.model}
         if self._ema:
             self._ema.to(accelerator.device)
             modules["ema"] = self._ema.module
+        if reweighting and reweighting.loss:
+            modules["subgroups"] = reweighting.loss
         self._checkpoint = Checkpoint(modules, self._optimizer)
         self.steps = self._checkpoint.load(self._path) if self._path.exists() else 0
         accelerator.wait_for_everyone()
@@ -94,6 +102,8 @@ class Trainer:
     def columns(self) -> list[str]:
         """What a line of the journal tells."""
         terms = [*sorted(self.settings.methods & {"saliency", "cam"})]
+        if self.settings.reweight == "dro":
+            terms = [ROBUST, *terms]
         shares = [MASKLESS] if self.settings.methods else []
         return ["epoch", RATE, "loss", *terms, "accuracy", *shares, VALIDATION]
 
@@ -150,7 +160,9 @@ class Trainer:
         device = self._accelerator.device
         loader: DataLoader[Any] = DataLoader(
             self._examples,
-            batch_sampler=list(self._order.batches(epoch, self.steps % self._order.steps)),
+            batch_sampler=list(
+                self._order.batches(epoch, self.steps % self._order.steps, self._chances)
+            ),
             num_workers=loading_workers(self.settings, device),
             collate_fn=collate,
             pin_memory=device.type == "cuda",

@@ -18,6 +18,7 @@ from builder.mitigate.examples import open_examples
 from builder.mitigate.journal import Journal, read_journal
 from builder.mitigate.learner import Learner, open_learner
 from builder.mitigate.order import order_of
+from builder.mitigate.reweighting import Reweighting, open_reweighting
 from builder.mitigate.summary import Summary, write_summary
 from builder.mitigate.trainer import Trainer
 from builder.mitigate.validation import open_validation
@@ -94,14 +95,17 @@ def train(settings: Training, reporter: Reporter, stop: Stop | None = None) -> T
 def _train(settings: Training, accelerator: Accelerator, reporter: Reporter, stop: Stop) -> Trained:
     out, work, is_first = settings.out, settings.out / WORK, accelerator.is_main_process
     learner = open_learner(settings, accelerator.device)
-    identity = _identity(settings, accelerator.num_processes, learner)
+    examples, validation = open_examples(settings, learner.view), open_validation(settings, learner)
+    reweighting = open_reweighting(settings, examples)
+    identity = _identity(settings, accelerator.num_processes, learner, reweighting)
     if is_first:
         claim(out, CLAIM_FILE, identity)
     accelerator.wait_for_everyone()
-    examples, validation = open_examples(settings, learner.view), open_validation(settings, learner)
     order = order_of(settings, len(examples), accelerator)
     if not (out / WEIGHTS_FILE).exists():
-        trainer = Trainer(settings, learner, examples, validation, order, accelerator, work, stop)
+        trainer = Trainer(
+            settings, learner, examples, validation, order, accelerator, work, stop, reweighting
+        )
         with Journal(out, trainer.steps, trainer.columns) if is_first else nullcontext() as journal:
             trainer.run(journal, reporter if is_first else SilentReporter())
         if is_first:
@@ -125,7 +129,9 @@ def _accelerator(settings: Training) -> Accelerator:
     )
 
 
-def _identity(settings: Training, processes: int, learner: Learner) -> dict[str, Any]:
+def _identity(
+    settings: Training, processes: int, learner: Learner, reweighting: Reweighting | None
+) -> dict[str, Any]:
     """Return all that the weights depend on."""
     files = json.dumps(si.Build.open(settings.data).manifest["files"], sort_keys=True)
     chosen = {
@@ -133,6 +139,7 @@ def _identity(settings: Training, processes: int, learner: Learner) -> dict[str,
     }
     return {
         **chosen,
+        "subgroups": reweighting.memberships.sha256 if reweighting else None,
         "data": hashlib.sha256(files.encode()).hexdigest(),
         "first_weights": hash_tensors(learner.model.state_dict()),
         "processes": processes,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 from collections import defaultdict
@@ -15,7 +14,7 @@ import jinja2
 from builder.dataset.dataset import DataSet
 from builder.dataset.manifest import Manifest
 from builder.dataset.subject import Subject
-from builder.dataset.votes import read_votes
+from builder.dataset.votes import read_votes, reasons_of
 from builder.errors import BuildError, printable
 from builder.images.sources import find_images, open_images
 from builder.pages.highlights import Row, find_highlights, find_whole
@@ -140,20 +139,9 @@ def _views(
             f"{settings.images} lacks {len(missing):,} of the {len(wanted):,} images to "
             f"show, {min(missing)} for one: check --images and --split."
         )
-    words = _words(settings.votes) if settings.votes else {}
+    words = reasons_of(settings.votes) if settings.votes else {}
     whole = find_whole(data, settings.split, {h.first["image_id"] for h in highlights.values()})
     return Views(highlights, pairs, images, places, words, known, whole)
-
-
-def _words(votes: Path) -> dict[tuple[int, int], list[str]]:
-    """Read what the workers wrote on each pair, each sentence once."""
-    words: defaultdict[tuple[int, int], dict[str, None]] = defaultdict(dict)
-    with votes.open(newline="", encoding="utf-8-sig") as file:
-        for row in csv.DictReader(file):
-            pair = int(row["Input.class_index"]), int(row["Input.feature_index"])
-            if row["Answer.reasons"]:
-                words[pair][row["Answer.reasons"]] = None
-    return {pair: list(sentences) for pair, sentences in words.items()}
 
 
 def _card(view: ClassView) -> dict[str, Any]:

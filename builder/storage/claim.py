@@ -12,7 +12,7 @@ from builder.storage.files import atomic_write
 from builder.storage.objects import json_object
 
 
-def claim(out: Path, name: str, identity: Mapping[str, Any]) -> None:
+def claim(out: Path, name: str, identity: Mapping[str, Any], what: str = "model") -> None:
     """Take note of what is made in a directory, so that only the same goes on there.
 
     Parameters
@@ -21,7 +21,9 @@ def claim(out: Path, name: str, identity: Mapping[str, Any]) -> None:
     name : str
         Of the file that says so.
     identity : dict
-        All that the model in it depends on, as JSON has it.
+        All that is in it depends on, as JSON has it.
+    what : str
+        A word for that.
 
     Raises
     ------
@@ -31,7 +33,7 @@ def claim(out: Path, name: str, identity: Mapping[str, Any]) -> None:
     path = out / name
     claimed = read_claim(path)
     if claimed is not None:
-        require_same(out, "model", claimed, identity, "use another --out, or the same options")
+        require_same(out, what, claimed, identity, "use another --out, or the same options")
         return
     if any(out.iterdir()):
         raise BuildError(f"{out} is not empty and holds no {name}: use a new --out.")

@@ -40,6 +40,7 @@ from builder.evaluate.models import load_classifier
 from builder.mitigate.examples import Crops, Example, Examples, collate, open_examples
 from builder.mitigate.learner import open_learner
 from builder.mitigate.objective import Objective
+from builder.mitigate.order import Place
 from builder.mitigate.training import train
 from builder.reporter import SilentReporter
 from builder.run.build import build
@@ -290,14 +291,14 @@ class Kept(Examples):
         masks = crops.masks, crops.mask_size, settings.data, settings.extent
         self._kept = _kept_of(settings.seed, settings.smallest_crop, *masks)
 
-    def __getitem__(self, place: tuple[int, int]) -> Example:
+    def __getitem__(self, place: Place) -> Example:
         if place not in self._kept:
             self._kept[place] = super().__getitem__(place)
         return self._kept[place]
 
 
 @lru_cache(1)
-def _kept_of(*_of: object) -> dict[tuple[int, int], Example]:
+def _kept_of(*_of: object) -> dict[Place, Example]:
     return {}
 
 
@@ -377,7 +378,7 @@ def speeds(demo: Path, model: str, images: int, rounds: int) -> dict[str, float]
     for epoch in range(rounds + 1):  # the first to warm up
         for method, (examples, objective) in steps.items():
             began = time.process_time()
-            batch = collate([examples[epoch, place] for place in range(images)])
+            batch = collate([examples[Place(epoch, place)] for place in range(images)])
             loss, _ = objective(objective.learner.model, batch, epoch)
             loss.backward()  # type: ignore[no-untyped-call]
             seconds[method].append(time.process_time() - began)

@@ -16,6 +16,7 @@ from builder.errors import BuildError
 from builder.evaluate.classifier import View
 from builder.evaluate.regions import dilate
 from builder.mitigate.examples import Crops, Examples, collate, open_examples
+from builder.mitigate.order import Place
 from salient_imagenet_1m import SalientImageNetError
 from tests.mitigate.conftest import Options
 
@@ -104,7 +105,7 @@ def test_masks_of_whole_images_reach_beyond_the_crop(
     settings = options(method="noise", smallest_crop=1.0)
     whole = replace(settings, data=str(planted_whole), extent="image")
     batches = [
-        collate([examples[0, place] for place in range(36)])
+        collate([examples[Place(0, place)] for place in range(36)])
         for examples in (open_examples(each, View(SIDE)) for each in (settings, whole))
     ]
     cropped, wider = (batch.core_masks[..., ::95, ::95].float().mean() for batch in batches)
@@ -118,11 +119,11 @@ def test_examples_of_the_loader_are_collated(options: Options) -> None:
     examples = open_examples(options(), View(SIDE))
     assert isinstance(examples, Examples)
     assert len(examples) == 36
-    batch = collate([examples[0, place] for place in range(36)])
+    batch = collate([examples[Place(0, place)] for place in range(36)])
     assert batch.images.shape == (36, SIDE, SIDE, 3)
     assert batch.images.dtype == batch.core_masks.dtype == torch.uint8
     assert sorted(batch.labels.tolist()) == [0] * 12 + [1] * 12 + [2] * 12
     with_mask = batch.core_masks.flatten(1).any(1)
     assert not with_mask[batch.labels == 1].any()  # whose features are all spurious
     assert with_mask[batch.labels != 1].float().mean() > 0.5
-    assert not torch.equal(examples[1, 0].image, examples[0, 0].image)
+    assert not torch.equal(examples[Place(1, 0)].image, examples[Place(0, 0)].image)

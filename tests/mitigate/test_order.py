@@ -28,7 +28,7 @@ def test_an_epoch_has_each_image_once_but_for_the_rest() -> None:
     order = Order(35, 8)
     places = [place for batch in order.batches(0) for place in batch]
     assert len(places) == len(set(places)) == order.used == 32
-    assert {epoch for epoch, _ in places} == {0}
+    assert {place.epoch for place in places} == {0}
 
 
 def test_epochs_and_seeds_differ_and_an_epoch_goes_on() -> None:
@@ -37,7 +37,7 @@ def test_epochs_and_seeds_differ_and_an_epoch_goes_on() -> None:
     assert first == list(order.batches(0))
     assert list(order.batches(0, 2)) == first[2:]
     positions = {
-        tuple(p for b in o.batches(e) for _, p in b)
+        tuple(place.position for b in o.batches(e) for place in b)
         for o in (order, Order(35, 8, seed=1))
         for e in (0, 1)
     }
