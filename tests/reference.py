@@ -426,87 +426,6 @@ def cam_penalty(maps: Tensor, weight: Tensor, labels: Tensor, masks: Tensor) -> 
     return total / (count * height * width)
 
 
-def nipals(
-    features: np.ndarray[Any, Any], supervision: np.ndarray[Any, Any], components: int
-) -> np.ndarray[Any, Any]:
-    """Return the rotations of partial least squares, by a singular vector per component."""
-    x, y = features.copy(), supervision.copy()
-    weights, loadings = [], []
-    for _ in range(components):
-        weight = np.linalg.svd(x.T @ y)[0][:, 0]
-        score = x @ weight
-        x_loading, y_loading = x.T @ score / (score @ score), y.T @ score / (score @ score)
-        x, y = x - np.outer(score, x_loading), y - np.outer(score, y_loading)
-        weights.append(weight)
-        loadings.append(x_loading)
-    w, p = np.array(weights).T, np.array(loadings).T
-    return np.asarray(w @ np.linalg.inv(p.T @ w))
-
-
-def dim_scores(
-    features: np.ndarray[Any, Any],
-    losses: np.ndarray[Any, Any],
-    components: int,
-    loss_weight: float,
-) -> np.ndarray[Any, Any]:
-    """Return the cosine of each image with each component of DIM, one by one, but for signs."""
-    shown = np.array([row / math.sqrt(sum(row**2)) for row in features.astype(float)])
-    mean, spread = shown.mean(0), shown.std(0, ddof=1)
-    spread[shown.max(0) == shown.min(0)] = 1
-    x = (shown - mean) / spread
-    columns = [
-        math.sqrt(loss_weight / losses.shape[1]) * (own.mean() - own) / own.std(ddof=1)
-        for own in losses.T
-    ]
-    columns += [own / math.sqrt(x.shape[1]) for own in x.T]
-    rotations = nipals(x, np.array(columns).T, components)
-    found = []
-    for row in shown:
-        own = []
-        for rotation in rotations.T:
-            direction = rotation / spread
-            length = math.sqrt(sum((row - mean) ** 2)) * math.sqrt(sum(direction**2))
-            own.append(float((row - mean) @ direction) / length)
-        found.append(own)
-    return np.array(found)
-
-
-def soft_weights(memberships: list[list[float]], labels: list[int]) -> list[float]:
-    """Return how likely each image is drawn: all subgroups of all classes weigh the same."""
-    found = []
-    for row, label in zip(memberships, labels, strict=True):
-        total = 0.0
-        for group, value in enumerate(row):
-            mass = sum(
-                other[group] for other, its in zip(memberships, labels, strict=True) if its == label
-            )
-            total += value * len(labels) / mass if mass else 0.0
-        found.append(total)
-    return [value / sum(found) for value in found]
-
-
-def group_dro(
-    q: dict[tuple[int, int], float],
-    losses: list[float],
-    labels: list[int],
-    memberships: list[list[float]],
-    step: float,
-) -> tuple[float, dict[tuple[int, int], float]]:
-    """Return the loss of a batch by group DRO, and what (label, subgroup) weigh after it."""
-    means = {}
-    for label, group in q:
-        own = [
-            (row[group], loss)
-            for row, loss, its in zip(memberships, losses, labels, strict=True)
-            if its == label
-        ]
-        mass = sum(g for g, _ in own)
-        means[label, group] = sum(g * loss for g, loss in own) / mass if mass else 0.0
-    raised = {name: value * math.exp(step * means[name]) for name, value in q.items()}
-    new = {name: value / sum(raised.values()) for name, value in raised.items()}
-    return sum(new[name] * means[name] for name in q), new
-
-
 Pixels = set[tuple[int, int]]
 
 
@@ -658,3 +577,84 @@ def alignment(cam: np.ndarray[Any, Any], mask: np.ndarray[Any, Any]) -> tuple[fl
         (inside if is_object else outside).append(float(cam[place]))
     density = sum(inside) / len(inside) - sum(outside) / len(outside) if outside else math.nan
     return both / (either + 1e-10), 2 * both / (hot + drawn + 1e-10), density
+
+
+def nipals(
+    features: np.ndarray[Any, Any], supervision: np.ndarray[Any, Any], components: int
+) -> np.ndarray[Any, Any]:
+    """Return the rotations of partial least squares, by a singular vector per component."""
+    x, y = features.copy(), supervision.copy()
+    weights, loadings = [], []
+    for _ in range(components):
+        weight = np.linalg.svd(x.T @ y)[0][:, 0]
+        score = x @ weight
+        x_loading, y_loading = x.T @ score / (score @ score), y.T @ score / (score @ score)
+        x, y = x - np.outer(score, x_loading), y - np.outer(score, y_loading)
+        weights.append(weight)
+        loadings.append(x_loading)
+    w, p = np.array(weights).T, np.array(loadings).T
+    return np.asarray(w @ np.linalg.inv(p.T @ w))
+
+
+def dim_scores(
+    features: np.ndarray[Any, Any],
+    losses: np.ndarray[Any, Any],
+    components: int,
+    loss_weight: float,
+) -> np.ndarray[Any, Any]:
+    """Return the cosine of each image with each component of DIM, one by one, but for signs."""
+    shown = np.array([row / math.sqrt(sum(row**2)) for row in features.astype(float)])
+    mean, spread = shown.mean(0), shown.std(0, ddof=1)
+    spread[shown.max(0) == shown.min(0)] = 1
+    x = (shown - mean) / spread
+    columns = [
+        math.sqrt(loss_weight / losses.shape[1]) * (own.mean() - own) / own.std(ddof=1)
+        for own in losses.T
+    ]
+    columns += [own / math.sqrt(x.shape[1]) for own in x.T]
+    rotations = nipals(x, np.array(columns).T, components)
+    found = []
+    for row in shown:
+        own = []
+        for rotation in rotations.T:
+            direction = rotation / spread
+            length = math.sqrt(sum((row - mean) ** 2)) * math.sqrt(sum(direction**2))
+            own.append(float((row - mean) @ direction) / length)
+        found.append(own)
+    return np.array(found)
+
+
+def soft_weights(memberships: list[list[float]], labels: list[int]) -> list[float]:
+    """Return how likely each image is drawn: all subgroups of all classes weigh the same."""
+    found = []
+    for row, label in zip(memberships, labels, strict=True):
+        total = 0.0
+        for group, value in enumerate(row):
+            mass = sum(
+                other[group] for other, its in zip(memberships, labels, strict=True) if its == label
+            )
+            total += value * len(labels) / mass if mass else 0.0
+        found.append(total)
+    return [value / sum(found) for value in found]
+
+
+def group_dro(
+    q: dict[tuple[int, int], float],
+    losses: list[float],
+    labels: list[int],
+    memberships: list[list[float]],
+    step: float,
+) -> tuple[float, dict[tuple[int, int], float]]:
+    """Return the loss of a batch by group DRO, and what (label, subgroup) weigh after it."""
+    means = {}
+    for label, group in q:
+        own = [
+            (row[group], loss)
+            for row, loss, its in zip(memberships, losses, labels, strict=True)
+            if its == label
+        ]
+        mass = sum(g for g, _ in own)
+        means[label, group] = sum(g * loss for g, loss in own) / mass if mass else 0.0
+    raised = {name: value * math.exp(step * means[name]) for name, value in q.items()}
+    new = {name: value / sum(raised.values()) for name, value in raised.items()}
+    return sum(new[name] * means[name] for name in q), new

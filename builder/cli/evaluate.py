@@ -74,7 +74,7 @@ def evaluate(
     Each model sees each image as it is and with its core or its spurious regions corrupted. All
     accuracies are means over classes, with bootstrap intervals.
     """
-    _check_extras(evaluation)
+    check_extras(evaluation)
     screen, stop = Screen(stderr=True), Stop()
     with stoppable() as interrupts, stop.on_signal():
         reporter = ConsoleReporter(screen, interrupts.check)
@@ -127,7 +127,14 @@ def _suite(name: str) -> SuiteMaker:
     return SalientImageNet
 
 
-def _check_extras(evaluation: Evaluation) -> None:
+def check_extras(evaluation: Evaluation) -> None:
+    """See that what an evaluation needs is installed.
+
+    Raises
+    ------
+    BuildError
+        If it is not.
+    """
     if find_spec("plotly") is None:
         raise BuildError("evaluate needs plotly for its page: run pip install -e '.[evaluate]'.")
     needed = ("pytorch_grad_cam", "scipy") if evaluation.suite == "hard-imagenet" else ()

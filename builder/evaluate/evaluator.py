@@ -133,7 +133,7 @@ class Evaluator:
         shards : iterable of int
             Taken up as there is room, in the thread of the caller.
         limit : int, optional
-            Take only this many batches.
+            Take only this many batches that have images.
 
         Yields
         ------
@@ -141,7 +141,9 @@ class Evaluator:
             For each batch of a shard, and once more at its end; all batches are of one shard.
         """
         size = self.settings.batch_size or BATCH_SIZES[self._device.type]
-        batches = islice(batches_of_shards(self._stream, shards, size), limit)
+        batches = batches_of_shards(self._stream, shards, size)
+        if limit is not None:
+            batches = islice((batch for batch in batches if batch[1]), limit)
         yield from at_work(self._device, batches, self._examine)
 
     def _examine(self, batch: tuple[int, list[dict[str, Any]]]) -> Examined:

@@ -57,8 +57,7 @@ class Explainer:
         inputs = self._classifier.normalised(images) if self._normalises else images
         watched = _Watched(self._classifier, self._watched)
         targets = [ClassifierOutputTarget(label) for label in labels.tolist()]
-        with GradCAM(watched, [watched.layer], self._layout) as cam:
-            found = cam(inputs, targets)
+        found = GradCAM(watched, [watched.layer], self._layout)(inputs, targets)
         return np.asarray(np.nan_to_num(found), np.float32)
 
     def _pass(self, _layer: nn.Module, _inputs: Any, output: Tensor) -> Tensor | None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -88,15 +89,21 @@ def with_fine_tuned(
         # What a claim tells of models is compared when their heads are there.
         claimed = read_claim(settings.out) or {"models": {}}
         check_claim(settings.out, {**claimed, **lesson.identity})
-        heads = settings.out / HEADS
-        make_directory(heads)
-        with exclusive(heads, wait=True):
+        with _held(settings):
             tuned = [
                 entry._replace(head=_head(settings, entry, lesson, reporter))
                 for entry in entries
                 if entry.head is None
             ]
     return [*entries, *map(_titled, tuned)]
+
+
+def _held(settings: Evaluation) -> AbstractContextManager[None]:
+    """Hold the directory of heads while some may be written, so that tasks train none twice."""
+    if settings.finalise_only:
+        return nullcontext()
+    make_directory(settings.out / HEADS)
+    return exclusive(settings.out / HEADS, wait=True)
 
 
 def planned(settings: Evaluation, entries: Sequence[Entry]) -> list[Entry]:
@@ -106,7 +113,7 @@ def planned(settings: Evaluation, entries: Sequence[Entry]) -> list[Entry]:
 
 
 def _titled(entry: Entry) -> Entry:
-    return entry._replace(title=f"{entry.title}, head fine-tuned")
+    return entry._replace(title=f"{entry.title or entry.name}, head fine-tuned")
 
 
 def _lesson(settings: Evaluation) -> _Lesson:

@@ -123,8 +123,7 @@ class _Opened:
         ready = ReadyClassifier(classifier, wnids, classes, self._device)
         ready.to(self._device)
         made_from = {"data": data_sha256(self._build), "weights_sha256": self._weights_sha256}
-        encoder = Encoder(ready, self._own)
-        settings = self._settings
+        settings, encoder = self._settings, Encoder(ready, self._own)
         directory = settings.features or settings.out / FEATURES
         store = FeatureStore(encoder, made_from, settings, directory, self._device, self._reporter)
         return ready.labels or list(range(classes)), store

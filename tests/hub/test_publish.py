@@ -65,14 +65,24 @@ def test_a_second_version_sends_what_changed_and_removes_what_is_gone(
     }
 
 
-def test_object_masks_that_are_added_later_are_sent_alone(
-    hub: Hub, planted: Path, segmented: Path, reporter: Quiet
+@pytest.mark.parametrize(
+    ("gained", "configs"),
+    [("segmented", ["segmentations"]), ("planted_whole", ["whole", "preview_whole"])],
+)
+def test_masks_that_are_added_later_are_sent_alone(
+    hub: Hub,
+    planted: Path,
+    gained: str,
+    configs: list[str],
+    reporter: Quiet,
+    request: pytest.FixtureRequest,
 ) -> None:
+    later: Path = request.getfixturevalue(gained)
     publish(Publication(planted, NAME), reporter)
     received = hub.received.copy()
-    publish(Publication(segmented, NAME), reporter)
-    assert hub.files(NAME) == contents(segmented)
-    masks = {path.stat().st_size for path in (segmented / "segmentations").iterdir()}
+    publish(Publication(later, NAME), reporter)
+    assert hub.files(NAME) == contents(later)
+    masks = {path.stat().st_size for config in configs for path in (later / config).iterdir()}
     assert set((hub.received - received).values()) == masks
     publish(Publication(planted, NAME), reporter)
     assert hub.files(NAME) == contents(planted)

@@ -61,7 +61,7 @@ def examples() -> list[Example]:
     return [shown, Example("gone", 1, right)]
 
 
-@pytest.mark.parametrize(("models", "width"), [(1, PHONE), (3, PHONE), (3, DESKTOP)])
+@pytest.mark.parametrize(("models", "width"), [(1, PHONE), (3, DESKTOP)])
 def test_it_opens_and_fits_and_names_are_text(
     browser: webdriver.Chrome, tmp_path: Path, models: int, width: int
 ) -> None:
