@@ -197,38 +197,48 @@ def _cells(places: Any) -> Any:
 
 @dataclass(frozen=True)
 class Arm:
-    """A way to train: a name, a method, the data set whose masks it sees, and options."""
+    """A way to train.
+
+    Attributes
+    ----------
+    name : str
+    methods : tuple of str
+        One after the other, each from the weights of the one before.
+    masks : str
+        The data set whose masks are seen.
+    options : tuple of pairs of str and value
+        Of Training.
+    """
 
     name: str
-    method: str
+    methods: tuple[str, ...]
     masks: str = "published"
     options: tuple[tuple[str, Any], ...] = ()
 
 
-BEST = "noise+swap+cam"
-"""The method that is trained with other masks too: controls, and true ones as the ceiling."""
+EPOCHS = {1: (16,), 2: (12, 4)}
+"""Of the methods of an arm, by how many there are: all arms see as many images."""
 
-SOME_NOISE = ("probability", 0.2)
-"""With swaps; alone noise comes to half of the images, as in the papers."""
-
-BEST_OPTIONS = (SOME_NOISE, ("region", "either"))
-"""Two of the demo's classes have no core mask, so that region core would leave them be."""
+BEST = "swap, then noise+swap"
+BEST_METHODS = ("swap", "noise+swap")
+"""What is trained with other masks too: controls, and true ones as the ceiling."""
 
 CONTROLS = ("of another image", "shuffled kinds", "of ones")
 
+EITHER = (("region", "either"),)
+"""Two classes of the demo have no core mask, so that region core would leave them be."""
+
 ARMS = (
-    Arm("erm", "erm"),
-    Arm("noise", "noise", options=(("region", "either"),)),
-    Arm("swap", "swap", options=(("region", "either"),)),
-    Arm("noise+swap", "noise+swap", options=BEST_OPTIONS),
-    Arm(BEST, BEST, options=BEST_OPTIONS),
-    *(Arm(f"{BEST}, masks {name}", BEST, name, BEST_OPTIONS) for name in CONTROLS),
-    Arm(f"{BEST}, true masks", BEST, "true", BEST_OPTIONS),
-    Arm(f"{BEST}, region core", BEST, options=(SOME_NOISE,)),
-    Arm(f"{BEST}, whole images", BEST, "whole", (*BEST_OPTIONS, ("extent", "image"))),
-    Arm("cam", "cam", options=(("region", "either"),)),
-    Arm("saliency", "saliency", options=(("region", "either"),)),
-    Arm("noise+saliency", "noise+saliency", options=(("region", "either"),)),
+    *(Arm(name, (name,), options=EITHER) for name in ("erm", "noise", "swap")),
+    Arm("noise+swap, a fifth noisy", ("noise+swap",), options=(*EITHER, ("probability", 0.2))),
+    Arm("erm, then noise", ("erm", "noise"), options=EITHER),
+    Arm(BEST, BEST_METHODS, options=EITHER),
+    *(Arm(f"{BEST}, masks {name}", BEST_METHODS, name, EITHER) for name in CONTROLS),
+    Arm(f"{BEST}, true masks", BEST_METHODS, "true", EITHER),
+    Arm(f"{BEST}, region core", BEST_METHODS),
+    Arm(f"{BEST}, whole images", BEST_METHODS, "whole", (*EITHER, ("extent", "image"))),
+    *(Arm(name, (name,)) for name in ("cam", "saliency")),
+    Arm("noise+saliency", ("noise+saliency",), options=(("saliency_weight", 10),)),
 )
 
 
@@ -256,15 +266,17 @@ def prepare(demo: Path, work: Path) -> None:
         (work / "whole.part").rename(work / "whole")
 
 
-def settings_of(arm: Arm, work: Path, seed: int, given: dict[str, Any]) -> Training:
-    """Return how an arm is trained."""
+def settings_of(
+    arm: Arm, stage: int, model: str, work: Path, seed: int, given: dict[str, Any]
+) -> Training:
+    """Return how one of an arm's methods is trained."""
     options: dict[str, Any] = {
-        "epochs": 16,
+        "epochs": EPOCHS[len(arm.methods)][stage],
         "batch_size": 64,
         "opt": "adamw",
         "lr": 3e-3,
         "weight_decay": 0.05,
-        "warmup_epochs": 2,
+        "warmup_epochs": 0 if stage else 2,
         "smallest_crop": 0.5,
         "device": "cpu",
         "log_every": 10**6,
@@ -274,9 +286,9 @@ def settings_of(arm: Arm, work: Path, seed: int, given: dict[str, Any]) -> Train
     return Training(
         data=str(work / arm.masks),
         images=str(work / "images"),
-        model=STUDENT,
-        method=arm.method,
-        out=work / "runs" / f"{arm.name}, seed {seed}",
+        model=model,
+        method=arm.methods[stage],
+        out=work / "runs" / f"{arm.name}, seed {seed}" / str(stage),
         seed=seed,
         **options,
     )
@@ -304,10 +316,13 @@ def _kept_of(*_of: object) -> dict[Place, Example]:
 
 def scores_of(arm: Arm, work: Path, seed: int, given: dict[str, Any]) -> dict[str, float]:
     """Train an arm, and return its means over classes on validation images."""
-    settings = settings_of(arm, work, seed, given)
+    model = STUDENT
     with mock.patch("builder.mitigate.examples.Examples", Kept):
-        trained = train(settings, SilentReporter())
-    classifier = load_classifier(STUDENT, trained.weights)
+        for stage in range(len(arm.methods)):
+            settings = settings_of(arm, stage, model, work, seed, given)
+            weights = train(settings, SilentReporter()).weights
+            model = f"{STUDENT}={weights}"
+    classifier = load_classifier(STUDENT, weights)
     results = evaluate_model(
         classifier, work / "published", images=work / "images", k=10, draws=3, device="cpu"
     )
