@@ -531,7 +531,7 @@ CORRUPTIONS = ("noise", "gray", "mean", "blur")
 
 SUITES = {
     "salient-imagenet": ("k", "corruption", "sigma", "per_feature"),
-    "hard-imagenet": ("alignment", "as_published", "head_finetune"),
+    "hard-imagenet": ("no_alignment", "as_published", "head_finetune"),
 }
 """What models can be asked, and the options that are of that alone."""
 
@@ -603,14 +603,14 @@ class Evaluation(EngineSettings):
             "and whether saliency is on them).",
         ),
     ] = "salient-imagenet"
-    alignment: Annotated[
+    no_alignment: Annotated[
         bool,
         typer.Option(
-            "--alignment/--no-alignment",
-            help="Of hard-imagenet: whether to measure how GradCAM lies on the object, which needs "
-            "an architecture that it is known for.",
+            "--no-alignment",
+            help="Of hard-imagenet: do not measure how GradCAM lies on the object, which needs an "
+            "architecture that it is known for.",
         ),
-    ] = True
+    ] = False
     as_published: Annotated[
         bool,
         typer.Option(

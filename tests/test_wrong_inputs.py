@@ -818,7 +818,7 @@ OTHERS = [
             ("k of no rank", "--k is of --suite salient-imagenet", of_objects(k=3)),
             ("no masks to corrupt", "--corruption is of --suite", of_objects(corruption="gray")),
             ("no objects to publish", "--as-published is of", evaluate(as_published=True)),
-            ("no objects to see", "--alignment is of --suite", evaluate(no_alignment=True)),
+            ("no objects to see", "--no-alignment is of --suite", evaluate(no_alignment=True)),
             ("no heads", "--head-finetune is of --suite", evaluate(head_finetune=True)),
             (
                 "heads tested on what they learn",

@@ -93,7 +93,7 @@ class HardImageNet:
     def passes(self) -> int:
         """Clean, under each ablation, with noise of each level here and there, and for GradCAM."""
         drawn = 2 * len(LEVELS) * self._settings.draws
-        return 1 + len(ABLATIONS) + drawn + self._settings.alignment
+        return 1 + len(ABLATIONS) + drawn + (not self._settings.no_alignment)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -102,14 +102,14 @@ class HardImageNet:
             "suite": self._settings.suite,
             "conditions": [*ABLATIONS, *(level.name for level in LEVELS)],
             "draws": self._settings.draws,
-            "alignment": self._settings.alignment,
+            "alignment": not self._settings.no_alignment,
             "as_published": self._settings.as_published,
             **{name: version(name) for name in _LIBRARIES},
         }
 
     def prepare(self, models: Sequence[ReadyClassifier]) -> None:
         """Find where GradCAM looks in each model."""
-        if self._settings.alignment:
+        if not self._settings.no_alignment:
             normalises = not self._settings.as_published
             self._explainers = {
                 model.name: Explainer(model, normalises=normalises) for model in models

@@ -58,7 +58,7 @@ def known(
             true_masks.images,
             make_suite=HardImageNet,
             suite="hard-imagenet",
-            alignment=False,
+            no_alignment=True,
             draws=1,
         )
         for name, make in readers.items()

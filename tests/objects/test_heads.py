@@ -52,7 +52,7 @@ def settings(some_classes: Path, world: World, tmp_path: Path) -> Evaluation:
         model=[f"{NETWORK}={world.checkpoint}"],
         suite="hard-imagenet",
         head_finetune=True,
-        alignment=False,
+        no_alignment=True,
         draws=1,
         device="cpu",
     )
