@@ -1176,8 +1176,8 @@ class Subgrouping:
         str,
         typer.Option(
             metavar="NAME",
-            help="dim finds components by the losses (partial least squares); as baselines there "
-            "are pca, kmeans and random.",
+            help="How a class is divided: dim, by components that go with the losses (partial "
+            "least squares), or for comparison pca, kmeans or random.",
         ),
     ] = "dim"
     components: Annotated[

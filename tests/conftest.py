@@ -54,6 +54,7 @@ SLOWEST = (
     "run/test_build.py",
     "loader/test_readme.py",
     "evaluate/test_evaluation.py",
+    "objects/test_hard_imagenet.py",
     "hub/test_load.py",
     "cli/test_streams.py",
     "cli/test_build.py",

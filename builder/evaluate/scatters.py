@@ -77,14 +77,14 @@ def scatter_charts(report: Report, groups: Sequence[Group]) -> list[Chart]:
             "Each point is a model, with the 95 % intervals of both means. Higher: accuracy "
             "suffers more when the core is corrupted than when all else is. At 0 it makes no "
             "difference which.",
-            _over_accuracy(report, groups, RCS, "RCS (\u22121 to 1)", 1),
+            over_accuracy(report, groups, RCS, "RCS (\u22121 to 1)", 1),
         ),
         Chart(
             "Who needs the cue",
             "Each point is a model, with the 95 % intervals of both means. Higher: the model loses "
             "more accuracy where what usually comes with a class is missing. At 0 it does not need "
             "it.",
-            _over_accuracy(report, groups, GAP, f"spurious gap ({POINTS})", 100),
+            over_accuracy(report, groups, GAP, f"spurious gap ({POINTS})", 100),
         ),
     ]
     if report.robustness:
@@ -100,9 +100,10 @@ def scatter_charts(report: Report, groups: Sequence[Group]) -> list[Chart]:
     return charts
 
 
-def _over_accuracy(
-    report: Report, groups: Sequence[Group], measure: str, title: str, factor: float
+def over_accuracy(
+    report: Judged, groups: Sequence[Group], measure: str, title: str, factor: float
 ) -> dict[str, Any]:
+    """Return a figure of a measure, times a factor, over clean accuracy, with intervals."""
     figure = go.Figure()
     for group in groups:
         found = {model: overall(report.scores[model]) for model in group.models}

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from builder.evaluate.charts import CUE, LINE, NO_CUE, Chart, Judged, as_text, as_tick, finished
 from builder.evaluate.conditions import CLEAN
 from builder.evaluate.measures import accuracy_of, overall
-from builder.evaluate.scatters import Group, points_of
+from builder.evaluate.scatters import Group, over_accuracy, points_of
 from builder.objects.columns import ABLATION_TITLES
 from builder.objects.measures import THIRDS, rfs_of, top1_of
 from builder.objects.sensitivity import LEVELS
@@ -75,6 +75,20 @@ def model_charts(judged: Judged, groups: Sequence[Group]) -> list[Chart]:
             "between, and farthest from it.",
             lines(_titled(place), "accuracy (%)", 100, "object, from the middle"),
         ),
+        *_alignment_chart(judged, groups),
+    ]
+
+
+def _alignment_chart(judged: Judged, groups: Sequence[Group]) -> list[Chart]:
+    if not any("iou" in overall(scores) for scores in judged.scores.values()):
+        return []
+    return [
+        Chart(
+            "Where GradCAM is",
+            "Each point is a model, with the 95 % intervals of both means. Higher: what speaks for "
+            "the true class is more where the object is.",
+            over_accuracy(judged, groups, "iou", "IoU with the object (%)", 100),
+        )
     ]
 
 

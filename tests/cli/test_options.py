@@ -158,6 +158,7 @@ SPLIT_COMMANDS = {
     "annotate f --images i --network n --votes v": "builder.annotate.annotate.annotate",
     "evaluate d --images i --out o": "builder.evaluate.evaluation.evaluate",
     "gallery d --images i": "builder.pages.gallery.make_gallery",
+    "subgroups d --images i --model m --out o": "builder.subgroups.subgroups.find_subgroups",
     "verify d --images i": "builder.checks.verify.checks",
 }
 

@@ -11,8 +11,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from builder.evaluate.measures import Score
+from builder.evaluate.scatters import groups_of
 from builder.evaluate.suite import Evaluated
-from builder.objects.charts import SHOWN_CLASSES, class_chart
+from builder.objects.charts import SHOWN_CLASSES, class_chart, model_charts
 from builder.objects.columns import ABLATION_TITLES, COLUMNS
 from builder.objects.examples import SIDE, Example
 from builder.objects.measures import THIRDS, rfs_of
@@ -24,6 +25,7 @@ from tests.browser import DESKTOP, PHONE, log, requests, resize
 MARKUP = "<script>document.title='planted'</script><img src=x onerror=alert(1)><b>\"'&amp;</b>"
 
 MEASURES = [
+    "clean_accuracy",
     *(column.measure for column in COLUMNS),
     *(rfs_of(level) for level in LEVELS),
     *(f"{part}_accuracy" for parts in THIRDS.values() for part in parts),
@@ -82,10 +84,23 @@ def test_it_opens_and_fits_and_names_are_text(
     rows = browser.find_elements(By.CSS_SELECTOR, "#models tbody th")
     assert [row.get_attribute("textContent") for row in rows] == list(told.scores)
     drawn = browser.find_elements(By.CSS_SELECTOR, ".plot svg.main-svg")
-    assert len(drawn) >= len(browser.find_elements(By.CSS_SELECTOR, ".plot")) == 6
+    assert len(drawn) >= len(browser.find_elements(By.CSS_SELECTOR, ".plot")) == 7
     pictures = browser.find_elements(By.CSS_SELECTOR, ".strip img")
     assert len(pictures) == len(ABLATION_TITLES)
     assert "gone is not at hand" in browser.find_element(By.TAG_NAME, "main").text
+
+
+def test_without_alignment_there_is_no_chart_of_it() -> None:
+    told = evaluated(2, 3)
+    groups = groups_of(told)
+    titles = [chart.title for chart in model_charts(told, groups)]
+    bare = told._replace(
+        scores={
+            model: [score for score in scores if score.measure != "iou"]
+            for model, scores in told.scores.items()
+        }
+    )
+    assert [chart.title for chart in model_charts(bare, groups)] == titles[:-1]
 
 
 def test_of_many_classes_those_at_both_ends_are_shown() -> None:
