@@ -412,7 +412,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.speed:
-        for method, ratio in speeds(options.demo, options.speed, images=16, rounds=3).items():
+        for method, ratio in speeds(options.demo, options.speed, images=16, rounds=5).items():
             print(f"{method}: images/s over those of erm {1 / ratio:.2f}, time {ratio:.2f}")
         return
     given = {name: json.loads(value) for name, value in (o.split("=") for o in options.set)}
