@@ -22,6 +22,7 @@ from builder.evaluate.measures import Score, overall
 from builder.evaluate.models import Entry, load_classifier, model_list
 from builder.evaluate.output import write_report
 from builder.evaluate.predictions import (
+    PREDICTIONS_FILE,
     in_order,
     merge_predictions,
     of_model,
@@ -45,8 +46,6 @@ from builder.storage.files import (
     require_directory,
     shared,
 )
-
-PREDICTIONS_FILE = "predictions/predictions.parquet"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from builder.evaluate.measures import Score
+from builder.evaluate.predictions import PREDICTIONS_FILE
 from builder.evaluate.suite import Told
+from builder.storage.card import Table, card_header
 from builder.storage.files import atomic_write, move_into_place
 from builder.storage.parquet import write_parquet
 
@@ -26,15 +28,8 @@ SCORES_SCHEMA = pa.schema(
 )
 """A row per model, measure and class; `label` is null for the mean over classes."""
 
-_CARD = """---
-configs:
-- config_name: scores
-  default: true
-  data_files: scores/*.parquet
-- config_name: predictions
-  data_files: predictions/*.parquet
----
-
+_SCORES_FILE = "scores/scores.parquet"
+_CARD = """
 An evaluation by salient-imagenet: `report.html` shows it, `report.json` has its numbers and what it
 was made from.
 """
@@ -57,14 +52,18 @@ def write_report(
     """
     rows = [{"model": model, **asdict(score)} for model, found in scores.items() for score in found]
     table = pa.Table.from_pylist(rows, SCORES_SCHEMA)
-    write_parquet(staged / "scores" / "scores.parquet", SCORES_SCHEMA, [table])
+    write_parquet(staged / _SCORES_FILE, SCORES_SCHEMA, [table])
+    tables = [
+        Table("scores", "train", staged / _SCORES_FILE, "scores/*.parquet"),
+        Table("predictions", "train", out / PREDICTIONS_FILE, "predictions/*.parquet"),
+    ]
     texts = {
-        "README.md": _CARD,
+        "README.md": card_header(tables) + _CARD,
         "report.json": json.dumps(told.summary, indent=2) + "\n",
         "report.html": told.page,
     }
     for name, text in texts.items():
         with atomic_write(staged / name) as file:
             file.write(text.encode())
-    for name in ("scores/scores.parquet", *texts):
+    for name in (_SCORES_FILE, *texts):
         move_into_place(staged / name, out / name)

@@ -15,6 +15,8 @@ from builder.evaluate.conditions import CLEAN
 from builder.evaluate.measures import Floats, Outcomes, Places
 from builder.storage.parquet import damage_as_sentence, read_parquet, write_parquet
 
+PREDICTIONS_FILE = "predictions/predictions.parquet"
+
 
 def schema_with(**own: pa.DataType) -> pa.Schema:
     """Return the columns of predictions, with those that are a suite's own.

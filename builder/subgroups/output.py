@@ -14,7 +14,8 @@ from datasets import ClassLabel, Features, Sequence, Value
 from builder.dataset.format import parquet_schema
 from builder.dataset.layout import CARD_FILE, file_name, file_pattern
 from builder.dataset.memberships import MEMBERSHIPS, membership_features
-from builder.storage.files import atomic_write, sha256_of
+from builder.storage.card import Table, card_header
+from builder.storage.files import atomic_write
 from builder.storage.objects import saved_object
 from builder.storage.parquet import fixed_lists, write_parquet
 from builder.subgroups.names import tells
@@ -121,51 +122,17 @@ def _known(value: float) -> float | None:
 
 
 def _card(out: Path, split: str, report: Report) -> str:
-    """Return a card by which `load_dataset` finds both tables.
-
-    What `datasets` prepared of a local directory it finds again by what the card says, whatever
-    the files hold: hence their hashes.
-    """
-    configs, infos = (
-        "".join(lines.format(name=name, **told) for name, told in _tables(out, split).items())
-        for lines in (_CONFIG, _INFO)
-    )
-    return _CARD.format(
-        configs=configs,
-        infos=infos,
-        subgroups=report.subgroups,
-        method=report.made_from["method"],
-        split=split,
-    )
-
-
-def _tables(out: Path, split: str) -> dict[str, dict[str, str]]:
-    return {
-        name: {
-            "split": split,
-            "path": file_pattern(name, split),
-            "sha256": sha256_of(out / file_name(name, split)),
-        }
+    """Return a card by which `load_dataset` finds both tables."""
+    tables = [
+        Table(name, split, out / file_name(name, split), file_pattern(name, split))
         for name in (MEMBERSHIPS, COMPONENTS)
-    }
+    ]
+    return card_header(tables) + _CARD.format(
+        subgroups=report.subgroups, method=report.made_from["method"], split=split
+    )
 
 
-_CONFIG = """\
-- config_name: {name}
-  data_files:
-  - split: {split}
-    path: {path}
-"""
-_INFO = """\
-- config_name: {name}
-  description: "SHA-256 {sha256}"
-"""
-_CARD = """\
----
-configs:
-{configs}dataset_info:
-{infos}---
-
+_CARD = """
 # Subgroups
 
 Each class of a build of Salient ImageNet-1M in {subgroups} subgroups, found by {method} on the

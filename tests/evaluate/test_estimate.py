@@ -8,7 +8,8 @@ import pytest
 
 from builder.errors import BuildError
 from builder.evaluate.estimate import estimate
-from builder.evaluate.evaluation import PREDICTIONS_FILE, evaluate
+from builder.evaluate.evaluation import evaluate
+from builder.evaluate.predictions import PREDICTIONS_FILE
 from builder.settings import Evaluation
 from tests.conftest import NETWORK, World
 from tests.evaluate.conftest import TrueMasks

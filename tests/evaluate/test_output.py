@@ -4,18 +4,23 @@ import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from datasets import load_dataset
 
 from builder.evaluate.measures import RCS, overall
 from builder.evaluate.output import write_report
 from builder.evaluate.page import make_page
+from builder.evaluate.predictions import PREDICTIONS_FILE
 from builder.evaluate.report import Report
 from builder.evaluate.suite import Told
 from tests.evaluate.synthetic import synthetic_report
 
 
 def write(out: Path, report: Report) -> None:
+    (out / PREDICTIONS_FILE).parent.mkdir(parents=True)
+    pq.write_table(pa.table({"model": list(report.scores)}), out / PREDICTIONS_FILE)
     write_report(out, report.scores, Told(report.summary(), make_page(report)), out / ".work")
 
 
