@@ -147,6 +147,15 @@ Workers = Annotated[
 ]
 
 
+Seed = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        callback=_check_seed,
+        metavar="N",
+        help="A number that decides all that is drawn.",
+    ),
+]
 LoadingThreads = Annotated[
     int | None,
     typer.Option(
@@ -1097,15 +1106,7 @@ class HeadTuning:
     device: DeviceName = "auto"
     batch_size: BatchSize = None
     workers: LoadingThreads = None
-    seed: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            callback=_check_seed,
-            metavar="N",
-            help="A number that decides all that is drawn.",
-        ),
-    ] = 0
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
         _check_known("method", self.method, TUNINGS)
@@ -1234,15 +1235,7 @@ class Subgrouping:
     device: DeviceName = "auto"
     batch_size: BatchSize = None
     workers: LoadingThreads = None
-    seed: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            callback=_check_seed,
-            metavar="N",
-            help="A number that decides all that is drawn.",
-        ),
-    ] = 0
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
         _check_known("method", self.method, DECOMPOSITIONS)

@@ -1,11 +1,4 @@
 {# Draws the charts of a page; choosePoint(plot, point) is the page's own. #}
-const find = id => document.getElementById(id);
-const make = (tag, options = {}, ...children) => {
-  const made = Object.assign(document.createElement(tag), options);
-  made.append(...children);
-  return made;
-};
-
 // Charts. A finger scrolls the page, a mouse may zoom.
 const touches = matchMedia("(pointer: coarse)").matches;
 const sources = [...document.querySelectorAll("[data-plot]")];
