@@ -1164,6 +1164,10 @@ class Build:
             )
         return split
 
+    def has(self, config: str, split: str) -> bool:
+        """Return whether a split has a config that not every build has."""
+        return any(name.startswith(f"{config}/{split}-") for name in self.manifest["files"])
+
     def files(self, config: str, split: str) -> list[str]:
         """Return where the Parquet files of a config and split lie, in order."""
         prefix = f"{config}/{split}-"
@@ -1332,7 +1336,7 @@ def _with_objects(file: str, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
 def _require(build: Build, config: str, split: str | None, what: str, remedy: str) -> None:
     """See that a build has a config that not every build has, of a split or of all."""
     for name in build.splits if split is None else [split]:
-        if not any(file.startswith(f"{config}/{name}-") for file in build.manifest["files"]):
+        if not build.has(config, name):
             raise SalientImageNetError(
                 f"{build.location} has no {what} of the split {name}: {remedy}."
             )

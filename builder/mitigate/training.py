@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -14,6 +12,7 @@ import torch
 from accelerate import Accelerator
 
 import salient_imagenet_1m as si
+from builder.evaluate.evaluator import data_sha256
 from builder.mitigate.examples import open_examples
 from builder.mitigate.journal import Journal, read_journal
 from builder.mitigate.learner import Learner, open_learner
@@ -133,14 +132,13 @@ def _identity(
     settings: Training, processes: int, learner: Learner, reweighting: Reweighting | None
 ) -> dict[str, Any]:
     """Return all that the weights depend on."""
-    files = json.dumps(si.Build.open(settings.data).manifest["files"], sort_keys=True)
     chosen = {
         name: value for name, value in asdict(settings).items() if name not in _NOT_OF_THE_RESULT
     }
     return {
         **chosen,
         "subgroups": reweighting.memberships.sha256 if reweighting else None,
-        "data": hashlib.sha256(files.encode()).hexdigest(),
+        "data": data_sha256(si.Build.open(settings.data)),
         "first_weights": hash_tensors(learner.model.state_dict()),
         "processes": processes,
         **{name: version(name) for name in _LIBRARIES},

@@ -84,8 +84,7 @@ class HardImageNet:
     @cached_property
     def images(self) -> int:
         """How many images have an object mask."""
-        prefix = f"{SEGMENTATIONS}/{self._split}-"
-        if not any(name.startswith(prefix) for name in self._build.manifest["files"]):
+        if not self._build.has(SEGMENTATIONS, self._split):
             return 0
         return len(self._build.scan(SEGMENTATIONS, self._split, ["image_id"]))
 

@@ -148,7 +148,7 @@ def _lesson(settings: Evaluation) -> _Lesson:
 def _segmented(build: si.Build, split: str) -> pa.Table:
     """Return ids and labels of the images that have an object mask."""
     columns = ["image_id", "label"]
-    is_there = any(name.startswith(f"{SEGMENTATIONS}/{split}-") for name in build.manifest["files"])
+    is_there = build.has(SEGMENTATIONS, split)
     table = build.scan(SEGMENTATIONS if is_there else "masks", build.split(split), columns)
     return table if is_there else table.slice(0, 0)
 

@@ -86,6 +86,11 @@ def correlations(one: Floats, other: Floats) -> Floats:
     return np.asarray(first @ second.T)
 
 
+def first_that_tells(features: Sequence[Named], images: int) -> Named | None:
+    """Return the feature that names a subgroup, None where none goes with it."""
+    return next((named for named in features if tells(named, images)), None)
+
+
 def tells(named: Named, images: int) -> bool:
     """Return whether a feature goes with a subgroup, beyond chance and beyond a little."""
     return abs(named.correlation) >= max(LEAST, 2 / math.sqrt(images))

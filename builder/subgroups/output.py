@@ -18,7 +18,7 @@ from builder.storage.card import Table, card_header
 from builder.storage.files import atomic_write
 from builder.storage.objects import saved_object
 from builder.storage.parquet import fixed_lists, write_parquet
-from builder.subgroups.names import tells
+from builder.subgroups.names import first_that_tells
 from builder.subgroups.report import Component, DividedClass, Report
 
 COMPONENTS = "components"
@@ -109,7 +109,7 @@ def _components(own: DividedClass) -> Iterator[dict[str, Any]]:
 
 def _name(component: Component, images: int) -> dict[str, Any]:
     """Return the feature that names a subgroup; nulls where none goes with it."""
-    named = next((named for named in component.features if tells(named, images)), None)
+    named = first_that_tells(component.features, images)
     return {
         "feature": named and named.pair.feature,
         "kind": named and named.pair.kind,

@@ -8,8 +8,8 @@ from typing import Any
 
 from builder.evaluate.extremes import SIDE
 from builder.subgroups.groups import Share
-from builder.subgroups.names import Named, Word, tells
-from builder.subgroups.report import Component, DividedClass, Report
+from builder.subgroups.names import Named, Word, first_that_tells, tells
+from builder.subgroups.report import DividedClass, Report
 from builder.subgroups.thumbnails import shown_classes
 from builder.templates import environment
 
@@ -76,7 +76,7 @@ def percent(value: float) -> str:
 def _row(report: Report, own: DividedClass) -> dict[str, Any]:
     division = own.division
     worst = division.worst.accuracy
-    named = _name(own.components[0], len(division.image_ids))
+    named = first_that_tells(own.components[0].features, len(division.image_ids))
     return {
         "label": division.label,
         "name": report.names[division.label],
@@ -96,10 +96,6 @@ def _interval(share: Share) -> str:
     if not share.images:
         return ""
     return f"{percent(share.low)} to {percent(share.high)} of {share.images}"
-
-
-def _name(component: Component, images: int) -> Named | None:
-    return next((named for named in component.features if tells(named, images)), None)
 
 
 def _told(report: Report, own: DividedClass, pictures: Mapping[str, str]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 import salient_imagenet_1m as si
+from builder.dataset.configs import EMBEDDINGS
 from builder.dataset.votes import read_votes
 from builder.errors import BuildError
 from builder.evaluate.classifier import Classifier, ReadyClassifier
@@ -45,7 +46,6 @@ from builder.subgroups.tables import (
     FeatureTables,
     StoredFeatures,
     classes_with_features,
-    has_embeddings,
     read_answers,
     read_images,
     read_pairs,
@@ -122,7 +122,7 @@ class _Opened:
 
     def _space_asked_for(self) -> str:
         """Return the name of the features that images are compared in."""
-        asked, there = self._settings.features, has_embeddings(self._build, self._split)
+        asked, there = self._settings.features, self._build.has(EMBEDDINGS, self._split)
         if asked == "embeddings" and not there:
             raise BuildError(
                 f"{self._settings.data} keeps no embeddings of {self._split}: use --features "
@@ -130,7 +130,7 @@ class _Opened:
             )
         return asked or ("embeddings" if there else "model")
 
-    @property
+    @cached_property
     def identity(self) -> dict[str, Any]:
         """All that subgroups and report depend on."""
         settings = self._settings

@@ -141,11 +141,6 @@ class Embeddings:
             yield table, matrix(table["embedding"])
 
 
-def has_embeddings(build: si.Build, split: str) -> bool:
-    """Return whether a split has the config ``embeddings``."""
-    return any(name.startswith(f"{EMBEDDINGS}/{split}-") for name in build.manifest["files"])
-
-
 def classes_with_features(
     tables: FeatureTables, images: Images
 ) -> Iterator[tuple[int, slice, npt.NDArray[np.float32]]]:
