@@ -68,6 +68,14 @@ def overall(scores: Iterable[Score]) -> dict[str, Score]:
     return {score.measure: score for score in scores if score.label is None}
 
 
+def told_means(scores: Iterable[Score]) -> dict[str, dict[str, float]]:
+    """Return what a report tells of a model's scores of all classes, by measure."""
+    return {
+        measure: {"value": score.value, "low": score.low, "high": score.high}
+        for measure, score in overall(scores).items()
+    }
+
+
 def accuracy_of(condition: str) -> str:
     """Return the name of the accuracy under a condition."""
     return f"{condition}_accuracy"

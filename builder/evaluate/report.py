@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from builder.evaluate.extremes import Ends
-from builder.evaluate.measures import BOTTOM, TOP, Comparison, Score, compare, overall
+from builder.evaluate.measures import BOTTOM, TOP, Comparison, Score, compare, told_means
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,7 @@ class Report:
             model: {
                 "family": self.families[model],
                 "effective_robustness": robustness.get(model),
-                "means": {
-                    measure: {"value": score.value, "low": score.low, "high": score.high}
-                    for measure, score in overall(scores).items()
-                },
+                "means": told_means(scores),
             }
             for model, scores in self.scores.items()
         }

@@ -17,7 +17,7 @@ from builder.dataset.configs import SEGMENTATIONS
 from builder.errors import BuildError
 from builder.evaluate.classifier import ReadyClassifier, View
 from builder.evaluate.conditions import CLEAN
-from builder.evaluate.measures import Score, overall
+from builder.evaluate.measures import Score, told_means
 from builder.evaluate.noise import standard_noise
 from builder.evaluate.predictions import read_predictions, schema_with
 from builder.evaluate.suite import Evaluated, Shown, Told
@@ -174,10 +174,7 @@ class HardImageNet:
             "models": {
                 model: {
                     "family": evaluated.families[model],
-                    "means": {
-                        measure: {"value": score.value, "low": score.low, "high": score.high}
-                        for measure, score in overall(scores).items()
-                    },
+                    "means": told_means(scores),
                 }
                 for model, scores in evaluated.scores.items()
             },
