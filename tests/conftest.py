@@ -34,6 +34,9 @@ from tests.releases import write_hard_imagenet
 os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(1 << 30))
 os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(1 << 30))
 
+# Ray's workers are as nice as anybody's: at its 15 they starve where other tests compute.
+os.environ.setdefault("RAY_worker_niceness", "0")
+
 # Tiny networks gain nothing from a second thread, and wait long for it on a busy machine.
 torch.set_num_threads(1)
 
