@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,20 +11,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-import salient_imagenet_1m as si
 from builder.evaluate.conditions import CLEAN
-from builder.pages.pictures import thumbnail
+from builder.evaluate.pictures import gather_pictures, seen_window
 from builder.reporter import Reporter
 from builder.settings import Evaluation
-from builder.threads import usable_cores
 
 PER_END = 4
 """Images that are shown at most of either end of a ranking."""
-
-SIDE = 112
-"""Pixels of a thumbnail's side."""
-
-_COLUMNS = ["image", "image_id", "width", "height"]
 
 
 @dataclass(frozen=True)
@@ -69,12 +62,18 @@ def show_extremes(
     settings : Evaluation
     reporter : Reporter
     """
-    count = min(PER_END, settings.k)
-    return find_extremes(predictions, models, count, make_thumbnails(settings, count, reporter))
+
+    def gather(ids: Sequence[str]) -> Mapping[str, str]:
+        return gather_pictures(settings, ids, seen_window, reporter)
+
+    return find_extremes(predictions, models, min(PER_END, settings.k), gather)
 
 
 def find_extremes(
-    predictions: pa.Table, models: Sequence[str], count: int, thumbnails: Mapping[str, str]
+    predictions: pa.Table,
+    models: Sequence[str],
+    count: int,
+    gather: Callable[[Sequence[str]], Mapping[str, str]],
 ) -> dict[int, Ends]:
     """Find the images at both ends of each ranking.
 
@@ -86,8 +85,8 @@ def find_extremes(
         In whose order answers are told.
     count : int
         Images at either end.
-    thumbnails : mapping of str to str
-        By image id.
+    gather : callable
+        Given image ids, returns thumbnails by image id, of those that are at hand.
 
     Returns
     -------
@@ -104,6 +103,7 @@ def find_extremes(
         pa.array([place for both in ends.values() for end in both for place in end], pa.int64())
     )
     said = dict(zip(ids.to_pylist(), _answers(clean, models, ids).tolist(), strict=True))
+    thumbnails = gather(list(said))
 
     def extreme(place: int) -> Extreme:
         image_id = images["image_id"][place].as_py()
@@ -113,29 +113,6 @@ def find_extremes(
         label: Ends(list(map(extreme, most)), list(map(extreme, least)))
         for label, (most, least) in ends.items()
     }
-
-
-def make_thumbnails(settings: Evaluation, count: int, reporter: Reporter) -> dict[str, str]:
-    """Return thumbnails of the images at both ends of each ranking, by image id.
-
-    Images that are no longer there are left out: a report can be made of predictions alone.
-
-    Parameters
-    ----------
-    settings : Evaluation
-    count : int
-        Images at either end.
-    reporter : Reporter
-    """
-    found: dict[str, str] = {}
-    with reporter.track("thumbnails") as advance:
-        try:
-            for example in _stream(settings, count):
-                found[example["image_id"]] = example["thumbnail"]
-                advance(1)
-        except (si.SalientImageNetError, OSError) as error:
-            reporter.say(f"The page shows {len(found)} of its pictures only: {error}")
-    return found
 
 
 def _is_ranked(predictions: pa.Table) -> Any:
@@ -161,28 +138,3 @@ def _answers(clean: pa.Table, models: Sequence[str], ids: pa.Array) -> npt.NDArr
         pc.index_in(of_ids["model"], pa.array(models)).to_numpy(),
     ] = of_ids["predicted"].to_numpy()
     return answers
-
-
-def _stream(settings: Evaluation, count: int) -> Any:
-    return si.load(
-        settings.data,
-        "images",
-        images=settings.images,
-        split=settings.split,
-        streaming=True,
-        columns=_COLUMNS,
-        select=si.Selection(most_spurious=count, least_spurious=count),
-        transform=with_thumbnail,
-        threads=usable_cores(),
-        on_missing="skip",
-    )
-
-
-def with_thumbnail(example: dict[str, Any]) -> dict[str, Any]:
-    """Return an example's id with a thumbnail of the window that models see."""
-    window = si.crop_box(example["width"], example["height"])
-    shown = example["image"].crop(tuple(map(round, window)))
-    return {
-        "image_id": example["image_id"],
-        "thumbnail": thumbnail(np.asarray(shown), SIDE),
-    }

@@ -11,8 +11,8 @@ from plotly.offline import get_plotlyjs
 
 from builder.evaluate.class_charts import class_charts, correlation_chart
 from builder.evaluate.conditions import CLEAN
-from builder.evaluate.extremes import SIDE
 from builder.evaluate.measures import BOTTOM, GAP, TOP, Floats, accuracy_of, overall
+from builder.evaluate.pictures import SIDE
 from builder.evaluate.report import Report
 from builder.evaluate.scatters import groups_of, scatter_charts
 from builder.evaluate.table import Column, columns_of, short_names

@@ -12,24 +12,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-import salient_imagenet_1m as si
 from builder.evaluate.classifier import View
 from builder.evaluate.conditions import CLEAN
+from builder.evaluate.pictures import SIDE, gather_pictures
 from builder.evaluate.predictions import of_model
 from builder.objects.ablations import ABLATIONS, Object
 from builder.objects.views import ObjectViews
 from builder.pages.pictures import thumbnail
 from builder.reporter import Reporter
 from builder.settings import Evaluation
-from builder.threads import usable_cores
 
 MOST = 20
 """Classes of which an image is shown at most."""
-
-SIDE = 112
-"""Pixels of a thumbnail's side."""
-
-_COLUMNS = ["image", "object_mask", "image_id", "label", "width", "height"]
 
 
 @dataclass(frozen=True)
@@ -73,7 +67,8 @@ def show_examples(
         conditions = own["condition"].filter(is_right).to_pylist()
         right = {name: conditions.count(name) for name in (CLEAN, *ABLATIONS)}
         examples.append(Example(image_id, label, right))
-    pictures = _pictures(settings, list(chosen), reporter)
+    draw = partial(_with_and_without, as_published=settings.as_published)
+    pictures = gather_pictures(settings, chosen, draw, reporter, "object_mask", objects=True)
     return [
         Example(each.image_id, each.label, each.right, pictures.get(each.image_id, {}))
         for each in examples
@@ -92,47 +87,13 @@ def _middling(own: pa.Table) -> dict[str, int]:
     return {ids[middle].as_py(): label for middle, label in pairs[:MOST]}
 
 
-def _pictures(
-    settings: Evaluation, ids: Sequence[str], reporter: Reporter
-) -> dict[str, dict[str, str]]:
-    """Return the pictures of images, without those that are no longer there."""
-    found: dict[str, dict[str, str]] = {}
-    with reporter.track("pictures") as advance:
-        try:
-            for example in _stream(settings, ids):
-                found[example["image_id"]] = example["pictures"]
-                advance(1)
-        except (si.SalientImageNetError, OSError) as error:
-            reporter.say(f"The page shows {len(found)} of its pictures only: {error}")
-    return found
-
-
-def _stream(settings: Evaluation, ids: Sequence[str]) -> Any:
-    return si.load(
-        settings.data,
-        "images",
-        images=settings.images,
-        split=settings.split,
-        streaming=True,
-        columns=_COLUMNS,
-        objects=True,
-        select=si.Selection(ids=ids, segmented=True),
-        transform=partial(_with_pictures, as_published=settings.as_published),
-        threads=usable_cores(),
-        on_missing="skip",
-    )
-
-
-def _with_pictures(example: dict[str, Any], *, as_published: bool) -> dict[str, Any]:
+def _with_and_without(example: dict[str, Any], *, as_published: bool) -> dict[str, str]:
     view = View()
     seen = ObjectViews([view], as_published)(example)
     image = seen["pixels"][view].permute(2, 0, 1) / 255
     place = Object(seen["parts"][view], seen["components"][view], as_published)
     shown = {CLEAN: image, **{name: ablate(image, place) for name, ablate in ABLATIONS.items()}}
-    return {
-        "image_id": example["image_id"],
-        "pictures": {name: thumbnail(_as_pixels(each), SIDE) for name, each in shown.items()},
-    }
+    return {name: thumbnail(_as_pixels(each), SIDE) for name, each in shown.items()}
 
 
 def _as_pixels(image: torch.Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -8,12 +8,13 @@ from plotly.offline import get_plotlyjs
 
 from builder.evaluate.measures import overall
 from builder.evaluate.page import template
+from builder.evaluate.pictures import SIDE
 from builder.evaluate.scatters import groups_of
 from builder.evaluate.suite import Evaluated
 from builder.evaluate.table import columns_of
 from builder.objects.charts import class_chart, model_charts
 from builder.objects.columns import ABLATION_TITLES, COLUMNS
-from builder.objects.examples import SIDE, Example
+from builder.objects.examples import Example
 
 
 def make_page(evaluated: Evaluated, images: int, examples: Sequence[Example]) -> str:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from builder.evaluate.extremes import SIDE
+from builder.evaluate.pictures import SIDE
 from builder.subgroups.groups import Share
 from builder.subgroups.names import Named, Word, first_that_tells, tells
 from builder.subgroups.report import DividedClass, Report

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from builder.evaluate.extremes import SIDE, Ends, Extreme
+from builder.evaluate.extremes import Ends, Extreme
 from builder.evaluate.measures import (
     BOTTOM,
     GAP,
@@ -14,6 +14,7 @@ from builder.evaluate.measures import (
     Score,
     accuracy_of,
 )
+from builder.evaluate.pictures import SIDE
 from builder.evaluate.report import Report
 from builder.evaluate.table import COLUMNS
 from builder.pages.pictures import thumbnail

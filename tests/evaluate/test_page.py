@@ -17,9 +17,10 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from builder.evaluate.class_charts import SHOWN_CLASSES, class_charts
-from builder.evaluate.extremes import SIDE, Ends, Extreme
+from builder.evaluate.extremes import Ends, Extreme
 from builder.evaluate.measures import GAP, RCS, Score, accuracy_of, overall
 from builder.evaluate.page import make_page
+from builder.evaluate.pictures import SIDE
 from builder.evaluate.report import Report
 from builder.evaluate.scatters import groups_of
 from tests.browser import DESKTOP, PHONE, log, requests, resize

@@ -11,11 +11,12 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from builder.evaluate.measures import Score
+from builder.evaluate.pictures import SIDE
 from builder.evaluate.scatters import groups_of
 from builder.evaluate.suite import Evaluated
 from builder.objects.charts import SHOWN_CLASSES, class_chart, model_charts
 from builder.objects.columns import ABLATION_TITLES, COLUMNS
-from builder.objects.examples import SIDE, Example
+from builder.objects.examples import Example
 from builder.objects.measures import THIRDS, rfs_of
 from builder.objects.page import make_page
 from builder.objects.sensitivity import LEVELS
