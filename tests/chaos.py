@@ -35,7 +35,8 @@ from builder.dataset.manifest import Manifest
 from builder.demo.world import write_world
 from builder.errors import BuildError
 from builder.run.status import read_status
-from builder.settings import WHOLE, Settings, Task
+from builder.settings.build import Settings
+from builder.settings.task import WHOLE, Task
 from builder.shards.shard import shard_path
 from builder.storage.files import sha256_of
 from builder.storage.parquet import read_parquet

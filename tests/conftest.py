@@ -23,7 +23,8 @@ from builder.demo.world import World as PlantedWorld
 from builder.demo.world import read_truth, write_world
 from builder.run.build import build
 from builder.segmentations.segmentations import add_segmentations
-from builder.settings import Segmentation, Settings
+from builder.settings.build import Settings
+from builder.settings.segmentation import Segmentation
 from tests.browser import chromium
 from tests.quiet import Quiet
 from tests.releases import write_hard_imagenet

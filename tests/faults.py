@@ -19,7 +19,7 @@ import torch
 from builder.errors import BuildError, Stopped
 from builder.images.sources import FolderImages
 from builder.run.build import build, run_task
-from builder.settings import Settings
+from builder.settings.build import Settings
 from builder.shards.stop import Stop
 from tests.quiet import Quiet
 

@@ -7,7 +7,7 @@ from unittest.mock import patch
 import pytest
 
 from builder.run.build import build
-from builder.settings import Settings
+from builder.settings.build import Settings
 from tests.quiet import Quiet
 
 

@@ -23,7 +23,7 @@ from builder.evaluate.models import load_classifier
 from builder.evaluate.noise import standard_noise
 from builder.network.architectures import load_architecture
 from builder.run.build import build
-from builder.settings import Settings
+from builder.settings.build import Settings
 from tests import reference
 from tests.built import check_build
 from tests.quiet import Quiet

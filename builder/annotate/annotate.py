@@ -15,7 +15,7 @@ from builder.annotate.site.guard import Access
 from builder.annotate.site.pictures import Exhibits
 from builder.annotate.site.serve import BackgroundMaker, addresses, bind, open_browser, run
 from builder.reporter import Reporter
-from builder.settings import Annotation
+from builder.settings.annotation import Annotation
 
 
 def annotate(settings: Annotation, reporter: Reporter) -> None:

@@ -13,7 +13,7 @@ from builder.network.devices import find_device
 from builder.network.importance import Importance
 from builder.network.inference import Inference, open_inference, open_network
 from builder.reporter import Reporter
-from builder.settings import Search
+from builder.settings.annotation import Search
 from builder.storage.files import atomic_write, disk_errors_as_sentences, require_writable
 
 

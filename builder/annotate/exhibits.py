@@ -25,7 +25,7 @@ from builder.network.analysis import Predictor
 from builder.network.devices import find_device
 from builder.network.inference import Inference, open_inference, open_network
 from builder.reporter import Reporter
-from builder.settings import NetworkSettings
+from builder.settings.network import NetworkSettings
 from builder.storage.files import atomic_write, disk_errors_as_sentences
 from builder.storage.objects import saved_object
 

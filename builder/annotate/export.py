@@ -15,7 +15,7 @@ from builder.annotate.people import names
 from builder.dataset.votes import MINIMUM_VOTES, Validation, Vote, write_votes
 from builder.errors import BuildError, printable
 from builder.reporter import Reporter
-from builder.settings import VotesExport
+from builder.settings.annotation import VotesExport
 from builder.storage.files import disk_errors_as_sentences, require_writable
 
 _NAMED = 3

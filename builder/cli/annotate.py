@@ -10,7 +10,7 @@ from builder.cli.options import options_of
 from builder.cli.stopping import BEGINS_ANEW, stoppable
 from builder.errors import BuildError
 from builder.reporter import ConsoleReporter, Screen
-from builder.settings import Annotation, VotesExport
+from builder.settings.annotation import Annotation, VotesExport
 
 EXAMPLES = """
 [bold]Examples[/bold]

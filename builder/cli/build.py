@@ -9,7 +9,7 @@ import typer
 from builder.cli.options import options_of
 from builder.cli.stopping import stoppable, task_done
 from builder.reporter import ConsoleReporter, Screen
-from builder.settings import Settings
+from builder.settings.build import Settings
 from builder.shards.stop import DROPPED, INTERRUPTED, STOPPED, Stop
 from builder.storage.remote import is_remote
 

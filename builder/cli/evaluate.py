@@ -12,7 +12,7 @@ from builder.cli.options import options_of
 from builder.cli.stopping import stoppable, task_done
 from builder.errors import BuildError
 from builder.reporter import ConsoleReporter, Reporter, Screen
-from builder.settings import Evaluation
+from builder.settings.evaluation import Evaluation
 from builder.shards.stop import DROPPED, INTERRUPTED, STOPPED, Stop
 
 if TYPE_CHECKING:  # A command imports only what it runs.

@@ -9,7 +9,7 @@ import typer
 from builder.cli.options import options_of
 from builder.cli.stopping import stoppable
 from builder.reporter import ConsoleReporter, Screen
-from builder.settings import Publication
+from builder.settings.publication import Publication
 
 EXAMPLES = """
 [bold]Examples[/bold]

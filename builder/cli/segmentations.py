@@ -5,7 +5,7 @@ from __future__ import annotations
 from builder.cli.options import options_of
 from builder.cli.stopping import BEGINS_ANEW, stoppable
 from builder.reporter import ConsoleReporter, Screen
-from builder.settings import Segmentation
+from builder.settings.segmentation import Segmentation
 
 EXAMPLES = """
 [bold]Examples[/bold]

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import typer
 
 from builder.errors import Stopped
-from builder.settings import Task
+from builder.settings.task import Task
 from builder.shards.stop import INTERRUPTED, STOPPED, Interrupts
 
 GOES_ON = "Stopped. Run the same command again to go on: what is finished is kept."

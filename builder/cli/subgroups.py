@@ -9,7 +9,7 @@ from builder.cli.options import options_of
 from builder.cli.stopping import stoppable
 from builder.errors import BuildError
 from builder.reporter import ConsoleReporter, Screen
-from builder.settings import Subgrouping
+from builder.settings.subgrouping import Subgrouping
 
 EXAMPLES = """
 [bold]Several checkpoints[/bold]

@@ -15,7 +15,7 @@ from builder.evaluate.measures import BOTTOM, GAP, TOP, accuracy_of, overall
 from builder.network.importance import TOPS
 from builder.run.progress import RUNNING, Progress
 from builder.run.status import SILENT_SECONDS, SplitStatus, Status
-from builder.settings import WHOLE
+from builder.settings.task import WHOLE
 
 if TYPE_CHECKING:  # A command imports only what it runs.
     from builder.evaluate.estimate import Estimate as EvaluationEstimate

@@ -9,7 +9,7 @@ from builder.cli.options import options_of
 from builder.cli.stopping import stoppable
 from builder.errors import BuildError
 from builder.reporter import ConsoleReporter, Screen
-from builder.settings import Training
+from builder.settings.training import Training
 from builder.shards.stop import DROPPED, INTERRUPTED, STOPPED, Stop
 
 REQUIRED = ("accelerate", "plotly", "safetensors", "tensorboard")

@@ -9,7 +9,7 @@ from builder.cli.options import options_of
 from builder.cli.stopping import stoppable
 from builder.errors import BuildError
 from builder.reporter import ConsoleReporter, Screen
-from builder.settings import HeadTuning
+from builder.settings.head_tuning import HeadTuning
 
 EXAMPLES = """
 [bold]Controls[/bold]

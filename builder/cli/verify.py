@@ -11,7 +11,7 @@ from rich.text import Text
 
 from builder.errors import printable
 from builder.reporter import Screen
-from builder.settings import parse_split
+from builder.settings.options import parse_split
 from builder.storage.files import disk_errors_as_sentences
 from builder.storage.remote import parse_location
 

@@ -8,7 +8,7 @@ import re
 import pyarrow as pa
 
 from builder.dataset.configs import CONFIGS
-from builder.settings import SPLITS
+from builder.settings.options import SPLITS
 
 PUBLISHED_CONFIGS = tuple(CONFIGS)
 """The first is the default one."""

@@ -11,7 +11,7 @@ from typing import Any
 from builder.dataset.configs import WHOLE_IMAGES
 from builder.dataset.layout import MANIFEST_FILE, SINGLE_FILES, is_published
 from builder.errors import BuildError
-from builder.settings import SPLITS
+from builder.settings.options import SPLITS
 from builder.storage.files import require_plain_files, sha256_of
 from builder.storage.objects import json_object
 from builder.storage.remote import is_remote

@@ -50,7 +50,10 @@ from builder.pages.gallery import make_gallery
 from builder.pages.views import GroundTruth
 from builder.reporter import Reporter, SilentReporter
 from builder.run.build import build
-from builder.settings import GallerySettings, NetworkSettings, Search, Settings
+from builder.settings.annotation import Search
+from builder.settings.build import Settings
+from builder.settings.gallery import GallerySettings
+from builder.settings.network import NetworkSettings
 from builder.storage.files import (
     atomic_write,
     disk_errors_as_sentences,

@@ -15,7 +15,7 @@ from builder.evaluate.models import Entry, load_classifier, model_list
 from builder.evaluate.salient_imagenet import SalientImageNet
 from builder.evaluate.suite import SuiteMaker
 from builder.network.devices import find_devices
-from builder.settings import Evaluation
+from builder.settings.evaluation import Evaluation
 from builder.storage.files import disk_errors_as_sentences, require_directory
 from builder.storage.parquet import parquet_bytes
 

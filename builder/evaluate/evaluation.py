@@ -34,7 +34,7 @@ from builder.evaluate.suite import Evaluated, Suite, SuiteMaker
 from builder.evaluate.table import as_html
 from builder.evaluate.worker import EvaluationWorker
 from builder.reporter import Reporter
-from builder.settings import Evaluation
+from builder.settings.evaluation import Evaluation
 from builder.shards.engine import Engine, InProcess, open_engine
 from builder.shards.stop import Stop
 from builder.storage.files import (
@@ -253,7 +253,7 @@ def evaluate_model(
     make_suite : callable
         What it is asked.
     **options
-        Other options of `builder.settings.Evaluation`.
+        Other options of `builder.settings.evaluation.Evaluation`.
 
     Returns
     -------

@@ -24,7 +24,7 @@ from builder.evaluate.salient_imagenet import SalientImageNet
 from builder.evaluate.suite import SuiteMaker
 from builder.evaluate.turns import Turns
 from builder.network.devices import BATCH_SIZES, WORKERS, be_exact, find_devices
-from builder.settings import Evaluation
+from builder.settings.evaluation import Evaluation
 
 _LIBRARIES = ("datasets", "numpy", "pillow", "timm", "torch", "torchvision")
 _ROWS_OF_SHARD = 1024

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from builder.evaluate.conditions import CLEAN
 from builder.evaluate.pictures import gather_pictures, seen_window
 from builder.reporter import Reporter
-from builder.settings import Evaluation
+from builder.settings.evaluation import Evaluation
 
 PER_END = 4
 """Images that are shown at most of either end of a ranking."""

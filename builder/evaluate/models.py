@@ -29,7 +29,7 @@ from builder.network.architectures import (
 )
 from builder.network.checkpoint import load_weights, read_state_dict
 from builder.network.head import put_head
-from builder.settings import Evaluation
+from builder.settings.evaluation import Evaluation
 
 FAMILIES = ("timm", "torchvision")
 """Libraries whose models are named ``LIBRARY:NAME``."""

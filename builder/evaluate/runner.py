@@ -10,7 +10,7 @@ from builder.evaluate.evaluator import Evaluator
 from builder.evaluate.predictions import count_images
 from builder.evaluate.worker import EvaluationWorker, shard_path
 from builder.reporter import Reporter
-from builder.settings import WHOLE, Task
+from builder.settings.task import WHOLE, Task
 from builder.shards.engine import Engine
 from builder.shards.stop import Stop
 

@@ -26,7 +26,7 @@ from builder.evaluate.suite import Evaluated, Shown, Told
 from builder.evaluate.table import COLUMNS
 from builder.evaluate.views import Batch, Views, collate
 from builder.reporter import Reporter
-from builder.settings import Evaluation
+from builder.settings.evaluation import Evaluation
 
 _COLUMNS = ["image", "core_mask", "spurious_mask", "image_id", "label", "width", "height"]
 _OF_FEATURES = ["grids", "grid_height", "grid_width", "kinds"]

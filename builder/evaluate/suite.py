@@ -14,7 +14,7 @@ from builder.evaluate.classifier import ReadyClassifier, View
 from builder.evaluate.measures import Score
 from builder.evaluate.table import Column
 from builder.reporter import Reporter
-from builder.settings import Evaluation
+from builder.settings.evaluation import Evaluation
 
 
 class Shown(NamedTuple):

@@ -15,7 +15,7 @@ from builder.evaluate.evaluator import Evaluator, Examined
 from builder.evaluate.models import Entry, load_classifier
 from builder.evaluate.predictions import write_predictions
 from builder.evaluate.suite import SuiteMaker
-from builder.settings import Evaluation
+from builder.settings.evaluation import Evaluation
 from builder.shards.work import Finished, absolute, require_same
 
 

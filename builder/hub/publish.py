@@ -27,7 +27,7 @@ from builder.hub.part import Part
 from builder.hub.repository import Repository, State
 from builder.pages.card import make_card, terms_of
 from builder.reporter import Reporter
-from builder.settings import Publication
+from builder.settings.publication import Publication
 from builder.shards.stop import Interrupts
 from builder.storage.files import disk_errors_as_sentences, exclusive
 

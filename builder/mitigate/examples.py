@@ -21,7 +21,7 @@ from builder.evaluate.classifier import View
 from builder.evaluate.regions import DILATIONS, dilate
 from builder.mitigate.order import Place, seed_of
 from builder.network.devices import WORKERS
-from builder.settings import Training
+from builder.settings.training import Training
 from salient_imagenet_1m import CROP_SIZE, KINDS
 
 _COLUMNS = ["image", "image_id", "label", "width", "height"]

@@ -14,7 +14,7 @@ from builder.evaluate.classifier import Classifier, View, output_of_labels
 from builder.evaluate.models import load_classifier, new_classifier, parse_model
 from builder.mitigate.order import seed_of
 from builder.network.network import Anatomy, find_anatomy
-from builder.settings import Training
+from builder.settings.training import Training
 
 
 class Maps:

@@ -16,7 +16,7 @@ from builder.mitigate.learner import Learner
 from builder.mitigate.noise import core_noise
 from builder.mitigate.penalties import cam_penalty, saliency_penalty
 from builder.mitigate.swap import core_swap
-from builder.settings import Training
+from builder.settings.training import Training
 
 MASKLESS = "without_mask"
 """The share of images that trained as ERM, since they have no mask, or none in their crop."""

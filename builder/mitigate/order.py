@@ -13,7 +13,7 @@ import numpy.typing as npt
 from accelerate import Accelerator
 
 from builder.errors import BuildError
-from builder.settings import Training
+from builder.settings.training import Training
 
 
 def seed_of(*parts: object) -> int:

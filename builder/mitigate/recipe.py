@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from builder.errors import BuildError
-from builder.settings import Training
+from builder.settings.training import Training
 
 SCHEDULES = ("cosine", "tanh", "step", "poly")
 """Those whose rate is a function of the step alone, so that nothing of them is in a checkpoint."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from builder.dataset.memberships import Memberships, read_memberships
 from builder.mitigate.examples import Batch, Examples
-from builder.settings import Training
+from builder.settings.training import Training
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

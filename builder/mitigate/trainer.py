@@ -25,7 +25,7 @@ from builder.mitigate.recipe import averaged, make_optimizer, make_schedule
 from builder.mitigate.reweighting import Reweighting
 from builder.mitigate.validation import Validation
 from builder.reporter import Reporter
-from builder.settings import Training
+from builder.settings.training import Training
 from builder.shards.stop import Stop
 
 CHECKPOINT_FILE = "checkpoint.safetensors"

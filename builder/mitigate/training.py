@@ -25,7 +25,7 @@ from builder.mitigate.weights import write_tensors
 from builder.network.devices import find_device
 from builder.network.network import hash_tensors
 from builder.reporter import Reporter, SilentReporter
-from builder.settings import Training
+from builder.settings.training import Training
 from builder.shards.stop import Stop
 from builder.storage.claim import claim
 from builder.storage.files import (

@@ -13,7 +13,7 @@ import salient_imagenet_1m as si
 from builder.evaluate.views import Batch, Views, collate
 from builder.mitigate.examples import loading_workers
 from builder.mitigate.learner import Learner, evaluating
-from builder.settings import Training
+from builder.settings.training import Training
 
 _COLUMNS = ["image", "image_id", "label", "width", "height", "spuriosity_rank"]
 

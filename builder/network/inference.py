@@ -19,7 +19,7 @@ from builder.network.architectures import load_architecture
 from builder.network.devices import BATCH_SIZES, WORKERS
 from builder.network.network import Network
 from builder.reporter import Reporter
-from builder.settings import NetworkSettings
+from builder.settings.network import NetworkSettings
 from builder.threads import Result
 
 

@@ -20,7 +20,7 @@ from builder.objects.ablations import ABLATIONS, Object
 from builder.objects.views import ObjectViews
 from builder.pages.pictures import thumbnail
 from builder.reporter import Reporter
-from builder.settings import Evaluation
+from builder.settings.evaluation import Evaluation
 
 MOST = 20
 """Classes of which an image is shown at most."""

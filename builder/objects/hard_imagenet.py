@@ -30,7 +30,7 @@ from builder.objects.measures import ALIGNMENT, THIRDS, outcomes_of, rfs_of, sco
 from builder.objects.sensitivity import LEVELS, Level, noisy
 from builder.objects.views import ObjectBatch, ObjectViews, collate
 from builder.reporter import Reporter
-from builder.settings import Evaluation
+from builder.settings.evaluation import Evaluation
 
 _LIBRARIES = ("grad-cam", "scipy")
 _COLUMNS = ["image", "object_mask", "image_id", "label", "width", "height"]

@@ -29,7 +29,7 @@ from builder.network.head import Head, find_head, write_head
 from builder.objects.fine_tuning import Recipe, fine_tune
 from builder.objects.hard_imagenet import HardImageNet
 from builder.reporter import Reporter
-from builder.settings import Evaluation
+from builder.settings.evaluation import Evaluation
 from builder.storage.files import (
     disk_errors_as_sentences,
     exclusive,

@@ -20,7 +20,7 @@ from builder.images.sources import find_images, open_images
 from builder.pages.highlights import Row, find_highlights, find_whole
 from builder.pages.views import ClassView, GroundTruth, Picture, Views
 from builder.reporter import Reporter
-from builder.settings import GallerySettings
+from builder.settings.gallery import GallerySettings
 from builder.storage.files import (
     atomic_write,
     disk_errors_as_sentences,

@@ -26,7 +26,7 @@ from builder.run.finished import FinishedShards
 from builder.run.ledger import read_ledgers
 from builder.run.runner import Run, ShardRunner
 from builder.run.workspace import Workspace
-from builder.settings import Settings
+from builder.settings.build import Settings
 from builder.shards.engine import Engine, InProcess, open_engine
 from builder.shards.job import Job, open_job
 from builder.shards.stop import Stop

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from builder.reporter import Reporter
 from builder.run.build import jobs_of, workspace_of
-from builder.settings import Settings
+from builder.settings.build import Settings
 from builder.shards.job import Job, open_job
 from builder.shards.shard import shard_table
 from builder.storage.files import disk_errors_as_sentences

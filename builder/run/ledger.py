@@ -13,7 +13,7 @@ import numpy as np
 from builder.errors import BuildError
 from builder.network.importance import Contribution, Importance
 from builder.reporter import Reporter
-from builder.settings import DRIVERS, WHOLE, Task
+from builder.settings.task import DRIVERS, WHOLE, Task
 from builder.shards.job import Job
 from builder.shards.worker import ShardResult
 from builder.storage.files import atomic_write

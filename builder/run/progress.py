@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.images.plan import Plan
-from builder.settings import Task
+from builder.settings.task import Task
 from builder.storage.files import atomic_write
 from builder.storage.objects import json_object
 

@@ -19,7 +19,7 @@ from builder.run.ledger import (
 )
 from builder.run.progress import FAILED, FINISHED, PROGRESS_NAME, STOPPED, Progress, ProgressFile
 from builder.run.same_images import require_same_images
-from builder.settings import WHOLE, Task
+from builder.settings.task import WHOLE, Task
 from builder.shards.engine import Engine
 from builder.shards.job import Job
 from builder.shards.shard import shard_path

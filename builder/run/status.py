@@ -14,7 +14,8 @@ from builder.dataset.manifest import Manifest
 from builder.errors import BuildError
 from builder.run.progress import PROGRESS_NAME, RUNNING, Progress
 from builder.run.workspace import Workspace
-from builder.settings import DRIVERS, SPLITS
+from builder.settings.options import SPLITS
+from builder.settings.task import DRIVERS
 from builder.shards.shard import set_aside_in
 from builder.storage.parquet import parquet_source
 from builder.storage.remote import is_remote

@@ -11,7 +11,8 @@ from typing import Any
 
 from builder.errors import BuildError
 from builder.segmentations.pickles import read_pickle
-from builder.settings import Segmentation, parse_split
+from builder.settings.options import parse_split
+from builder.settings.segmentation import Segmentation
 from salient_imagenet_1m import image_id
 
 _WNID_BEFORE = re.compile(r"(n\d{8})_(?=n\d{8}_|ILSVRC2012_)")

@@ -15,7 +15,7 @@ from builder.reporter import Reporter
 from builder.run.workspace import Workspace
 from builder.segmentations.release import open_release
 from builder.segmentations.writer import Writer
-from builder.settings import Segmentation
+from builder.settings.segmentation import Segmentation
 from builder.storage.files import disk_errors_as_sentences, exclusive
 
 

@@ -25,7 +25,7 @@ from builder.reporter import Reporter
 from builder.segmentations.masks import UnusableMaskError, make_object_mask
 from builder.segmentations.matching import MaskSetAside, match
 from builder.segmentations.release import MaskFile, Release
-from builder.settings import Segmentation
+from builder.settings.segmentation import Segmentation
 from builder.storage.parquet import write_parquet
 from builder.threads import in_threads, usable_cores
 

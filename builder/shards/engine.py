@@ -10,7 +10,7 @@ import torch
 
 from builder.errors import BuildError
 from builder.network.devices import find_devices
-from builder.settings import EngineSettings
+from builder.settings.engine import EngineSettings
 from builder.shards.processes import Processes
 from builder.shards.work import Result, Work
 

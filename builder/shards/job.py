@@ -28,7 +28,7 @@ from builder.network.devices import find_devices
 from builder.network.inference import Inference, open_inference, open_network
 from builder.network.network import Network
 from builder.reporter import Reporter
-from builder.settings import Settings
+from builder.settings.build import Settings
 from builder.stages import Occupancy
 from builder.storage.remote import is_remote
 from salient_imagenet_1m import CROP_SIZE, FORMAT_VERSION, RESIZE_SIZE

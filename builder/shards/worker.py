@@ -12,7 +12,7 @@ from builder.images.loader import UNREADABLE
 from builder.network.analysis import Analysis
 from builder.network.importance import Contribution, Importance
 from builder.reporter import SilentReporter
-from builder.settings import Settings
+from builder.settings.build import Settings
 from builder.shards.job import Job, open_job
 from builder.shards.shard import shard_path, write_shard
 from builder.shards.work import Finished, absolute, require_same

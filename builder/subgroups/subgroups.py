@@ -22,7 +22,7 @@ from builder.evaluate.models import load_classifier, parse_model
 from builder.network.devices import be_exact, find_device
 from builder.network.head import find_head
 from builder.reporter import Reporter
-from builder.settings import Subgrouping
+from builder.settings.subgrouping import Subgrouping
 from builder.storage.claim import claim
 from builder.storage.files import (
     disk_errors_as_sentences,

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from builder.evaluate.pictures import gather_pictures, seen_window
 from builder.reporter import Reporter
-from builder.settings import Subgrouping
+from builder.settings.subgrouping import Subgrouping
 from builder.subgroups.report import DividedClass, Report
 
 

@@ -21,7 +21,7 @@ from builder.evaluate.models import load_classifier, parse_model
 from builder.network.devices import be_exact, find_device
 from builder.network.head import Head, find_head
 from builder.reporter import Reporter
-from builder.settings import HeadTuning
+from builder.settings.head_tuning import HeadTuning
 from builder.storage.claim import claim
 from builder.storage.files import (
     disk_errors_as_sentences,

@@ -20,7 +20,7 @@ from builder.dataset.classes import class_names, read_classes
 from builder.errors import BuildError
 from builder.images.labels import label_classes
 from builder.images.sources import NO_LABEL
-from builder.settings import Search
+from builder.settings.annotation import Search
 from tests.conftest import CLASSES, NETWORK, World
 from tests.quiet import Quiet
 

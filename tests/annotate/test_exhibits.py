@@ -21,7 +21,7 @@ from builder.errors import BuildError
 from builder.images.decode import decode
 from builder.network.inference import open_network
 from builder.network.network import Network
-from builder.settings import NetworkSettings
+from builder.settings.network import NetworkSettings
 from salient_imagenet_1m import encode_grids
 from tests.conftest import CLASSES, NETWORK, World
 from tests.quiet import Quiet

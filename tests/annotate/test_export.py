@@ -15,7 +15,7 @@ from builder.annotate.people import sign_in
 from builder.dataset.votes import ANSWERS, COLUMNS, read_votes
 from builder.errors import BuildError
 from builder.run.build import build
-from builder.settings import VotesExport
+from builder.settings.annotation import VotesExport
 from tests.annotate.site.study import begin, candidates
 from tests.conftest import CLASSES, World
 from tests.quiet import Quiet

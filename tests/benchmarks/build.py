@@ -28,7 +28,7 @@ from torchvision import transforms
 from builder.dataset.upsampling import upsample
 from builder.run.build import build
 from builder.run.runner import ShardRunner
-from builder.settings import Settings
+from builder.settings.build import Settings
 from builder.shards.engine import InProcess
 from builder.shards.job import Job, open_job
 from builder.stages import Stages

@@ -31,7 +31,8 @@ from builder.evaluate.models import load_classifier, model_list
 from builder.evaluate.predictions import in_order
 from builder.evaluate.worker import EvaluationWorker, shard_path
 from builder.run.build import build
-from builder.settings import Evaluation, Settings
+from builder.settings.build import Settings
+from builder.settings.evaluation import Evaluation
 from tests.benchmarks.build import ratios, show
 from tests.benchmarks.memory import peak_memory
 from tests.quiet import Quiet

@@ -38,7 +38,7 @@ from builder.images.decode import decode
 from builder.network.inference import open_network
 from builder.network.network import Network
 from builder.reporter import SilentReporter
-from builder.settings import Search
+from builder.settings.annotation import Search
 from salient_imagenet_1m import encode_grids
 
 LOOKS = (1, 10, STEPS)

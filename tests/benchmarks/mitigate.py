@@ -44,7 +44,8 @@ from builder.mitigate.order import Place
 from builder.mitigate.training import train
 from builder.reporter import SilentReporter
 from builder.run.build import build
-from builder.settings import METHODS, Settings, Training
+from builder.settings.build import Settings
+from builder.settings.training import METHODS, Training
 from salient_imagenet_1m import KINDS, pack_grids, unpack_grids
 
 STUDENT = "tests.benchmarks.mitigate:student"

@@ -32,7 +32,9 @@ from builder.demo.world import CORES, World, draw_image
 from builder.mitigate.training import train
 from builder.reporter import SilentReporter
 from builder.run.build import build
-from builder.settings import Settings, Subgrouping, Training
+from builder.settings.build import Settings
+from builder.settings.subgrouping import Subgrouping
+from builder.settings.training import Training
 from builder.storage.parquet import fixed_lists, write_parquet
 from builder.subgroups.subgroups import find_subgroups
 from tests.benchmarks.mitigate import STUDENT, mean_and_spread

@@ -19,7 +19,7 @@ from builder.demo.demo import Folder, run_demo
 from builder.demo.world import World
 from builder.evaluate.measures import GAP, accuracy_of
 from builder.reporter import SilentReporter
-from builder.settings import HeadTuning
+from builder.settings.head_tuning import HeadTuning
 from builder.tune.tuning import tune_head
 
 VALIDATION = 240

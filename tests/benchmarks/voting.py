@@ -24,7 +24,7 @@ from builder.demo.demo import NETWORK, Folder, run_demo
 from builder.demo.recovery import KEYS, MEANINGS
 from builder.demo.world import World
 from builder.reporter import SilentReporter
-from builder.settings import VotesExport
+from builder.settings.annotation import VotesExport
 from tests.annotate.site.server import running
 from tests.annotate.site.voters import PEOPLE, Given, exported, vote
 from tests.browser import chromium

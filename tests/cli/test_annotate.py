@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from builder.cli import main
 from builder.cli.annotate import REQUIRED
 from builder.cli.app import app
-from builder.settings import Annotation, VotesExport
+from builder.settings.annotation import Annotation, VotesExport
 from tests.annotate.site.study import begin
 from tests.without import run_without
 

@@ -12,15 +12,11 @@ from typer.testing import CliRunner
 from builder.cli.app import app
 from builder.cli.options import options_of
 from builder.errors import BuildError
-from builder.settings import (
-    Annotation,
-    Evaluation,
-    GallerySettings,
-    Publication,
-    Search,
-    Settings,
-    VotesExport,
-)
+from builder.settings.annotation import Annotation, Search, VotesExport
+from builder.settings.build import Settings
+from builder.settings.evaluation import Evaluation
+from builder.settings.gallery import GallerySettings
+from builder.settings.publication import Publication
 
 
 @dataclass(frozen=True)

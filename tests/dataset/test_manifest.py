@@ -18,7 +18,8 @@ from builder.errors import BuildError
 from builder.hub.publish import plan_publication, publish
 from builder.pages.gallery import make_gallery
 from builder.run.status import read_status
-from builder.settings import GallerySettings, Publication
+from builder.settings.gallery import GallerySettings
+from builder.settings.publication import Publication
 from tests.conftest import World
 from tests.quiet import Quiet
 

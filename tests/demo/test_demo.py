@@ -25,7 +25,7 @@ from builder.demo.training import Recipe
 from builder.demo.world import World, read_truth
 from builder.errors import BuildError
 from builder.segmentations.segmentations import add_segmentations
-from builder.settings import Segmentation
+from builder.settings.segmentation import Segmentation
 from tests.quiet import Quiet
 from tests.releases import write_hard_imagenet
 

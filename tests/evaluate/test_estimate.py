@@ -10,7 +10,7 @@ from builder.errors import BuildError
 from builder.evaluate.estimate import estimate
 from builder.evaluate.evaluation import evaluate
 from builder.evaluate.predictions import PREDICTIONS_FILE
-from builder.settings import Evaluation
+from builder.settings.evaluation import Evaluation
 from tests.conftest import NETWORK, World
 from tests.evaluate.conftest import TrueMasks
 from tests.quiet import Quiet

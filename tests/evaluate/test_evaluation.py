@@ -18,7 +18,7 @@ import salient_imagenet_1m as si
 from builder.errors import BuildError
 from builder.evaluate.classifier import Classifier, View
 from builder.evaluate.evaluation import Results, evaluate, evaluate_model
-from builder.settings import Evaluation
+from builder.settings.evaluation import Evaluation
 from tests.conftest import NETWORK, World
 from tests.evaluate.conftest import WORLD, Constant, Guesser, TrueMasks, check_results, raw
 from tests.quiet import Quiet

@@ -11,7 +11,7 @@ import pytest
 from builder.evaluate.evaluation import evaluate
 from builder.evaluate.extremes import find_extremes
 from builder.evaluate.predictions import SCHEMA
-from builder.settings import Evaluation
+from builder.settings.evaluation import Evaluation
 from tests.conftest import NETWORK, World
 from tests.quiet import Quiet
 

@@ -19,7 +19,7 @@ from torch import Tensor
 import salient_imagenet_1m as si
 from builder.evaluate.classifier import View
 from builder.evaluate.evaluation import evaluate
-from builder.settings import Evaluation
+from builder.settings.evaluation import Evaluation
 from tests import reference
 from tests.evaluate.conftest import WORLD, TrueMasks, check_results, write_data
 from tests.evaluate.test_zero_shot import TINY

@@ -15,7 +15,7 @@ from builder.evaluate.models import Entry, load_classifier, model_list, new_clas
 from builder.mitigate.weights import write_tensors
 from builder.network.head import Head, write_head
 from builder.network.network import hash_tensors
-from builder.settings import Evaluation
+from builder.settings.evaluation import Evaluation
 
 
 def listed(**options: object) -> Evaluation:

@@ -10,7 +10,7 @@ from PIL import Image
 
 import salient_imagenet_1m as si
 from builder.evaluate.pictures import SIDE, gather_pictures, seen_window
-from builder.settings import Evaluation
+from builder.settings.evaluation import Evaluation
 from tests.evaluate.conftest import TrueMasks
 from tests.quiet import Quiet
 

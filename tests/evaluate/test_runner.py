@@ -19,7 +19,8 @@ from builder.evaluate.evaluation import evaluate, evaluate_task
 from builder.evaluate.evaluator import Evaluator
 from builder.evaluate.models import load_classifier, model_list
 from builder.evaluate.worker import EvaluationWorker, shard_path
-from builder.settings import Evaluation, Task
+from builder.settings.evaluation import Evaluation
+from builder.settings.task import Task
 from builder.shards.stop import Stop
 from tests.built import hashes
 from tests.conftest import NETWORK, World

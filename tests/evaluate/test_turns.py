@@ -12,7 +12,7 @@ from builder.evaluate.classifier import Classifier, ReadyClassifier, View
 from builder.evaluate.evaluator import Evaluator
 from builder.evaluate.predictions import in_order
 from builder.evaluate.turns import Turns, weights_budget
-from builder.settings import Evaluation
+from builder.settings.evaluation import Evaluation
 from tests.evaluate.conftest import TrueMasks
 
 CPU = torch.device("cpu")

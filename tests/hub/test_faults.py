@@ -14,7 +14,7 @@ from huggingface_hub import close_session, constants
 
 from builder.errors import BuildError
 from builder.hub.publish import publish
-from builder.settings import Publication
+from builder.settings.publication import Publication
 from tests.conftest import World
 from tests.hub.conftest import NAME, TOKEN, contents
 from tests.hub.server import Fault, Hub

@@ -12,7 +12,7 @@ from huggingface_hub import constants
 
 import salient_imagenet_1m as si
 from builder.hub.publish import publish
-from builder.settings import Publication
+from builder.settings.publication import Publication
 from tests.conftest import World
 from tests.hub.conftest import NAME, TOKEN
 from tests.hub.server import Fault, Hub

@@ -16,7 +16,7 @@ from builder.checks.verify import verify
 from builder.dataset.manifest import Manifest
 from builder.errors import BuildError
 from builder.hub.publish import plan_publication, publish
-from builder.settings import Publication
+from builder.settings.publication import Publication
 from builder.storage.files import exclusive
 from builder.storage.remote import parse_location
 from tests.conftest import World

@@ -8,7 +8,7 @@ from pathlib import Path
 import datasets
 import pytest
 
-from builder.settings import Training
+from builder.settings.training import Training
 from tests.conftest import World
 from tests.mitigate.student import NAME
 

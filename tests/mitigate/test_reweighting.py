@@ -20,7 +20,7 @@ from builder.mitigate.order import Order
 from builder.mitigate.reweighting import GroupLoss, soft_weights
 from builder.mitigate.training import train
 from builder.reporter import SilentReporter
-from builder.settings import Training
+from builder.settings.training import Training
 from builder.storage.parquet import fixed_lists, write_parquet
 from tests import reference
 from tests.conftest import CLASSES

@@ -23,7 +23,7 @@ from builder.mitigate.journal import read_journal
 from builder.mitigate.training import WORK, Trained, train
 from builder.network.checkpoint import read_state_dict
 from builder.reporter import SilentReporter
-from builder.settings import Training
+from builder.settings.training import Training
 from builder.shards.stop import Stop
 from tests.forked import PROCESSES
 from tests.killed import KilledError

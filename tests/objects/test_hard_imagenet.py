@@ -30,7 +30,8 @@ from builder.objects.ablations import ABLATIONS
 from builder.objects.hard_imagenet import HardImageNet
 from builder.objects.measures import ALIGNMENT
 from builder.objects.target_layers import find_target_layer
-from builder.settings import Evaluation, Task
+from builder.settings.evaluation import Evaluation
+from builder.settings.task import Task
 from tests import reference
 from tests.built import hashes
 from tests.conftest import NETWORK, World

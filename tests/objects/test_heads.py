@@ -25,7 +25,7 @@ from builder.objects.fine_tuning import Recipe, fine_tune
 from builder.objects.hard_imagenet import HardImageNet
 from builder.objects.heads import planned, with_fine_tuned
 from builder.objects.views import ObjectViews
-from builder.settings import Evaluation
+from builder.settings.evaluation import Evaluation
 from tests.built import hashes
 from tests.conftest import NETWORK, World
 from tests.quiet import Quiet

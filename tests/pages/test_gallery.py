@@ -32,7 +32,7 @@ from builder.pages.pictures import (
 )
 from builder.pages.views import GroundTruth
 from builder.run.build import build
-from builder.settings import GallerySettings
+from builder.settings.gallery import GallerySettings
 from builder.storage.remote import parse_location
 from salient_imagenet_1m import Box
 from tests.browser import DESKTOP, PHONE, log, requests, resize

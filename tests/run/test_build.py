@@ -29,7 +29,7 @@ from builder.errors import BuildError
 from builder.images.sources import FolderImages
 from builder.run.build import build, run_task
 from builder.run.estimate import estimate
-from builder.settings import WHOLE, Task
+from builder.settings.task import WHOLE, Task
 from tests.built import check_build, hashes
 from tests.conftest import CLASSES, FEATURES, NETWORK, World, write_votes
 from tests.faults import Faults, run, shrink_shared_memory

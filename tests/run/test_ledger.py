@@ -16,7 +16,7 @@ from builder.run.ledger import (
     read_ledgers,
     take_over,
 )
-from builder.settings import Task
+from builder.settings.task import Task
 from builder.shards.job import Job, open_job
 from builder.shards.worker import ShardResult
 from builder.stages import Stages

@@ -9,7 +9,7 @@ import pytest
 from builder.errors import BuildError, Stopped
 from builder.run.ledger import Ledger, ledger_path
 from builder.run.runner import Run, ShardRunner
-from builder.settings import Task
+from builder.settings.task import Task
 from builder.shards.engine import InProcess
 from builder.shards.job import Job, open_job
 from builder.shards.shard import shard_path

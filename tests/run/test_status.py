@@ -16,7 +16,7 @@ from builder.errors import BuildError
 from builder.run.build import build, run_task
 from builder.run.progress import FAILED, FINISHED, PROGRESS_NAME, Progress, ProgressFile
 from builder.run.status import SplitStatus, read_status
-from builder.settings import Task
+from builder.settings.task import Task
 from tests.conftest import CLASSES, World
 from tests.quiet import Quiet
 

@@ -23,7 +23,7 @@ from builder.reporter import Reporter
 from builder.run.build import build, run_task
 from builder.run.estimate import estimate
 from builder.run.status import read_status
-from builder.settings import Task
+from builder.settings.task import Task
 from builder.shards.stop import Stop
 from salient_imagenet_1m import encode_grids, image_id, unpack_grids, whole_box
 from tests import reference

@@ -24,7 +24,7 @@ from builder.run.build import build
 from builder.run.workspace import Workspace
 from builder.segmentations.release import open_release
 from builder.segmentations.segmentations import add_segmentations
-from builder.settings import Segmentation
+from builder.settings.segmentation import Segmentation
 from builder.storage.remote import parse_location
 from tests.built import hashes, load
 from tests.conftest import World

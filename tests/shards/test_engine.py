@@ -19,7 +19,8 @@ import pytest
 
 from builder.errors import BuildError
 from builder.run.build import build, run_task
-from builder.settings import Settings, Task
+from builder.settings.build import Settings
+from builder.settings.task import Task
 from builder.shards.processes import _Process
 from builder.shards.shard import shard_path
 from tests.built import hashes

@@ -13,7 +13,7 @@ import torch
 from builder.dataset.votes import Vote, write_votes
 from builder.errors import BuildError
 from builder.images.labels import imagenet_labels
-from builder.settings import Settings
+from builder.settings.build import Settings
 from builder.shards.job import open_job
 from tests.conftest import World
 from tests.quiet import Quiet

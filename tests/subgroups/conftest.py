@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.settings import Subgrouping
+from builder.settings.subgrouping import Subgrouping
 from tests.conftest import NETWORK, World
 
 Options = Callable[..., Subgrouping]

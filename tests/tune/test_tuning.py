@@ -19,7 +19,7 @@ from builder.evaluate.classifier import Classifier
 from builder.evaluate.evaluation import evaluate_model
 from builder.evaluate.models import load_classifier
 from builder.network.head import find_head, read_head
-from builder.settings import HeadTuning
+from builder.settings.head_tuning import HeadTuning
 from builder.storage.parquet import write_parquet
 from builder.tune.tuning import NEVER, tune_head
 from tests import reference

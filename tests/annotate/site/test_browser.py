@@ -17,7 +17,7 @@ from builder.annotate.candidates import PairName
 from builder.annotate.export import export
 from builder.dataset.votes import ANSWERS
 from builder.run.build import build
-from builder.settings import VotesExport
+from builder.settings.annotation import VotesExport
 from tests.annotate.site.server import serving
 from tests.annotate.site.study import candidates
 from tests.annotate.site.visitor import Said, Visitor

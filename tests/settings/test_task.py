@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from builder.errors import BuildError
-from builder.settings import Task
+from builder.settings.task import Task
 
 
 def test_tasks_share_out_all_shards() -> None:
