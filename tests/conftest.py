@@ -26,6 +26,7 @@ from builder.segmentations.segmentations import add_segmentations
 from builder.settings.build import Settings
 from builder.settings.segmentation import Segmentation
 from tests.browser import chromium
+from tests.forked import PROCESSES
 from tests.quiet import Quiet
 from tests.releases import write_hard_imagenet
 
@@ -37,6 +38,12 @@ os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(1 << 30))
 
 # Ray's workers are as nice as anybody's: at its 15 they starve where other tests compute.
 os.environ.setdefault("RAY_worker_niceness", "0")
+
+# Of processes, those that engines begin among them, none spends seconds importing PyTorch: all are
+# forked from one that has imported everything and done nothing.
+PROCESSES.set_forkserver_preload(
+    ["builder.cli.app", "tests.built", "tests.conftest", "tests.faults", "tests.forked"]
+)
 
 # Tiny networks gain nothing from a second thread, and wait long for it on a busy machine.
 torch.set_num_threads(1)

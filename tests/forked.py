@@ -16,9 +16,6 @@ from tempfile import mkdtemp
 from builder.cli import main
 
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(
-    ["builder.cli.app", "tests.built", "tests.conftest", "tests.faults", "tests.forked"]
-)
 
 
 class Command:

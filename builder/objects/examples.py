@@ -68,7 +68,9 @@ def show_examples(
         right = {name: conditions.count(name) for name in (CLEAN, *ABLATIONS)}
         examples.append(Example(image_id, label, right))
     draw = partial(_with_and_without, as_published=settings.as_published)
-    pictures = gather_pictures(settings, chosen, draw, reporter, "object_mask", objects=True)
+    pictures = gather_pictures(
+        settings, chosen, draw, reporter, "object_mask", "label", objects=True
+    )
     return [
         Example(each.image_id, each.label, each.right, pictures.get(each.image_id, {}))
         for each in examples

@@ -55,8 +55,8 @@ class _Process:
     """A worker in a process of its own; see `Worker`."""
 
     def __init__(self, orders: Orders) -> None:
-        # Not forked: CUDA does not survive that.
-        context = multiprocessing.get_context("spawn")
+        # Not forked from this process: CUDA does not survive that, nor do threads.
+        context = multiprocessing.get_context("forkserver")
         self._connection, other_end = context.Pipe()
         self._process = context.Process(target=_serve, args=(orders, other_end))
         self._process.start()
