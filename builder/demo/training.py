@@ -91,8 +91,8 @@ def train_networks(
         Where to write the state dicts of the networks ``robust`` and ``plain``.
     """
     recipes = {"robust": recipe, "plain": dataclasses.replace(recipe, radius=0.0)}
-    # Not forked: a fork of a process in which torch has computed may hang.
-    context = multiprocessing.get_context("spawn")
+    # Not forked from this process: torch has computed in it, and a fork of it may hang.
+    context = multiprocessing.get_context("forkserver")
     with ProcessPoolExecutor(len(out), mp_context=context, initializer=_prepare) as pool:
         # Processes start while this one loads the images. Ctrl-C reaches them all, but they inherit
         # to ignore it, until they are ready to just end: only this one has something to say.

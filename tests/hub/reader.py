@@ -115,7 +115,8 @@ def plain(value: Any) -> Any:
     """Return pixels for what is a picture, which has no equality of its own."""
     if isinstance(value, list | str | bytes | int | float | None):
         return value
-    return np.asarray(value).tolist()
+    pixels = np.asarray(value)
+    return pixels.shape, pixels.tobytes()
 
 
 if __name__ == "__main__":
