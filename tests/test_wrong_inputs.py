@@ -895,7 +895,7 @@ OTHERS = [
             ("out in memory", {"out": "memory://x"}, "is a URL: give --out a path"),
             ("out without a name", {"out": ""}, "An empty name is no place"),
             ("out in a file", {"out": lambda p: p.file("f") / "x"}, "is a file"),
-            ("features in a file", {"features": lambda p: p.file("f")}, "(Not a directory): check"),
+            ("features in a file", {"features": lambda p: p.file("f")}, "give --features a direct"),
         )
     ),
     *(

@@ -113,17 +113,13 @@ def load_zero_shot(name: str, architecture: str, weights: str) -> Classifier:
 
     Parameters
     ----------
-    name : str
-        ``clip:ARCHITECTURE/WEIGHTS``.
-    architecture : str
-        As open_clip names it.
-    weights : str
-        A tag of open_clip, or a file.
+    name, architecture, weights : str
+        As for `load_clip`.
 
     Raises
     ------
     BuildError
-        If open_clip is missing, or has no such model, or its weights cannot be had.
+        As `load_clip`.
     """
     loaded = load_clip(name, architecture, weights)
     import open_clip  # noqa: PLC0415 (an extra)

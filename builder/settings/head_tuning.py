@@ -71,6 +71,14 @@ class HeadTuning:
             "controls random or misclassified.",
         ),
     ] = "least-spurious"
+    also_unranked: Annotated[
+        bool,
+        typer.Option(
+            "--also-unranked",
+            help="Have sgd also see as many images of each class without a ranking, drawn at "
+            "random. Of classes that a head does not see it says less and less.",
+        ),
+    ] = False
     per_class: Annotated[
         int,
         typer.Option(
@@ -123,7 +131,12 @@ class HeadTuning:
     def __post_init__(self) -> None:
         check_known("method", self.method, TUNINGS)
         check_known("choose", self.choose, CHOICES)
-        if self.method == "dfr" and self.choose != CHOICES[0]:
-            raise BuildError(
-                "--method dfr takes images from both ends of the rankings: leave out --choose."
-            )
+        for name, given in (
+            ("choose", self.choose != CHOICES[0]),
+            ("also-unranked", self.also_unranked),
+        ):
+            if self.method == "dfr" and given:
+                raise BuildError(
+                    "--method dfr takes images from both ends of the rankings, and at random of "
+                    f"classes without one: leave out --{name}."
+                )

@@ -123,7 +123,11 @@ class Training:
     saliency_weight: Annotated[
         float,
         typer.Option(
-            min=0, metavar="X", rich_help_panel=_METHOD, help="The weight of saliency's penalty."
+            min=0,
+            metavar="X",
+            rich_help_panel=_METHOD,
+            help="The weight of saliency's penalty. Of networks that are trained already it wants "
+            "to be small, such as 0.001.",
         ),
     ] = 1.0
     cam_weight: Annotated[

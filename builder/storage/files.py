@@ -159,8 +159,14 @@ _locks: set[int] = set()
 os.register_at_fork(after_in_child=_let_go)
 
 
-def require_directory(path: Path) -> None:
+def require_directory(path: Path, option: str = "--out") -> None:
     """See that `path` is a directory, or can become one; that of a URL always can.
+
+    Parameters
+    ----------
+    path : Path
+    option : str
+        That by which the user said so.
 
     Raises
     ------
@@ -172,9 +178,9 @@ def require_directory(path: Path) -> None:
     places = (path, *path.absolute().parents)
     nearest = next(place for place in places if place.exists() or place.is_symlink())
     if not nearest.exists():
-        raise BuildError(f"{nearest} is a link that leads nowhere: give --out a directory.")
+        raise BuildError(f"{nearest} is a link that leads nowhere: give {option} a directory.")
     if not nearest.is_dir():
-        raise BuildError(f"{nearest} is a file: give --out a directory.")
+        raise BuildError(f"{nearest} is a file: give {option} a directory.")
 
 
 def require_plain_files(directory: Path, names: Iterable[str]) -> None:

@@ -47,6 +47,22 @@ def at_random(labels: Ints, ranks: Ints, count: int, seed: int, among: Bools | N
     return np.sort(np.concatenate(chosen))
 
 
+def of_unranked(labels: Ints, ranks: Ints, count: int, seed: int) -> Ints:
+    """Return where so many images of each class without a ranking are, drawn at random.
+
+    Parameters
+    ----------
+    labels, ranks, count, seed
+        As for `at_random`.
+    """
+    rankless = np.flatnonzero(ranks == NO_RANK)
+    chosen = [np.zeros(0, np.int64)]
+    for label in np.unique(labels[rankless]).tolist():
+        own = rankless[labels[rankless] == label]
+        chosen.append(np.random.default_rng((seed, label)).permutation(own)[:count])
+    return np.sort(np.concatenate(chosen))
+
+
 def ends_of_classes(labels: Ints, ranks: Ints, count: int, seed: int) -> dict[int, list[Ints]]:
     """Return where the two groups of each class are, all of one size.
 

@@ -30,7 +30,7 @@ from builder.storage.files import (
     remove_directory,
     require_directory,
 )
-from builder.tune.choice import at_random, ends_of_classes, halves, least_spurious
+from builder.tune.choice import at_random, ends_of_classes, halves, least_spurious, of_unranked
 from builder.tune.descent import Recipe, tune
 from builder.tune.dfr import Fitted, fit_dfr
 from builder.tune.judge import Judge, Standing
@@ -85,6 +85,8 @@ def tune_head(settings: HeadTuning, reporter: Reporter) -> dict[str, Any]:
         With a sentence for the user.
     """
     require_directory(settings.out)
+    if settings.features is not None:
+        require_directory(settings.features, "--features")
     with disk_errors_as_sentences(settings.out):
         opened = _Opened(settings, reporter)
         make_directory(settings.out)
@@ -132,7 +134,10 @@ class _Opened:
     def identity(self) -> dict[str, Any]:
         """All that the head depends on."""
         settings = self._settings
-        own = {"sgd": ("choose", "learning_rate", "epochs", "stop_gap"), "dfr": ("fits",)}
+        own = {
+            "sgd": ("choose", "also_unranked", "learning_rate", "epochs", "stop_gap"),
+            "dfr": ("fits",),
+        }
         options = ("model", "method", *own[settings.method], "per_class", "k", "seed")
         return {
             "data": data_sha256(self._build),
@@ -199,6 +204,9 @@ class _Opened:
             self._reporter.say(f"{fewer:,} ranked classes have fewer than {count:,} such images.")
         if not len(places):
             raise BuildError(f"No image is {settings.choose}: use another --choose.")
+        if settings.also_unranked:
+            others = of_unranked(labels, ranks, count, settings.seed)
+            places = np.concatenate([places, others])
         return table.at(places)
 
     def _wrong(self, table: _Table) -> npt.NDArray[np.bool_]:

@@ -12,6 +12,7 @@ from builder.tune.choice import (
     ends_of_classes,
     halves,
     least_spurious,
+    of_unranked,
 )
 
 SIZES = (9, 7, 12)
@@ -47,6 +48,17 @@ def test_a_draw_takes_ranked_classes_alone_and_only_what_it_may(images: tuple[In
     assert chosen.tolist() != at_random(labels, ranks, 4, 1).tolist()
     wrong = ranks % 3 == 0
     assert at_random(labels, ranks, 20, 0, wrong).tolist() == np.flatnonzero(wrong).tolist()
+
+
+def test_of_classes_without_a_ranking_images_are_drawn(images: tuple[Ints, Ints]) -> None:
+    labels, ranks = images
+    chosen = of_unranked(labels, ranks, 4, 0)
+    assert labels[chosen].tolist() == [1] * 4
+    assert np.unique(chosen).tolist() == chosen.tolist()
+    assert chosen.tolist() == of_unranked(labels, ranks, 4, 0).tolist()
+    assert chosen.tolist() != of_unranked(labels, ranks, 4, 1).tolist()
+    assert of_unranked(labels, ranks, 20, 0).tolist() == np.flatnonzero(labels == 1).tolist()
+    assert of_unranked(labels[labels != 1], ranks[labels != 1], 4, 0).tolist() == []
 
 
 @pytest.mark.parametrize(("count", "size"), [(2, 2), (5, 3)])

@@ -173,6 +173,18 @@ def test_controls_see_other_images(options: Options, reporter: Quiet) -> None:
     assert reporter.lines[-1] == "2 ranked classes have fewer than 100 such images."
 
 
+def test_classes_without_a_ranking_may_have_their_say(options: Options, reporter: Quiet) -> None:
+    """Else the head unlearns the one that there is."""
+    weights = []
+    for name, also in (("ranked", False), ("all", True)):
+        settings = options(name, also_unranked=also, learning_rate=1.0, epochs=10)
+        assert tune_head(settings, reporter)["images"] == (12 if also else 8)
+        weights.append(read_head(settings.out / "head.safetensors").bias)
+    ranked, all_of_them = weights
+    unranked = int((all_of_them - ranked).argmax())
+    assert all_of_them[unranked] > ranked[unranked]
+
+
 def test_a_fitted_head_has_the_classes_of_its_images(options: Options, reporter: Quiet) -> None:
     settings = options(method="dfr")
     summary = tune_head(settings, reporter)
@@ -190,6 +202,8 @@ def test_what_cannot_be_tuned_is_a_sentence(options: Options, reporter: Quiet) -
         tune_head(options(k=3), reporter)
     with pytest.raises(BuildError, match="--method dfr takes images from both ends"):
         options(method="dfr", choose="random")
+    with pytest.raises(BuildError, match="at random of classes without one: leave out --also-unr"):
+        options(method="dfr", also_unranked=True)
     with pytest.raises(BuildError, match="There is no choose few: use --choose least-spurious"):
         options(choose="few")
     with pytest.raises(BuildError, match="There is no method otter: use --method sgd or dfr"):
