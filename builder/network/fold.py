@@ -32,8 +32,7 @@ def fold_batch_norms(model: nn.Module, example: Tensor) -> int:
         How many batch norms were folded.
     """
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    expected = model(example)
-    pairs = _neighbours(model, example)
+    pairs, expected = _neighbours(model, example)
     replaced = []
     for convolution, name in pairs:
         norm = model.get_submodule(name)
@@ -69,8 +68,11 @@ def _fold(convolution: nn.Conv2d, norm: nn.Module) -> None:
     convolution.weight, convolution.bias = weight, bias
 
 
-def _neighbours(model: nn.Module, example: Tensor) -> list[tuple[nn.Conv2d, str]]:
-    """Return each convolution whose output object is the input of a batch norm, with its name."""
+def _neighbours(model: nn.Module, example: Tensor) -> tuple[list[tuple[nn.Conv2d, str]], Tensor]:
+    """Return each convolution whose output object is a batch norm's input, with the norm's name.
+
+    Beside them stands what the model makes of the example.
+    """
     outputs: dict[int, tuple[nn.Conv2d, Tensor]] = {}
     pairs: list[tuple[nn.Conv2d, str]] = []
     names = {module: name for name, module in model.named_modules()}
@@ -82,8 +84,8 @@ def _neighbours(model: nn.Module, example: Tensor) -> list[tuple[nn.Conv2d, str]
             pairs.append((outputs.pop(id(inputs[0]))[0], names[module]))
 
     with forward_hooks(model, watch):
-        model(example)
-    return pairs
+        logits = model(example)
+    return pairs, logits
 
 
 @contextmanager

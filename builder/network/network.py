@@ -75,7 +75,7 @@ class Network:
         example = torch.randn(2, 3, CROP_SIZE, CROP_SIZE, generator=generator)
         # Not inference_mode: weights made in it cannot be used by several threads at a time.
         with torch.no_grad():
-            _check_output(self.name, model, example)
+            _check_output(self.name, model, example[:1])
             self.folded = fold_batch_norms(model, example)
             anatomy = find_anatomy(self.name, model, example)
         self.classes, self.channels = anatomy.head.weight.shape
