@@ -24,6 +24,11 @@ COLUMNS = (
 )
 """What the page tells of both heads; points are percentage points."""
 
+_CHOSEN = {
+    "least-spurious": "the least spurious",
+    "random": "random ones",
+    "misclassified": "misclassified ones",
+}
 _COLOURS = {"before": INK, "after": NO_CUE}
 _HEIGHT = 380
 
@@ -35,8 +40,11 @@ def make_page(report: HeadReport) -> str:
         done = f"Fitted anew to {report.images:,} training images from both ends of the rankings"
         chart = _strengths(how)
     else:
-        chosen = made_from["choose"].replace("-", " ")
-        done = f"Tuned on {report.images:,} {chosen} training images, epochs: {len(how) - 1}"
+        others = ", and random ones of each other" if made_from["also_unranked"] else ""
+        done = (
+            f"Tuned on {report.images:,} training images, {_CHOSEN[made_from['choose']]} of each "
+            f"ranked class{others}. Epochs: {len(how) - 1}"
+        )
         chart = _epochs(how)
     page = OutcomePage(
         f"The head of {made_from['model']}",

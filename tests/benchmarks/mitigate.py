@@ -238,8 +238,8 @@ ARMS = (
     Arm(f"{BEST}, true masks", BEST_METHODS, "true", EITHER),
     Arm(f"{BEST}, region core", BEST_METHODS),
     Arm(f"{BEST}, whole images", BEST_METHODS, "whole", (*EITHER, ("extent", "image"))),
-    *(Arm(name, (name,)) for name in ("cam", "saliency")),
-    Arm("noise+saliency", ("noise+saliency",), options=(("saliency_weight", 10),)),
+    *(Arm(name, (name,), options=EITHER) for name in ("cam", "saliency")),
+    Arm("noise+saliency", ("noise+saliency",), options=(*EITHER, ("saliency_weight", 10))),
 )
 
 
