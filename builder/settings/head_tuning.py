@@ -131,12 +131,9 @@ class HeadTuning:
     def __post_init__(self) -> None:
         check_known("method", self.method, TUNINGS)
         check_known("choose", self.choose, CHOICES)
-        for name, given in (
-            ("choose", self.choose != CHOICES[0]),
-            ("also-unranked", self.also_unranked),
-        ):
-            if self.method == "dfr" and given:
-                raise BuildError(
-                    "--method dfr takes images from both ends of the rankings, and at random of "
-                    f"classes without one: leave out --{name}."
-                )
+        is_chosen = self.choose != CHOICES[0]
+        if self.method == "dfr" and (is_chosen or self.also_unranked):
+            raise BuildError(
+                "--method dfr takes images from both ends of the rankings, and at random of "
+                f"classes without one: leave out --{'choose' if is_chosen else 'also-unranked'}."
+            )

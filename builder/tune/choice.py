@@ -24,41 +24,25 @@ def least_spurious(labels: Ints, ranks: Ints, count: int) -> Ints:
     count : int
         Of images of a class; all of one that has fewer.
     """
-    own = [places[ends(ranks[places], count)[1]] for _, places in _ranked(labels, ranks)]
+    own = [places[ends(ranks[places], count)[1]] for places in _ranked(labels, ranks)]
     return np.sort(np.concatenate(own))
 
 
-def at_random(labels: Ints, ranks: Ints, count: int, seed: int, among: Bools | None = None) -> Ints:
-    """Return where so many images of each ranked class are, drawn at random.
+def at_random(labels: Ints, among: Bools, count: int, seed: int) -> Ints:
+    """Return where so many images of each class are, drawn at random.
 
     Parameters
     ----------
-    labels, ranks, count
-        As for `least_spurious`.
+    labels : ndarray of int64, shape (images,)
+    among : ndarray of bool, shape (images,)
+        Which images are drawn from: say, those of ranked classes that a model gets wrong.
+    count : int
+        Of images of a class; all of one that has fewer.
     seed : int
-    among : ndarray of bool, shape (images,), optional
-        Which images are drawn from: say, those that a model gets wrong.
     """
-    chosen = []
-    for label, places in _ranked(labels, ranks):
-        own = places if among is None else places[among[places]]
-        shuffled = np.random.default_rng((seed, label)).permutation(own)
-        chosen.append(shuffled[:count])
-    return np.sort(np.concatenate(chosen))
-
-
-def of_unranked(labels: Ints, ranks: Ints, count: int, seed: int) -> Ints:
-    """Return where so many images of each class without a ranking are, drawn at random.
-
-    Parameters
-    ----------
-    labels, ranks, count, seed
-        As for `at_random`.
-    """
-    rankless = np.flatnonzero(ranks == NO_RANK)
     chosen = [np.zeros(0, np.int64)]
-    for label in np.unique(labels[rankless]).tolist():
-        own = rankless[labels[rankless] == label]
+    for label in np.unique(labels[among]).tolist():
+        own = np.flatnonzero(among & (labels == label))
         chosen.append(np.random.default_rng((seed, label)).permutation(own)[:count])
     return np.sort(np.concatenate(chosen))
 
@@ -71,8 +55,9 @@ def ends_of_classes(labels: Ints, ranks: Ints, count: int, seed: int) -> dict[in
 
     Parameters
     ----------
-    labels, ranks, seed
-        As for `at_random`.
+    labels, ranks
+        As for `least_spurious`.
+    seed : int
     count : int
         Images of a group at most: the groups are as large as half of the smallest class lets them.
 
@@ -109,7 +94,7 @@ def halves(labels: Ints, ranks: Ints) -> tuple[Bools, Bools]:
     return first, ~first
 
 
-def _ranked(labels: Ints, ranks: Ints) -> Iterator[tuple[int, Ints]]:
-    """Yield the label of each ranked class, and where its images are."""
+def _ranked(labels: Ints, ranks: Ints) -> Iterator[Ints]:
+    """Yield where the images of each ranked class are."""
     for label in np.unique(labels[ranks != NO_RANK]).tolist():
-        yield label, np.flatnonzero(labels == label)
+        yield np.flatnonzero(labels == label)

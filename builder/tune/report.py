@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from builder.evaluate.measures import Score, overall
+from builder.evaluate.measures import Score, told_means
 from builder.network.head import Head
 from builder.tune.dfr import Fitted
 from builder.tune.judge import Floats, Standing
@@ -44,13 +44,7 @@ class HeadReport:
 
     def summary(self) -> dict[str, Any]:
         """Return the numbers as JSON can hold them."""
-        means = {
-            name: {
-                measure: {"value": score.value, "low": score.low, "high": score.high}
-                for measure, score in overall(scores).items()
-            }
-            for name, scores in self.scores.items()
-        }
+        means = {name: told_means(scores) for name, scores in self.scores.items()}
         how: dict[str, Any]
         if isinstance(self.how, Fitted):
             how = {

@@ -30,7 +30,7 @@ from builder.storage.files import (
     remove_directory,
     require_directory,
 )
-from builder.tune.choice import at_random, ends_of_classes, halves, least_spurious, of_unranked
+from builder.tune.choice import at_random, ends_of_classes, halves, least_spurious
 from builder.tune.descent import Recipe, tune
 from builder.tune.dfr import Fitted, fit_dfr
 from builder.tune.judge import Judge, Standing
@@ -191,21 +191,21 @@ class _Opened:
         """Return the ids of the images that the head is tuned on."""
         settings, table = self._settings, self._tables["train"]
         labels, ranks, count = table.labels, table.ranks, settings.per_class
+        is_ranked = ranks != NO_RANK
         if settings.choose == "least-spurious":
             places = least_spurious(labels, ranks, count)
         elif settings.choose == "random":
-            places = at_random(labels, ranks, count, settings.seed)
+            places = at_random(labels, is_ranked, count, settings.seed)
         else:
-            wrong = self._wrong(table)
-            places = at_random(labels, ranks, count, settings.seed, wrong)
+            places = at_random(labels, self._wrong(table), count, settings.seed)
         chosen = np.bincount(labels[places], minlength=labels.max() + 1)
-        fewer = int((chosen[np.unique(labels[ranks != NO_RANK])] < count).sum())
+        fewer = int((chosen[np.unique(labels[is_ranked])] < count).sum())
         if fewer:
             self._reporter.say(f"{fewer:,} ranked classes have fewer than {count:,} such images.")
         if not len(places):
             raise BuildError(f"No image is {settings.choose}: use another --choose.")
         if settings.also_unranked:
-            others = of_unranked(labels, ranks, count, settings.seed)
+            others = at_random(labels, ~is_ranked, count, settings.seed)
             places = np.concatenate([places, others])
         return table.at(places)
 

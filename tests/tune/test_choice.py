@@ -12,7 +12,6 @@ from builder.tune.choice import (
     ends_of_classes,
     halves,
     least_spurious,
-    of_unranked,
 )
 
 SIZES = (9, 7, 12)
@@ -41,24 +40,26 @@ def test_the_least_spurious_have_the_last_ranks(images: tuple[Ints, Ints]) -> No
 
 def test_a_draw_takes_ranked_classes_alone_and_only_what_it_may(images: tuple[Ints, Ints]) -> None:
     labels, ranks = images
-    chosen = at_random(labels, ranks, 4, 0)
+    is_ranked = ranks != NO_RANK
+    chosen = at_random(labels, is_ranked, 4, 0)
     assert np.bincount(labels[chosen]).tolist() == [4, 0, 4]
     assert np.unique(chosen).tolist() == chosen.tolist()
-    assert chosen.tolist() == at_random(labels, ranks, 4, 0).tolist()
-    assert chosen.tolist() != at_random(labels, ranks, 4, 1).tolist()
+    assert chosen.tolist() == at_random(labels, is_ranked, 4, 0).tolist()
+    assert chosen.tolist() != at_random(labels, is_ranked, 4, 1).tolist()
     wrong = ranks % 3 == 0
-    assert at_random(labels, ranks, 20, 0, wrong).tolist() == np.flatnonzero(wrong).tolist()
+    assert at_random(labels, wrong, 20, 0).tolist() == np.flatnonzero(wrong).tolist()
 
 
 def test_of_classes_without_a_ranking_images_are_drawn(images: tuple[Ints, Ints]) -> None:
     labels, ranks = images
-    chosen = of_unranked(labels, ranks, 4, 0)
+    rest = ranks == NO_RANK
+    chosen = at_random(labels, rest, 4, 0)
     assert labels[chosen].tolist() == [1] * 4
     assert np.unique(chosen).tolist() == chosen.tolist()
-    assert chosen.tolist() == of_unranked(labels, ranks, 4, 0).tolist()
-    assert chosen.tolist() != of_unranked(labels, ranks, 4, 1).tolist()
-    assert of_unranked(labels, ranks, 20, 0).tolist() == np.flatnonzero(labels == 1).tolist()
-    assert of_unranked(labels[labels != 1], ranks[labels != 1], 4, 0).tolist() == []
+    assert chosen.tolist() == at_random(labels, rest, 4, 0).tolist()
+    assert chosen.tolist() != at_random(labels, rest, 4, 1).tolist()
+    assert at_random(labels, rest, 20, 0).tolist() == np.flatnonzero(labels == 1).tolist()
+    assert at_random(labels[labels != 1], rest[labels != 1], 4, 0).tolist() == []
 
 
 @pytest.mark.parametrize(("count", "size"), [(2, 2), (5, 3)])
